@@ -1,0 +1,172 @@
+"""Every error that segzoo raises on purpose.
+
+    SegzooError
+    ├── UsageError                 exit code 2: the call, a name, an option or a setting
+    │   ├── UnknownModelError          no model has this name
+    │   ├── AmbiguousModelError        several plugins offer this name
+    │   ├── PluginError                a plugin breaks the contract
+    │   ├── PluginMissingError         weights name a plugin that is not installed
+    │   ├── DependencyMissingError     an optional library is not installed
+    │   ├── WeightsMissingError        a model has no weights of this tag
+    │   ├── ConfigError                a config.json or an option that cannot be used
+    │   ├── DeviceError                the device asked for is not there
+    │   └── OutputError                results cannot be written where they were asked for
+    └── DataError                  exit code 3: a file that is corrupt, unsafe or of another kind
+        ├── PictureError               a picture that cannot be decoded
+        │   └── PictureTooLargeError       a picture above the limit of pixels
+        ├── UnsafeFormatError          a file that could run code, or is not what its name says
+        ├── WeightsFormatError         a safetensors file whose header or length is wrong
+        ├── WeightsMismatchError       weights of another network
+        ├── WeightsValueError          weights that hold NaN, infinity or a negative variance
+        └── IntegrityError             a file whose sha256 is not the declared one
+
+Catch `SegzooError` for all of them. Each reads as one line that names the file, what was found,
+what was expected and what to do next; the parts are attributes too:
+
+    try:
+        model = segzoo.load("u2nett")
+    except segzoo.SegzooError as error:
+        print(error.next_step)
+"""
+
+from os import PathLike, fspath
+from typing import ClassVar
+
+__all__ = [
+    "AmbiguousModelError",
+    "ConfigError",
+    "DataError",
+    "DependencyMissingError",
+    "DeviceError",
+    "IntegrityError",
+    "OutputError",
+    "PictureError",
+    "PictureTooLargeError",
+    "PluginError",
+    "PluginMissingError",
+    "SegzooError",
+    "UnknownModelError",
+    "UnsafeFormatError",
+    "UsageError",
+    "WeightsFormatError",
+    "WeightsMismatchError",
+    "WeightsMissingError",
+    "WeightsValueError",
+]
+
+
+class SegzooError(Exception):
+    """What went wrong, in one line.
+
+    problem: what is wrong, without a full stop. file: the file it concerns. found, expected: the
+    two sides of the disagreement. next_step: what to do, as a command or a sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | PathLike[str] = "",
+        found: str = "",
+        expected: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.file = printable(fspath(file))
+        self.found = found
+        self.expected = expected
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        text = f"{self.file}: {self.problem}" if self.file else self.problem
+        if self.found:
+            text += f"; found {self.found}"
+        if self.expected:
+            text += f"{',' if self.found else ';'} expected {self.expected}"
+        if self.next_step:
+            text += f". {self.next_step}"
+        return text
+
+
+def printable(text: str) -> str:
+    """`text` on one line: control characters and lone surrogates are written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class UsageError(SegzooError):
+    """The call, a name, an option or a setting is wrong."""
+
+    exit_code = 2
+
+
+class UnknownModelError(UsageError):
+    """No installed model has this name."""
+
+
+class AmbiguousModelError(UsageError):
+    """Several distributions offer a model of this name."""
+
+
+class PluginError(UsageError):
+    """A plugin breaks the contract, or broke while it was loaded."""
+
+
+class PluginMissingError(UsageError):
+    """Saved weights name a plugin that is not installed here."""
+
+
+class DependencyMissingError(UsageError):
+    """A library that this needs is not installed."""
+
+
+class WeightsMissingError(UsageError):
+    """The model has no weights, or none of this tag."""
+
+
+class ConfigError(UsageError):
+    """A config.json, or an option of a model, that cannot be used."""
+
+
+class DeviceError(UsageError):
+    """The device that was asked for is not there."""
+
+
+class OutputError(UsageError):
+    """Results cannot be written where they were asked for."""
+
+
+class DataError(SegzooError):
+    """A file that is corrupt, unsafe or of another kind than expected."""
+
+    exit_code = 3
+
+
+class PictureError(DataError):
+    """A picture that cannot be decoded."""
+
+
+class PictureTooLargeError(PictureError):
+    """A picture with more pixels than the limit."""
+
+
+class UnsafeFormatError(DataError):
+    """A file that could run code, or that is not what its name says."""
+
+
+class WeightsFormatError(DataError):
+    """A safetensors file whose header or length is wrong."""
+
+
+class WeightsMismatchError(DataError):
+    """Weights whose names, shapes or types are not the network's."""
+
+
+class WeightsValueError(DataError):
+    """Weights that hold NaN, infinity or a negative variance."""
+
+
+class IntegrityError(DataError):
+    """A file whose sha256 is not the declared one."""

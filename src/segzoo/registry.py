@@ -1,0 +1,248 @@
+"""Which models are installed, and the one that was asked for.
+
+Looking reads the metadata of installed distributions and runs none of their code; a plugin's spec
+is imported when its model is asked for (`Entry.load`) or listed (`rows`), under a guard that turns
+whatever goes wrong into one `PluginError`. What a guard cannot hold (a crash of the interpreter, a
+hang) is set aside with `SEGZOO_DISABLE=distribution,...`. `SEGZOO_MODELS=name=module:ATTR,...` adds
+models without an installation.
+"""
+
+import contextlib
+import difflib
+import importlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from segzoo.errors import (
+    AmbiguousModelError,
+    PluginError,
+    SegzooError,
+    UnknownModelError,
+    UsageError,
+    printable,
+)
+from segzoo.spec import IMPORT_PATH, MODEL_NAME, ModelSpec
+
+__all__ = ["GROUP", "Entry", "Row", "entries", "find", "resolve", "rows"]
+
+GROUP = "segzoo.models"  # the name is the contract's version
+OTHER_VERSION = re.compile(r"segzoo\.models\..+")
+SLOW_SECONDS = 1.0  # a spec is data; what takes longer is named with its time
+ENVIRONMENT = "SEGZOO_MODELS"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One offered model, as metadata tells it. problem: why it cannot be loaded, or empty."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    problem: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.distribution}/{self.name}"
+
+    def load(self) -> ModelSpec:
+        """Import the spec. PluginError, with the cause in one line, whatever the plugin does."""
+        if self.problem:
+            raise self._error(self.problem)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                spec = resolve(self.value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit among it
+            raise self._error(_cause(error)) from error
+        if not isinstance(spec, ModelSpec):
+            raise self._error(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
+        return spec
+
+    def _error(self, cause: str) -> PluginError:
+        version = f" {self.version}" if self.version else ""
+        return PluginError(
+            f"model '{self.name}' of {self.distribution}{version} cannot be used: {cause}",
+            next_step=f"Run: segzoo check {self.full_name}",
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `segzoo list`: an entry with its spec, or with what is wrong with it."""
+
+    entry: Entry
+    spec: ModelSpec | None = field(repr=False)
+    problem: str
+    seconds: float
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every offered model by name, broken ones too. Runs no plugin's code."""
+    return tuple(
+        sorted([*_installed(), *_from_environment()], key=lambda e: (e.name, e.distribution))
+    )
+
+
+def rows() -> Iterator[Row]:
+    """Every entry with its spec loaded, one after the other; a failure is a row, never an error."""
+    offered = entries()
+    owners: dict[str, list[str]] = {}
+    for entry in offered:
+        owners.setdefault(entry.name, []).append(entry.full_name)
+    for entry in offered:
+        start = time.perf_counter()
+        try:
+            spec, problem = entry.load(), ""
+        except PluginError as error:
+            spec, problem = None, entry.problem or _cause(error.__cause__ or error)
+        seconds = time.perf_counter() - start
+        if not problem and seconds > SLOW_SECONDS:
+            problem = f"slow: its spec took {seconds:.1f} s to import"
+        if not problem and len(owners[entry.name]) > 1:
+            problem = f"shares its name; ask for it as {entry.full_name}"
+        yield Row(entry, spec, problem, seconds)
+
+
+def find(name: str) -> Entry:
+    """The entry of a model's name, or of its full name `distribution/name`.
+
+    Upper case and hyphens are folded. AmbiguousModelError when several distributions offer the
+    name; UnknownModelError, with a suggestion, when none does.
+    """
+    offered = entries()
+    distribution, _, bare = name.rpartition("/")
+    wanted = fold(bare)
+    matches = [e for e in offered if e.name == wanted]
+    if distribution:
+        matches = [e for e in matches if normalize(e.distribution) == normalize(distribution)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise AmbiguousModelError(
+            f"'{wanted}' is provided by {_series([e.full_name for e in matches], 'and')}",
+            next_step="Ask for one by its full name",
+        )
+    usable = sorted({e.name for e in offered if MODEL_NAME.fullmatch(e.name)})
+    near = difflib.get_close_matches(wanted, usable, n=3, cutoff=0.6)
+    if near:
+        next_step = f"Did you mean {_series([repr(n) for n in near], 'or')}?"
+    elif usable:
+        next_step = "See: segzoo list"
+    else:
+        next_step = "No model is installed; run: pip install 'segzoo-core[all]'"
+    raise UnknownModelError(f"no model {printable(name)[:100]!r}", next_step=next_step)
+
+
+def resolve(path: str) -> Any:
+    """The object that an import path "module:attribute" names. Raises what the import raises."""
+    if not IMPORT_PATH.fullmatch(path):
+        raise ValueError(f"{path!r} is not 'module:attribute'")
+    module, _, attributes = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute)
+    return found
+
+
+def fold(name: str) -> str:
+    """A model's name as it is looked up."""
+    return name.strip().lower().replace("-", "_")
+
+
+def normalize(distribution: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _installed() -> Iterator[Entry]:
+    disabled = {normalize(d) for d in os.environ.get("SEGZOO_DISABLE", "").split(",") if d.strip()}
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+            if "segzoo.models" not in text:
+                continue  # most distributions: nothing else of them is read
+            name, version = distribution.name, distribution.version
+        except Exception as error:  # damaged metadata of a stranger must not stop the others
+            path = str(getattr(distribution, "_path", "")) or "a distribution"
+            name, version, text = os.path.basename(path), "", ""
+            if "segzoo" not in name:
+                continue
+            yield Entry("?", name, version, "", f"its metadata cannot be read: {_cause(error)}")
+            continue
+        name = name or os.path.basename(str(getattr(distribution, "_path", "unnamed")))
+        if normalize(name) in seen:
+            continue  # an older copy further down sys.path
+        seen.add(normalize(name))
+        for entry in _entries_of(text, name, version or ""):
+            if normalize(name) in disabled:
+                yield _with_problem(entry, "set aside by SEGZOO_DISABLE")
+            else:
+                yield entry
+
+
+def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
+    """The entries of one entry_points.txt. A malformed line becomes an entry with a problem."""
+    group = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif line and not line.startswith(("#", ";")):
+            known = group == GROUP
+            if not known and not OTHER_VERSION.fullmatch(group):
+                continue
+            name, _, value = (part.strip() for part in line.partition("="))
+            value = value.partition("[")[0].strip()  # "module:ATTR [extra]"
+            if not known:
+                problem = f"needs a newer segzoo: it is written for the contract '{group}'"
+            elif not IMPORT_PATH.fullmatch(value):
+                problem = f"malformed entry point {line!r}: expected name = module:ATTRIBUTE"
+            elif not MODEL_NAME.fullmatch(name):
+                problem = f"the name {name!r} does not match {MODEL_NAME.pattern}"
+            else:
+                problem = ""
+            yield Entry(printable(name), distribution, version, value, problem)
+
+
+def _from_environment() -> Iterator[Entry]:
+    for item in filter(None, map(str.strip, os.environ.get(ENVIRONMENT, "").split(","))):
+        name, _, value = (part.strip() for part in item.partition("="))
+        problem = ""
+        if not MODEL_NAME.fullmatch(name) or not IMPORT_PATH.fullmatch(value):
+            problem = f"malformed item {item!r} of {ENVIRONMENT}: expected name=module:ATTRIBUTE"
+        yield Entry(printable(name), ENVIRONMENT, "", value, problem)
+
+
+def from_import_path(path: str) -> Entry:
+    """An entry for a spec named by "module:ATTR" instead of by a model's name."""
+    if not IMPORT_PATH.fullmatch(path):
+        raise UsageError(f"{printable(path)!r} is not a model", expected="a name or module:ATTR")
+    return Entry(fold(path.rpartition(":")[2]), path.partition(":")[0], "", path)
+
+
+def _with_problem(entry: Entry, problem: str) -> Entry:
+    return Entry(entry.name, entry.distribution, entry.version, entry.value, problem)
+
+
+def _cause(error: BaseException) -> str:
+    """An exception in one line. A field that ModelSpec lacks means a plugin of a later contract."""
+    if isinstance(error, SegzooError):
+        return error.problem
+    text = printable(" ".join(str(error).split())) or "no message"
+    if isinstance(error, TypeError) and "unexpected keyword argument" in text:
+        return f"needs a newer segzoo: {text}"
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r}) while it was imported"
+    return f"{type(error).__name__}: {text}"
+
+
+def _series(items: list[str], word: str) -> str:
+    return f"{', '.join(items[:-1])} {word} {items[-1]}" if len(items) > 1 else items[0]

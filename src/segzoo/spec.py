@@ -1,0 +1,473 @@
+"""What a plugin says of a model: plain data, checked when it is made. Standard library only.
+
+A plugin writes one `ModelSpec` per model and names it in its `pyproject.toml`:
+
+    [project.entry-points."segzoo.models"]
+    my_net = "segzoo_my_net.spec:MY_NET"
+
+Code is named by strings, `"module:attribute"` (`ImportPath`), and imported when it is used. Sizes
+are (height, width). `dataclasses.replace` makes a variant. A value of the wrong type or out of
+range raises `ValueError` with every fault of that object in one message.
+"""
+
+import dataclasses
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "Expect",
+    "ImportPath",
+    "Json",
+    "Metric",
+    "ModelSpec",
+    "Named",
+    "Option",
+    "Paper",
+    "Postprocess",
+    "Preprocess",
+    "Recipe",
+    "Task",
+    "TaskDefaults",
+    "Weights",
+    "asdict",
+]
+
+ImportPath: TypeAlias = str  # "package.module:attribute"
+Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed dicts of these
+Task = Literal["binary", "multiclass", "multilabel", "saliency"]
+Named: TypeAlias = tuple[str, Mapping[str, Json]]  # a name and the options it is called with
+Augmentation: TypeAlias = Named
+
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
+IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """Checks every field against its annotation and then the object's own `_faults`."""
+
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
+        faults = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Mapping):
+                value = dict(value)  # a copy: the caller's dict stays the caller's
+                object.__setattr__(self, f.name, value)
+            if not _conforms(value, hints[f.name]):
+                faults.append(f"{f.name}={value!r} is not {_words(hints[f.name])}")
+        faults = faults or self._faults()
+        if faults:
+            raise ValueError(f"{type(self).__name__}: " + "; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper(_Checked):
+    """Where an architecture comes from. `code`: the authors' repository with its commit."""
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str = ""
+    code: str = ""
+    code_license: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option(_Checked):
+    """One keyword of a builder that a user may set; a JSON value.
+
+    choices: the values allowed. min, max: the range allowed, both included. The type allowed is the
+    default's (an int is a float too; a bool is not an int).
+    """
+
+    default: Json
+    choices: tuple[Json, ...] | None = None
+    min: float | None = None
+    max: float | None = None
+    help: str = ""
+
+    def _faults(self) -> list[str]:
+        fault = self.fault(self.default)
+        return [f"the default is {fault}"] if fault else []
+
+    def fault(self, value: Json) -> str:
+        """Why `value` is not allowed, as words that follow "is"; empty when it is."""
+        kind = type(self.default)
+        if self.choices is not None:
+            # 1 == True == 1.0 in Python, not in JSON
+            if not any(value == c and type(value) is type(c) for c in self.choices):
+                return f"{value!r}, not one of {', '.join(map(repr, self.choices))}"
+            return ""
+        if self.default is not None and type(value) is not kind:
+            if not (kind is float and type(value) is int):
+                return f"{value!r} ({type(value).__name__}), not a value of type {kind.__name__}"
+        if self.min is not None and not value >= self.min:
+            return f"{value!r}, below {self.min:g}"
+        if self.max is not None and not value <= self.max:
+            return f"{value!r}, above {self.max:g}"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess(_Checked):
+    """From a picture to the network's input x (1, C, H, W) float32.
+
+    size: (H, W) that the picture is resized to; None keeps its size.
+    resize: how to reach `size`: "stretch" both sides, or "letterbox" (keep the shape, pad the
+        rest); "none" goes with size=None.
+    interpolation, antialias, border: of that resize. "triangle" widens the kernel when shrinking,
+        as Pillow does; "gaussian" blurs first, as scikit-image does; "none" does neither. Beyond
+        the border lies the edge pixel ("edge") or zero ("zero").
+    mode: "RGB", or "L" for one gray channel.
+    rescale: what pixel values are divided by after the resize: "255" of an 8-bit picture;
+        "image_max", the largest value of this picture (a black picture is left as it is); "none",
+        values 0..255.
+    mean, std: subtracted and divided by after `rescale`; one value per channel, or one for all.
+    multiple_of, remainder: the network takes sizes multiple_of * m + remainder; a picture of
+        another size is extended by mirroring, and the result cropped back.
+    margin: pixels that valid convolutions eat at each side; the picture is extended by mirroring.
+    custom: a function (image (H, W, C) uint8) -> (C, H, W) float32 of the same size instead of
+        rescale, mean and std.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Literal["stretch", "letterbox", "none"] = "none"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    antialias: Literal["none", "triangle", "gaussian"] = "triangle"
+    border: Literal["edge", "zero"] = "edge"
+    mode: Literal["RGB", "L"] = "RGB"
+    rescale: Literal["255", "image_max", "none"] = "255"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    multiple_of: int = 1
+    remainder: int = 0
+    margin: int = 0
+    custom: ImportPath | None = None
+
+    def _faults(self) -> list[str]:
+        return _say(
+            (
+                (self.size is None) != (self.resize == "none"),
+                "size=None goes with resize='none', a size with 'stretch' or 'letterbox'",
+            ),
+            (self.size is not None and min(self.size) < 1, f"size={self.size} has a side below 1"),
+            (not self.mean or not self.std, "mean and std need at least one value"),
+            (any(s <= 0 for s in self.std), f"std={self.std} has a value that is not above 0"),
+            (self.multiple_of < 1, f"multiple_of={self.multiple_of} is below 1"),
+            (self.remainder < 0, f"remainder={self.remainder} is below 0"),
+            (self.margin < 0, f"margin={self.margin} is below 0"),
+            (not _is_import_path(self.custom), f"custom={self.custom!r} is not 'module:attribute'"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocess(_Checked):
+    """From logits (K, H, W), back at the picture's size, to probabilities and a mask.
+
+    activation: "sigmoid", "softmax", or "none" for a network that gives probabilities.
+    normalize: "minmax" stretches the map to 0..1 (a constant map is clipped to 0..1 instead).
+    threshold: a probability above it is foreground, per class; None takes the most likely class.
+    scale: output pixels per input pixel of the network.
+    """
+
+    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
+    normalize: Literal["minmax", "none"] = "none"
+    threshold: float | None = 0.5
+    scale: int = 1
+
+    def _faults(self) -> list[str]:
+        return _say(
+            (self.scale < 1, f"scale={self.scale} is below 1"),
+            (
+                self.threshold is not None and not 0 <= self.threshold <= 1,
+                f"threshold={self.threshold} is outside 0..1",
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDefaults(_Checked):
+    """What a model uses for a task unless told otherwise.
+
+    loss: a factory (**options) -> callable(outputs, batch) -> a scalar, or {"loss": scalar, ...}.
+    """
+
+    loss: ImportPath
+    postprocess: Postprocess
+
+    def _faults(self) -> list[str]:
+        return _say(
+            (not _is_import_path(self.loss), f"loss={self.loss!r} is not 'module:attribute'")
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expect(_Checked):
+    """What a recipe should reach: metric on data, within tolerance. source: who says so."""
+
+    data: str
+    metric: str
+    value: float
+    tolerance: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Checked):
+    """How a model is trained, as data. Exactly one of `epochs` and `steps` is given.
+
+    optimizer, schedule, loss: a name and its options; loss=None takes the task's.
+    warmup: steps over which the rate rises from 0. grad_clip: largest norm of all gradients.
+    head_weights: one weight per output of a network with several. class_weights: one per class.
+    pixel_weight: a named map of weights per pixel. frozen: parameter prefixes that are not trained.
+    crop: (H, W) cut at random. sampling: each sample once an epoch, or drawn with replacement.
+    ema: decay of the moving average of the weights, None for no average.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int
+    optimizer: Named
+    lr: float
+    weight_decay: float = 0.0
+    schedule: Named = ("constant", {})
+    warmup: int = 0
+    loss: Named | None = None
+    head_weights: tuple[float, ...] | None = None
+    class_weights: tuple[float, ...] | None = None
+    pixel_weight: Named | None = None
+    ignore_index: int | None = None
+    frozen: tuple[str, ...] = ()
+    crop: tuple[int, int] | None = None
+    augment: tuple[Augmentation, ...] = ()
+    sampling: Literal["epoch", "replacement"] = "epoch"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema: float | None = None
+    grad_clip: float | None = None
+    eval_metric: str = ""
+    seed: int = 0
+    expect: Expect | None = None
+
+    def _faults(self) -> list[str]:
+        return _say(
+            ((self.epochs is None) == (self.steps is None), "give epochs or steps, one of the two"),
+            ((self.epochs or self.steps or 1) < 1, "epochs or steps is below 1"),
+            (self.batch_size < 1, f"batch_size={self.batch_size} is below 1"),
+            (self.lr <= 0, f"lr={self.lr} is not above 0"),
+            (self.warmup < 0, f"warmup={self.warmup} is below 0"),
+            (self.ema is not None and not 0 < self.ema < 1, f"ema={self.ema} is outside 0..1"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(_Checked):
+    """A data set trained on. license: as its origin states it, or 'not stated'."""
+
+    name: str
+    license: str
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(_Checked):
+    """One measured number. protocol: how it is computed; split: data set and part of it."""
+
+    name: str
+    value: float
+    split: str
+    protocol: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(_Checked):
+    """A published set of weights: where it is, what it needs, where it comes from.
+
+    bundled: a file inside the plugin's package, as "package:path/in/it"; or repo, revision (a
+        commit of 40 digits, never a branch) and file on the Hub. sha256: of the file, in hex.
+    dtype: how floats are stored; they are widened to float32 when loaded.
+    options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
+        spec's (None: they do not); an explicit argument of `load` wins or is a clear error.
+    license: of the weights themselves. notes: what a user should know. retired: why not to use it.
+    """
+
+    bundled: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    sha256: str
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    options: Mapping[str, Json] = field(default_factory=dict)
+    num_classes: int | None = None
+    in_channels: int | None = None
+    task: Task | None = None
+    preprocess: Preprocess | None = None
+    postprocess: Postprocess | None = None
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    trained_on: tuple[Dataset, ...]
+    metrics: tuple[Metric, ...] = ()
+    license: str
+    source: str = ""
+    recipe: str = ""
+    notes: str = ""
+    retired: str = ""
+
+    def _faults(self) -> list[str]:
+        hub = (self.repo, self.revision, self.file)
+        return _say(
+            (
+                (self.bundled is None) == (None in hub) or (self.bundled is not None and any(hub)),
+                "give bundled, or repo with revision and file",
+            ),
+            (not SHA256.fullmatch(self.sha256), f"sha256={self.sha256!r} is not 64 hex digits"),
+            (
+                self.revision is not None and not REVISION.fullmatch(self.revision),
+                f"revision={self.revision!r} is not a commit of 40 hex digits",
+            ),
+            (not self.license, "license is empty; write 'not stated' where it is not known"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(_Checked):
+    """One model of the zoo.
+
+    summary: one line, shown by `segzoo list`.
+    builder: (in_channels, num_classes, **options) -> nn.Module, whose forward takes
+        x (N, in_channels, H, W) and returns logits
+        (N, num_classes, scale * (H - 2 * margin), scale * (W - 2 * margin)). A network with side
+        outputs returns a tuple in training mode or when called with all_heads=True, the final
+        prediction first; in eval mode the final logits alone.
+    options: keywords of the builder that a user may set. variant: a function (**options) -> fields
+        of this spec to replace, for options that change them; it must not import torch.
+    blocks: named building blocks, shown by `segzoo info`.
+    tasks: what the model can be used for; the first is the default.
+    recipes: named ways to train; the first is the default, the article's own is named "seed".
+    weights: published weights by tag. default_weights: the tag that `pretrained=True` loads.
+    num_parameters: with the default options, num_classes and in_channels.
+    head, stem: parameter prefixes replaced when num_classes or in_channels are not the weights'.
+    frozen: parameter prefixes that are not trained by default.
+    elastic: options that may be lowered when loading, from the same weights.
+    backbone: pretrained encoders by name, under the same rules as weights.
+    requires: module name -> pip requirement, checked before the builder runs.
+    deprecated: why not to use the model, and what instead.
+    """
+
+    summary: str
+    builder: ImportPath
+    tasks: Mapping[Task, TaskDefaults]
+    preprocess: Preprocess
+    num_classes: int
+    num_parameters: int
+    in_channels: int = 3
+    paper: Paper | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    variant: ImportPath | None = None
+    blocks: Mapping[str, ImportPath] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    default_weights: str | None = None
+    head: tuple[str, ...] = ()
+    stem: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    elastic: tuple[str, ...] = ()
+    backbone: Mapping[str, Weights] = field(default_factory=dict)
+    requires: Mapping[str, str] = field(default_factory=dict)
+    deprecated: str = ""
+
+    def _faults(self) -> list[str]:
+        paths = {"builder": self.builder, "variant": self.variant}
+        paths |= {f"blocks[{name!r}]": path for name, path in self.blocks.items()}
+        return _say(
+            (not self.summary or "\n" in self.summary, "summary is not one line of text"),
+            (not self.tasks, "tasks is empty"),
+            (self.num_classes < 1, f"num_classes={self.num_classes} is below 1"),
+            (self.in_channels < 1, f"in_channels={self.in_channels} is below 1"),
+            (self.num_parameters < 0, f"num_parameters={self.num_parameters} is below 0"),
+            *(
+                (not _is_import_path(path), f"{name}={path!r} is not 'module:attribute'")
+                for name, path in paths.items()
+            ),
+            *(
+                (not MODEL_NAME.fullmatch(tag), f"tag {tag!r} does not match {MODEL_NAME.pattern}")
+                for tag in self.weights
+            ),
+            (
+                self.default_weights is not None and self.default_weights not in self.weights,
+                f"default_weights={self.default_weights!r} is not among the weights",
+            ),
+            *((o not in self.options, f"elastic names {o!r}, not an option") for o in self.elastic),
+        )
+
+
+def asdict(record: _Checked) -> dict[str, Json]:
+    """A record as JSON values: nested records become dicts, tuples lists."""
+
+    def plain(value: object) -> Json:
+        if isinstance(value, _Checked):
+            return asdict(value)
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value
+
+    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+
+
+def _say(*checks: tuple[bool, str]) -> list[str]:
+    return [fault for wrong, fault in checks if wrong]
+
+
+def _is_import_path(path: str | None) -> bool:
+    return path is None or IMPORT_PATH.fullmatch(path) is not None
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _conforms(value: object, hint: Any) -> bool:
+    """Whether a value is of an annotated type, for the few kinds of annotation used above."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return any(_conforms(value, arg) for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if args[-1] is Ellipsis:
+            return all(_conforms(item, args[0]) for item in value)
+        return len(value) == len(args) and all(map(_conforms, value, args))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _conforms(k, args[0]) and _conforms(v, args[1]) for k, v in value.items()
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    return "of type " + re.sub(r"(typing|collections\.abc|segzoo\.spec)\.", "", name)
