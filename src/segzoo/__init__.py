@@ -14,16 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segzoo.api import Model as Model
     from segzoo.api import list_models as list_models
     from segzoo.api import load as load
     from segzoo.api import model_info as model_info
     from segzoo.errors import SegzooError as SegzooError
+    from segzoo.model import Model as Model
     from segzoo.predictor import Prediction as Prediction
     from segzoo.predictor import Predictor as Predictor
 
 _HOME_OF = {
-    "Model": "segzoo.api",
+    "Model": "segzoo.model",
     "Prediction": "segzoo.predictor",
     "Predictor": "segzoo.predictor",
     "SegzooError": "segzoo.errors",

@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = ["GROUP", "Entry", "Row", "entries", "find", "resolve", "rows"]
 GROUP = "segzoo.models"  # the name is the contract's version
 OTHER_VERSION = re.compile(r"segzoo\.models\..+")
 SLOW_SECONDS = 1.0  # a spec is data; what takes longer is named with its time
+SET_ASIDE = "set aside by SEGZOO_DISABLE"
 ENVIRONMENT = "SEGZOO_MODELS"
 
 
@@ -49,7 +50,8 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        return f"{self.distribution}/{self.name}"
+        """What names this entry and no other: `distribution/name`, else its import path."""
+        return f"{self.distribution}/{self.name}" if self.distribution else self.value
 
     def load(self) -> ModelSpec:
         """Import the spec. PluginError, with the cause in one line, whatever the plugin does."""
@@ -61,7 +63,7 @@ class Entry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit among it
-            raise self._error(_cause(error)) from error
+            raise self._error(cause(error)) from error
         if not isinstance(spec, ModelSpec):
             raise self._error(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
         return spec
@@ -102,7 +104,7 @@ def rows() -> Iterator[Row]:
         try:
             spec, problem = entry.load(), ""
         except PluginError as error:
-            spec, problem = None, entry.problem or _cause(error.__cause__ or error)
+            spec, problem = None, entry.problem or cause(error.__cause__ or error)
         seconds = time.perf_counter() - start
         if not problem and seconds > SLOW_SECONDS:
             problem = f"slow: its spec took {seconds:.1f} s to import"
@@ -122,7 +124,7 @@ def find(name: str) -> Entry:
     wanted = fold(bare)
     matches = [e for e in offered if e.name == wanted]
     if distribution:
-        matches = [e for e in matches if normalize(e.distribution) == normalize(distribution)]
+        matches = [e for e in matches if same_distribution(e.distribution, distribution)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -157,36 +159,58 @@ def fold(name: str) -> str:
     return name.strip().lower().replace("-", "_")
 
 
-def normalize(distribution: str) -> str:
+def same_distribution(one: str, other: str) -> bool:
+    """Whether two spellings name one distribution."""
+    return _normalize(one) == _normalize(other)
+
+
+def _normalize(distribution: str) -> str:
     """A distribution's name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _installed() -> Iterator[Entry]:
-    disabled = {normalize(d) for d in os.environ.get("SEGZOO_DISABLE", "").split(",") if d.strip()}
+    disabled = {_normalize(d) for d in os.environ.get("SEGZOO_DISABLE", "").split(",") if d.strip()}
     seen: set[str] = set()
     for distribution in metadata.distributions():
-        try:
-            text = distribution.read_text("entry_points.txt") or ""
-            if "segzoo.models" not in text:
-                continue  # most distributions: nothing else of them is read
-            name, version = distribution.name, distribution.version
-        except Exception as error:  # damaged metadata of a stranger must not stop the others
-            path = str(getattr(distribution, "_path", "")) or "a distribution"
-            name, version, text = os.path.basename(path), "", ""
-            if "segzoo" not in name:
-                continue
-            yield Entry("?", name, version, "", f"its metadata cannot be read: {_cause(error)}")
-            continue
-        name = name or os.path.basename(str(getattr(distribution, "_path", "unnamed")))
-        if normalize(name) in seen:
+        key = _normalize(_folder_name(distribution))
+        if key in seen:
             continue  # an older copy further down sys.path
-        seen.add(normalize(name))
-        for entry in _entries_of(text, name, version or ""):
-            if normalize(name) in disabled:
-                yield _with_problem(entry, "set aside by SEGZOO_DISABLE")
+        seen.add(key)
+        text = _entry_points(distribution)
+        if GROUP not in text:
+            continue  # most distributions: nothing else of them is read
+        name, version = _identity(distribution)
+        for entry in _entries_of(text, name, version):
+            if _normalize(name) in disabled:
+                yield replace(entry, problem=SET_ASIDE)
             else:
                 yield entry
+
+
+def _folder_name(distribution: metadata.Distribution) -> str:
+    """A distribution's name as its metadata folder spells it, known without reading a file."""
+    folder = os.path.basename(str(getattr(distribution, "_path", "")))
+    return os.path.splitext(folder)[0].partition("-")[0]
+
+
+def _entry_points(distribution: metadata.Distribution) -> str:
+    """The text of entry_points.txt, empty when there is none or it cannot be opened."""
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")
+    except Exception:
+        return ""
+
+
+def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Name and version; those of the folder when the metadata is damaged."""
+    try:
+        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+    except Exception:
+        name, version = None, None
+    return printable(name or _folder_name(distribution)), printable(version or "")
 
 
 def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
@@ -225,14 +249,10 @@ def from_import_path(path: str) -> Entry:
     """An entry for a spec named by "module:ATTR" instead of by a model's name."""
     if not IMPORT_PATH.fullmatch(path):
         raise UsageError(f"{printable(path)!r} is not a model", expected="a name or module:ATTR")
-    return Entry(fold(path.rpartition(":")[2]), path.partition(":")[0], "", path)
+    return Entry(fold(path.rpartition(":")[2]), "", "", path)
 
 
-def _with_problem(entry: Entry, problem: str) -> Entry:
-    return Entry(entry.name, entry.distribution, entry.version, entry.value, problem)
-
-
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """An exception in one line. A field that ModelSpec lacks means a plugin of a later contract."""
     if isinstance(error, SegzooError):
         return error.problem

@@ -32,6 +32,7 @@ __all__ = [
     "Postprocess",
     "Preprocess",
     "Recipe",
+    "Record",
     "Task",
     "TaskDefaults",
     "Weights",
@@ -51,8 +52,8 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Checked:
-    """Checks every field against its annotation and then the object's own `_faults`."""
+class Record:
+    """Plain data: every field is checked against its annotation, then by the class's `_faults`."""
 
     def __post_init__(self) -> None:
         hints = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
@@ -73,7 +74,7 @@ class _Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paper(_Checked):
+class Paper(Record):
     """Where an architecture comes from. `code`: the authors' repository with its commit."""
 
     title: str
@@ -85,7 +86,7 @@ class Paper(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Option(_Checked):
+class Option(Record):
     """One keyword of a builder that a user may set; a JSON value.
 
     choices: the values allowed. min, max: the range allowed, both included. The type allowed is the
@@ -121,7 +122,7 @@ class Option(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocess(_Checked):
+class Preprocess(Record):
     """From a picture to the network's input x (1, C, H, W) float32.
 
     size: (H, W) that the picture is resized to; None keeps its size.
@@ -173,7 +174,7 @@ class Preprocess(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Postprocess(_Checked):
+class Postprocess(Record):
     """From logits (K, H, W), back at the picture's size, to probabilities and a mask.
 
     activation: "sigmoid", "softmax", or "none" for a network that gives probabilities.
@@ -198,7 +199,7 @@ class Postprocess(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskDefaults(_Checked):
+class TaskDefaults(Record):
     """What a model uses for a task unless told otherwise.
 
     loss: a factory (**options) -> callable(outputs, batch) -> a scalar, or {"loss": scalar, ...}.
@@ -214,7 +215,7 @@ class TaskDefaults(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expect(_Checked):
+class Expect(Record):
     """What a recipe should reach: metric on data, within tolerance. source: who says so."""
 
     data: str
@@ -225,7 +226,7 @@ class Expect(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(_Checked):
+class Recipe(Record):
     """How a model is trained, as data. Exactly one of `epochs` and `steps` is given.
 
     optimizer, schedule, loss: a name and its options; loss=None takes the task's.
@@ -272,7 +273,7 @@ class Recipe(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset(_Checked):
+class Dataset(Record):
     """A data set trained on. license: as its origin states it, or 'not stated'."""
 
     name: str
@@ -281,7 +282,7 @@ class Dataset(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric(_Checked):
+class Metric(Record):
     """One measured number. protocol: how it is computed; split: data set and part of it."""
 
     name: str
@@ -291,7 +292,7 @@ class Metric(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights(_Checked):
+class Weights(Record):
     """A published set of weights: where it is, what it needs, where it comes from.
 
     bundled: a file inside the plugin's package, as "package:path/in/it"; or repo, revision (a
@@ -341,7 +342,7 @@ class Weights(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec(_Checked):
+class ModelSpec(Record):
     """One model of the zoo.
 
     summary: one line, shown by `segzoo list`.
@@ -412,11 +413,11 @@ class ModelSpec(_Checked):
         )
 
 
-def asdict(record: _Checked) -> dict[str, Json]:
+def asdict(record: Record) -> dict[str, Json]:
     """A record as JSON values: nested records become dicts, tuples lists."""
 
     def plain(value: object) -> Json:
-        if isinstance(value, _Checked):
+        if isinstance(value, Record):
             return asdict(value)
         if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}

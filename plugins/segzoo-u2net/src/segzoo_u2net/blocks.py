@@ -63,7 +63,7 @@ class RSU(nn.Module):
         self.pool = nn.Identity() if dilated else downsample(pool)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv_in(x)
+        residual: Tensor = self.conv_in(x)
         top, *middle, bottom = self.encoder
 
         skips = [top(residual)]

@@ -1,0 +1,54 @@
+# Every target is a few lines that a person could type. The first one that needs it makes .venv.
+#
+#   make demo       cut out the photos in demo/photos
+#   make test       the tests, without those that take minutes or need a GPU, browser or network
+#   make test-all   all that this machine can run
+#   make check      lint, formatting, types
+#   make bench      measure; writes bench/results/
+#   make clean      delete .venv and everything that was built
+#
+# PYTHON=python3.12 chooses the interpreter. TORCH="torch==2.13.0" chooses the torch that is
+# installed first, TORCH="torch --index-url https://download.pytorch.org/whl/cpu" the one for CPUs.
+
+PYTHON ?= python3
+TORCH ?= torch
+PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
+PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+EDITABLE := $(PLUGINS:%=-e %)
+QUICK := not slow and not stress and not gpu and not browser and not network
+
+.PHONY: demo test test-all check bench clean
+
+demo: .venv/for-use
+	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --output mask --output cutout --overwrite
+	@echo "The masks and cut-outs are in $(CURDIR)/demo-out"
+
+test: .venv/for-development
+	.venv/bin/pytest -m "$(QUICK)"
+
+test-all: .venv/for-development
+	.venv/bin/pytest -rs
+
+check: .venv/for-development
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/for-development
+	.venv/bin/python bench/startup.py
+
+clean:
+	rm -rf .venv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/pyvenv.cfg:
+	$(PYTHON) -m venv .venv
+
+.venv/for-use: $(PROJECTS) | .venv/pyvenv.cfg
+	.venv/bin/pip install $(TORCH)
+	.venv/bin/pip install -e . $(EDITABLE)
+	touch $@
+
+.venv/for-development: $(PROJECTS) | .venv/pyvenv.cfg
+	.venv/bin/pip install $(TORCH)
+	.venv/bin/pip install -e ".[test,check]" $(EDITABLE)
+	touch $@ .venv/for-use

@@ -1,0 +1,105 @@
+"""What holds for every test, the core's and the plugins'.
+
+A test sees a cache folder of its own, no settings of the person who runs it, and no network beyond
+this machine. After the tests stands what a `-m` left out, by marker.
+"""
+
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARKERS = ("slow", "stress", "gpu", "browser", "network")
+SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")
+THREADS = 2  # timings and float sums alike on a small and on a large machine
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(autouse=True)
+def isolated(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEGZOO_HOME", str(tmp_path_factory.mktemp("segzoo-home")))
+    if request.node.get_closest_marker("network") is None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        forbid_network(monkeypatch)
+    if request.node.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("this machine has no CUDA device")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_threads() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, THREADS))
+    yield
+    torch.set_num_threads(before)
+
+
+def forbid_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sockets of this process reach this machine alone."""
+
+    def guarded(name: str) -> Any:
+        original = getattr(socket.socket, name)
+
+        def call(self: socket.socket, *args: Any) -> Any:
+            address = args[-1]  # of connect(address), sendto(data, address)
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                refuse_strangers(address[0])
+            return original(self, *args)
+
+        return call
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, guarded(name))
+    look_up = socket.getaddrinfo
+
+    def guarded_look_up(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+        refuse_strangers(host)
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+def refuse_strangers(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    try:
+        near = name in (None, "", "localhost") or ipaddress.ip_address(name or "").is_loopback
+    except ValueError:  # a host's name, and not this one's
+        near = False
+    if not near:
+        pytest.fail(f"a test without the marker 'network' asked for {name}")
+
+
+def pytest_report_header() -> str:
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pillow"))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        counts = item.config.stash.setdefault(LEFT_OUT, Counter())
+        names = [m for m in MARKERS if item.get_closest_marker(m)]
+        if names:
+            counts[names[0]] += 1  # a test with two markers counts once
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts = terminalreporter.config.stash.get(LEFT_OUT, Counter())
+    if counts and terminalreporter.config.option.markexpr:
+        parts = ", ".join(f"{counts[name]} {name}" for name in MARKERS if counts[name])
+        terminalreporter.write_line(f"left out: {parts}; `make test-all` runs them")

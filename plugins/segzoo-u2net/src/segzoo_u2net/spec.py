@@ -1,0 +1,87 @@
+"""What segzoo knows of U²-Net and U²-Netp.
+
+Differences from the authors' repository and from other write-ups of it, all by declaration:
+the network returns logits; the picture is divided by its own maximum and the map stretched to 0..1
+(`image_max`, `minmax`) because the authors' data_loader.py and u2net_test.py do so; a constant map,
+where their code divides by zero, is left as it is; the resize blends the border with zero and does
+not blur first, as in the version of scikit-image that they pin. `pool="floor"` is a variant seen in
+write-ups, which differs at odd sizes only.
+"""
+
+from dataclasses import replace
+
+from segzoo.spec import (
+    ModelSpec,
+    Option,
+    Paper,
+    Postprocess,
+    Preprocess,
+    Recipe,
+    TaskDefaults,
+)
+
+PAPER = Paper(
+    title="U²-Net: Going deeper with nested U-structure for salient object detection",
+    authors="Qin, Zhang, Huang, Dehghan, Zaiane, Jagersand",
+    year=2020,
+    arxiv="2005.09007",
+    code="https://github.com/xuebinqin/U-2-Net/tree/ac7e1c8",
+    code_license="Apache-2.0",
+)
+
+# ImageNet's mean and standard deviation, as in the authors' data_loader.py (ToTensorLab, flag 0).
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+DEEP_BCE = "segzoo_u2net.loss:deep_bce"
+
+U2NET = ModelSpec(
+    summary="salient objects and cut-outs; a U-Net of U-Nets",
+    paper=PAPER,
+    builder="segzoo_u2net.model:u2net",
+    options={
+        "pool": Option(
+            default="ceil", choices=("ceil", "floor"), help="How pooling rounds odd sizes."
+        )
+    },
+    blocks={"rsu": "segzoo_u2net.blocks:RSU", "conv_bn_relu": "segzoo_u2net.blocks:ConvBNReLU"},
+    tasks={
+        "saliency": TaskDefaults(loss=DEEP_BCE, postprocess=Postprocess(normalize="minmax")),
+        "binary": TaskDefaults(loss=DEEP_BCE, postprocess=Postprocess()),
+        "multiclass": TaskDefaults(
+            loss="segzoo_u2net.loss:deep_cross_entropy",
+            postprocess=Postprocess(activation="softmax", threshold=None),
+        ),
+        "multilabel": TaskDefaults(loss=DEEP_BCE, postprocess=Postprocess()),
+    },
+    preprocess=Preprocess(
+        size=(320, 320),
+        resize="stretch",
+        antialias="none",
+        border="zero",
+        rescale="image_max",
+        mean=MEAN,
+        std=STD,
+    ),
+    num_classes=1,
+    num_parameters=44_009_869,
+    recipes={
+        # The fourth project of the article that segzoo implements: 10 epochs of batches of 10.
+        "seed": Recipe(
+            epochs=10,
+            batch_size=10,
+            optimizer=("adam", {"betas": [0.9, 0.999], "eps": 1e-8}),
+            lr=1e-3,
+            crop=(288, 288),
+            head_weights=(1, 1, 1, 1, 1, 1, 1),
+        )
+    },
+    head=("heads.", "fuse."),
+    stem=("encoder.0.conv_in.0.",),
+)
+
+U2NETP = replace(
+    U2NET,
+    summary="salient objects and cut-outs; the small U²-Net, 4.6 MB",
+    builder="segzoo_u2net.model:u2netp",
+    num_parameters=1_131_181,
+)

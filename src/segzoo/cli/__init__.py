@@ -1,0 +1,1 @@
+"""The command `segzoo`: one file per verb, each importing what it needs when it runs."""

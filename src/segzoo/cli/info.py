@@ -1,0 +1,113 @@
+"""segzoo info: everything there is to know of one model."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segzoo import api
+from segzoo.cli.text import amount, print_json, table
+from segzoo.registry import Entry
+from segzoo.spec import Json, ModelSpec, Paper, Recipe, Record, Weights, asdict
+
+if TYPE_CHECKING:
+    from segzoo.profile import Stage
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A model's name, or module:ATTR.")],
+    size: Annotated[
+        int | None, typer.Option(help="Side of the square input that MACs are counted for.", min=1)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Show a model's paper, stages, options, preprocessing, tasks, recipes and weights.
+
+    Parameters and multiply-accumulates (MACs) are counted on the network itself.
+    """
+    entry, spec = api.find_spec(model)
+    height, width = (size, size) if size else spec.preprocess.size or (256, 256)
+    stages = _stages(spec, height, width)
+    if as_json:
+        rows = [stage._asdict() for stage in stages]
+        print_json(api.model_info(model) | {"input": [height, width], "stages": rows})
+        return
+    typer.echo("\n".join(_lines(entry, spec, stages, height, width)))
+
+
+def _stages(spec: ModelSpec, height: int, width: int) -> "list[Stage]":
+    from segzoo import build, profile
+
+    return profile.stages(lambda: build.build(spec), (1, spec.in_channels, height, width))
+
+
+def _lines(
+    entry: Entry,
+    spec: ModelSpec,
+    stages: "list[Stage]",
+    height: int,
+    width: int,
+) -> Iterator[str]:
+    yield f"{entry.name}: {spec.summary}"
+    yield f"plugin       {entry.distribution} {entry.version}"
+    if spec.deprecated:
+        yield f"deprecated   {spec.deprecated}"
+    if spec.paper:
+        yield from _paper(spec.paper)
+    yield f"parameters   {spec.num_parameters:,}"
+    yield f"channels     {spec.in_channels} in, {spec.num_classes} classes"
+    for name, option in spec.options.items():
+        allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
+        yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()
+    yield f"preprocess   {_fields(spec.preprocess)}"
+    for task, defaults in spec.tasks.items():
+        yield f"task         {task}: loss {defaults.loss}, {_fields(defaults.postprocess)}"
+    for name, path in spec.blocks.items():
+        yield f"block        {name}: {path}"
+    for name, recipe in spec.recipes.items():
+        yield f"recipe       {name}: {_recipe(recipe)}"
+    for tag, weights in spec.weights.items():
+        yield from _weights(f"{entry.name}.{tag}", weights, tag == spec.default_weights)
+    if not spec.weights:
+        yield "weights      none published"
+    yield ""
+    yield f"Stages for an input of {height}x{width}:"
+    cells = [(name or "all", block, f"{p:,}", amount(m)) for name, block, p, m in stages]
+    yield table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
+
+
+def _paper(paper: Paper) -> Iterator[str]:
+    where = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
+    yield f"paper        {paper.authors}, {paper.title!r}, {paper.year}{where}"
+    if paper.code:
+        yield f"code         {paper.code} ({paper.code_license or 'licence not stated'})"
+
+
+def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:
+    yield f"weights      {name}{' (default)' if default else ''}: licence {weights.license}"
+    for data in weights.trained_on:
+        yield f"  data       {data.name}, licence {data.license}"
+    for metric in weights.metrics:
+        yield f"  metric     {metric.name} {metric.value:g} on {metric.split} ({metric.protocol})"
+    if weights.preprocess:
+        yield f"  preprocess {_fields(weights.preprocess)}"
+    if weights.postprocess:
+        yield f"  postprocess {_fields(weights.postprocess)}"
+    for label in ("recipe", "notes", "source", "retired"):
+        if text := getattr(weights, label):
+            yield f"  {label:<10} {text}"
+    yield f"  sha256     {weights.sha256}"
+
+
+def _recipe(recipe: Recipe) -> str:
+    length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
+    name, options = recipe.optimizer
+    settings = "".join(f", {key}={value}" for key, value in options.items())
+    return f"{length}, batch {recipe.batch_size}, {name} lr={recipe.lr:g}{settings}"
+
+
+def _fields(record: Record) -> str:
+    """What a record says differently from its defaults."""
+    defaults: dict[str, Json] = asdict(type(record)())
+    said = {k: v for k, v in asdict(record).items() if v != defaults[k]}
+    return ", ".join(f"{k}={v}" for k, v in said.items()) or "defaults"

@@ -1,0 +1,82 @@
+"""segzoo list: what is installed, ours and anybody's."""
+
+from typing import Annotated
+
+import typer
+
+from segzoo import api, registry
+from segzoo.cli.text import amount, print_json, table
+from segzoo.registry import Row
+from segzoo.spec import Json
+
+
+def list_models(
+    patterns: Annotated[
+        list[str] | None, typer.Argument(help="Globs over model names, quoted.", metavar="GLOB")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Models for this task.")] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Models with weights of this licence, or 'permissive'.")
+    ] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Models with weights.")] = False,
+    plugin: Annotated[str | None, typer.Option(help="Models of this distribution.")] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Names alone, from metadata; imports no plugin.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Show the installed models, ours and anybody's.
+
+    A plugin that does not work is a row with its cause; the others are not affected.
+    """
+    if names:
+        entries = [e.full_name if "?" in e.name else e.name for e in registry.entries()]
+        print_json(entries) if as_json else typer.echo("\n".join(entries))
+        return
+    rows = api.list_rows(
+        *(patterns or ()), task=task, license=license, pretrained=pretrained, plugin=plugin
+    )
+    if as_json:
+        print_json([_record(row) for row in rows])
+        return
+    working = [row for row in rows if row.spec is not None]
+    if working:
+        header = ("NAME", "PARAMETERS", "TASKS", "WEIGHTS", "PLUGIN", "SUMMARY")
+        typer.echo(table(header, map(_cells, working), right=" >"))
+    elif not rows:
+        typer.echo("No installed model fits. See: segzoo list")
+    for row in rows:
+        if row.problem:
+            entry = row.entry
+            typer.echo(f"{entry.full_name} {entry.version}: {row.problem}", err=True)
+            if row.spec is None:
+                typer.echo(f"    run: segzoo check {entry.full_name}", err=True)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    assert row.spec is not None
+    spec, entry = row.spec, row.entry
+    weights = ", ".join(spec.weights) or "-"
+    plugin = f"{entry.distribution} {entry.version}".strip()
+    summary = f"(deprecated: {spec.deprecated}) " * bool(spec.deprecated) + spec.summary
+    return entry.name, amount(spec.num_parameters), ", ".join(spec.tasks), weights, plugin, summary
+
+
+def _record(row: Row) -> dict[str, Json]:
+    entry, spec = row.entry, row.spec
+    record: dict[str, Json] = {
+        "name": entry.name,
+        "plugin": entry.distribution,
+        "version": entry.version,
+        "problem": row.problem,
+    }
+    if spec is None:
+        return record | {"check": f"segzoo check {entry.full_name}"}
+    return record | {
+        "summary": spec.summary,
+        "tasks": list(spec.tasks),
+        "num_parameters": spec.num_parameters,
+        "weights": list(spec.weights),
+        "default_weights": spec.default_weights,
+        "deprecated": spec.deprecated,
+    }

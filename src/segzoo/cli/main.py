@@ -1,0 +1,114 @@
+"""The command `segzoo`: its verbs, and what an error looks like on a terminal.
+
+Exit codes: 0 done, 1 some items failed, 2 usage or settings, 3 unsafe or corrupt data, 70 a defect
+of segzoo itself, 130 interrupted.
+"""
+
+import os
+import sys
+
+import typer
+
+from segzoo.cli import check, doctor, info, predict
+from segzoo.cli import list as list_
+from segzoo.errors import SegzooError
+
+EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="A model zoo for image segmentation that architectures join as plugins.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich costs more to import than everything else here
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("list")(list_.list_models)
+app.command("ls", hidden=True)(list_.list_models)
+app.command("info")(info.info)
+app.command("show", hidden=True)(info.info)
+app.command("predict")(predict.predict)
+app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"segzoo-core {version('segzoo-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show where an error came from; works anywhere on the line."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line of this process. An error is one line, without its traceback."""
+    arguments, debug = sys.argv[1:], False
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" in arguments[:end]:
+        arguments.remove("--debug")
+        debug = True
+    sys.exit(run(arguments, debug=debug))
+
+
+def run(arguments: list[str], *, debug: bool = False) -> int:
+    """Run a command line. Returns the exit code."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except SegzooError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        _silence_stdout()
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", EXIT_INTERRUPTED)
+    except Exception as error:
+        if _is_usage_error(error):
+            return _usage(error)
+        if debug:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        return _complain(
+            f"a defect of segzoo, please report it: {what}. Run it again with --debug for details",
+            EXIT_DEFECT,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"segzoo: {message}", file=sys.stderr)
+    return code
+
+
+def _is_usage_error(error: Exception) -> bool:
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _usage(error: Exception) -> int:
+    """What the parser of the command line has against it, with the verb's usage."""
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(context.get_usage(), file=sys.stderr)
+    return _complain(error.format_message(), error.exit_code)  # type: ignore[attr-defined]
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's last flush of stdout go nowhere instead of failing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+if __name__ == "__main__":
+    main()

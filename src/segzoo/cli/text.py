@@ -1,0 +1,36 @@
+"""Plain text for a terminal: tables and JSON."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+import typer
+
+from segzoo.spec import Json
+
+__all__ = ["amount", "print_json", "table"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
+    """Left-aligned columns two spaces apart; `right` marks right-aligned ones by a ">"."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [str.rjust if mark == ">" else str.ljust for mark in right.ljust(len(widths))]
+    return "\n".join(
+        "  ".join(
+            align(text, width) for align, text, width in zip(aligned, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def amount(number: int) -> str:
+    """1131181 -> "1.13 M"."""
+    for factor, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if number >= factor:
+            return f"{number / factor:.2f}{unit}"
+    return str(number)
+
+
+def print_json(data: Json) -> None:
+    """JSON on stdout, in ASCII, so that any terminal and any locale can take it."""
+    typer.echo(json.dumps(data, indent=2, sort_keys=False))

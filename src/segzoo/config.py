@@ -1,0 +1,213 @@
+"""config.json of a saved model: how a network was built and is used, read back under limits.
+
+The file names a model by its registry name and says with which plugin and version it was made. It
+is data from strangers: bounded, parsed strictly, and no value in it is ever a module, a path, a URL
+or an expression.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
+
+from segzoo.errors import ConfigError, printable
+from segzoo.spec import MODEL_NAME, SHA256, Json, Postprocess, Preprocess, Record, Task, asdict
+
+__all__ = ["CONFIG_NAME", "FORMAT_VERSION", "WEIGHTS_NAME", "Config", "dump", "read", "read_json"]
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+FORMAT_VERSION = 1
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_DIGITS = 20
+DISTRIBUTION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)?")
+VERSION = re.compile(r"[A-Za-z0-9.!+_-]{0,50}")
+MAX_CLASSES = 256  # a mask is 8 bits deep
+MAX_CHANNELS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Record):
+    """How a network was built and is used: what config.json holds.
+
+    model, distribution, version: the model's name, the plugin it came from and that one's version.
+    classes, palette: one name and one colour (r, g, b) per class, or empty.
+    files: sha256 of each file saved beside the config.
+    """
+
+    model: str
+    distribution: str
+    version: str
+    options: Mapping[str, Json] = field(default_factory=dict)
+    in_channels: int
+    num_classes: int
+    task: Task
+    preprocess: Preprocess
+    postprocess: Postprocess
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def _faults(self) -> list[str]:
+        faults = []
+        if not MODEL_NAME.fullmatch(self.model):
+            faults.append(f"model={self.model!r} does not match {MODEL_NAME.pattern}")
+        if not DISTRIBUTION.fullmatch(self.distribution):
+            faults.append(f"distribution={self.distribution!r} is not a distribution's name")
+        if not VERSION.fullmatch(self.version):
+            faults.append(f"version={self.version!r} is not a version")
+        if not 1 <= self.num_classes <= MAX_CLASSES:
+            faults.append(f"num_classes={self.num_classes} is outside 1..{MAX_CLASSES}")
+        if not 1 <= self.in_channels <= MAX_CHANNELS:
+            faults.append(f"in_channels={self.in_channels} is outside 1..{MAX_CHANNELS}")
+        for name in ("classes", "palette"):
+            if getattr(self, name) and len(getattr(self, name)) != self.num_classes:
+                faults.append(
+                    f"{name} has {len(getattr(self, name))} entries for {self.num_classes} classes"
+                )
+        if any(not 0 <= value <= 255 for colour in self.palette for value in colour):
+            faults.append("palette has a value outside 0..255")
+        for name, sha256 in self.files.items():
+            if not SHA256.fullmatch(sha256):
+                faults.append(f"files[{name!r}]={sha256!r} is not 64 hex digits")
+        return faults
+
+
+def dump(config: Config) -> str:
+    """The text of config.json. Code paths of the plugin (`Preprocess.custom`) are left out."""
+    record = asdict(config)
+    plugin = {key: record.pop(key) for key in ("distribution", "version")}
+    record["preprocess"].pop("custom")
+    head = {"format_version": FORMAT_VERSION, "library": "segzoo", "plugin": plugin}
+    return json.dumps(head | record, indent=2, ensure_ascii=False) + "\n"
+
+
+def read(path: str | os.PathLike[str]) -> Config:
+    """Read config.json. ConfigError names every field that is wrong."""
+    data = read_json(path)
+    if data.pop("library", None) != "segzoo":
+        raise ConfigError(
+            "this is not a model saved by segzoo", file=path, expected='"library": "segzoo"'
+        )
+    version = data.pop("format_version", None)
+    if type(version) is not int or version < 1:
+        raise ConfigError("bad format_version", file=path, found=repr(version), expected="1")
+    if version > FORMAT_VERSION:
+        raise ConfigError(
+            "made by a newer segzoo",
+            file=path,
+            found=f"format_version {version}",
+            expected=f"at most {FORMAT_VERSION}",
+            next_step="Run: pip install --upgrade segzoo-core",
+        )
+    plugin = data.pop("plugin", None)
+    if not isinstance(plugin, dict) or set(plugin) != {"distribution", "version"}:
+        raise ConfigError("bad plugin", file=path, expected="its distribution and version")
+    preprocess = data.get("preprocess")
+    if isinstance(preprocess, dict) and "custom" in preprocess:
+        raise ConfigError("preprocess.custom names code, which a config may not", file=path)
+    try:
+        config = _record(Config, data | plugin)
+    except ValueError as error:
+        raise ConfigError(printable(str(error)), file=path) from None
+    assert isinstance(config, Config)
+    return config
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Json]:
+    """A JSON object from a regular file of at most 1 MiB, parsed strictly.
+
+    ConfigError for anything larger, deeper than 32 levels, with duplicate keys, NaN or numbers of
+    more than 20 digits, none of which Python's parser refuses by itself.
+    """
+    try:
+        if not os.path.isfile(path):
+            raise ConfigError("there is no such file", file=path)
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ConfigError("the file is too large", file=path, expected="at most 1 MiB")
+        if _depth(raw) > MAX_DEPTH:
+            raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", file=path)
+        data = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_short_int,
+            parse_float=_finite,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot be read: {printable(str(error))}", file=path) from None
+    if not isinstance(data, dict):
+        raise ConfigError("bad content", file=path, found=type(data).__name__, expected="an object")
+    return data
+
+
+def _record(cls: type[Record], data: Mapping[str, Json]) -> Record:
+    """A record from JSON values: the inverse of `asdict`. ValueError names each fault."""
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = get_type_hints(cls)
+    unknown = sorted(set(data) - set(known))
+    required = {
+        name
+        for name, f in known.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(required - set(data))
+    if unknown or missing:
+        faults = [f"unknown field {name!r}: needs a newer segzoo" for name in unknown]
+        faults += [f"missing field {name!r}" for name in missing]
+        raise ValueError(f"{cls.__name__}: " + "; ".join(faults))
+    return cls(**{name: _value(hints[name], value) for name, value in data.items()})
+
+
+def _value(hint: Any, value: Json) -> Any:
+    """A JSON value as its annotation has it: lists become tuples, dicts become records."""
+    if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, Record):
+        return _record(hint, value)
+    if isinstance(value, list):
+        options = [hint, *get_args(hint)]
+        item = next((get_args(o)[0] for o in options if get_origin(o) is tuple), None)
+        return tuple(_value(item, v) for v in value)
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    """The deepest nesting of brackets, those inside strings counted too."""
+    depth = deepest = 0
+    for byte in raw:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key appears twice")
+    return result
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _short_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is out of range")
+    return value

@@ -1,0 +1,58 @@
+"""Parameters and multiply-accumulates of a network, stage by stage.
+
+Counted on the network itself: it is built on torch's `meta` device, which holds shapes and no
+values, and run once there under torch's own counter of operations.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Stage", "stages"]
+
+
+class Stage(NamedTuple):
+    """One part of a network. macs: of its convolutions and matrix products for one input."""
+
+    name: str
+    block: str
+    parameters: int
+    macs: int
+
+
+def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> list[Stage]:
+    """The network's children, those that are lists by their items, then a row for the whole.
+
+    shape: (N, C, H, W) of the input. The whole's numbers are its own, not the sum of the rows:
+    parameters and operations that belong to no child count there alone.
+    """
+    with torch.device("meta"):
+        network = build().eval()
+        x = torch.empty(shape)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(x)
+    flops = counter.get_flop_counts()
+    root = type(network).__name__
+
+    def stage(name: str, module: nn.Module) -> Stage:
+        path = f"{root}.{name}" if name else root
+        parameters = sum(p.numel() for p in module.parameters())
+        return Stage(
+            name, type(module).__name__, parameters, sum(flops.get(path, {}).values()) // 2
+        )
+
+    return [*(stage(name, module) for name, module in _parts(network)), stage("", network)]
+
+
+def _parts(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    parts = []
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            parts += _parts(child, f"{prefix}{name}.")
+        elif any(True for _ in child.parameters()):
+            parts.append((f"{prefix}{name}", child))
+    return parts
