@@ -5,17 +5,16 @@ this machine. After the tests stands what a `-m` left out, by marker.
 """
 
 import ipaddress
+import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 MARKERS = ("slow", "stress", "gpu", "browser", "network")
 SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")
-THREADS = 2  # timings and float sums alike on a small and on a large machine
+THREADS = "2"  # sums of floats, and times, alike on a small and on a large machine
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -37,16 +36,6 @@ def isolated(
 
         if not torch.cuda.is_available():
             pytest.skip("this machine has no CUDA device")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def few_threads() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, THREADS))
-    yield
-    torch.set_num_threads(before)
 
 
 def forbid_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +71,10 @@ def refuse_strangers(host: str | bytes | None) -> None:
         near = False
     if not near:
         pytest.fail(f"a test without the marker 'network' asked for {name}")
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", THREADS)  # read by torch when it is imported
 
 
 def pytest_report_header() -> str:

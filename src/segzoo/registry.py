@@ -13,12 +13,14 @@ import importlib
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
+from segzoo import spec as records
 from segzoo.errors import (
     AmbiguousModelError,
     PluginError,
@@ -33,9 +35,17 @@ __all__ = ["GROUP", "Entry", "Row", "entries", "find", "resolve", "rows"]
 
 GROUP = "segzoo.models"  # the name is the contract's version
 OTHER_VERSION = re.compile(r"segzoo\.models\..+")
+UNKNOWN_FIELD = re.compile(
+    rf"({'|'.join(records.__all__)})\.__init__\(\) got an unexpected keyword argument ('\w+')"
+)
 SLOW_SECONDS = 1.0  # a spec is data; what takes longer is named with its time
 SET_ASIDE = "set aside by SEGZOO_DISABLE"
 ENVIRONMENT = "SEGZOO_MODELS"
+MAX_CAUSE = 500  # characters of a plugin's own message
+
+# sys.stdout belongs to the whole process: threads that redirect it must take turns, or the last
+# one to finish leaves it redirected.
+_LOADING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -58,20 +68,20 @@ class Entry:
         if self.problem:
             raise self._error(self.problem)
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with _LOADING, contextlib.redirect_stdout(sys.stderr):
                 spec = resolve(self.value)
+            if not isinstance(spec, ModelSpec):
+                raise TypeError(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit among it
             raise self._error(cause(error)) from error
-        if not isinstance(spec, ModelSpec):
-            raise self._error(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
         return spec
 
     def _error(self, cause: str) -> PluginError:
-        version = f" {self.version}" if self.version else ""
+        origin = " ".join(filter(None, (self.distribution, self.version))) or self.value
         return PluginError(
-            f"model '{self.name}' of {self.distribution}{version} cannot be used: {cause}",
+            f"model '{self.name}' of {origin} cannot be used: {cause}",
             next_step=f"Run: segzoo check {self.full_name}",
         )
 
@@ -98,7 +108,8 @@ def rows() -> Iterator[Row]:
     offered = entries()
     owners: dict[str, list[str]] = {}
     for entry in offered:
-        owners.setdefault(entry.name, []).append(entry.full_name)
+        if not entry.problem:
+            owners.setdefault(entry.name, []).append(entry.full_name)
     for entry in offered:
         start = time.perf_counter()
         try:
@@ -117,7 +128,8 @@ def find(name: str) -> Entry:
     """The entry of a model's name, or of its full name `distribution/name`.
 
     Upper case and hyphens are folded. AmbiguousModelError when several distributions offer the
-    name; UnknownModelError, with a suggestion, when none does.
+    name; UnknownModelError, with a suggestion, when none does. An entry that cannot be loaded (it
+    is set aside, malformed, or of another version of the contract) gives way to one that can.
     """
     offered = entries()
     distribution, _, bare = name.rpartition("/")
@@ -125,6 +137,7 @@ def find(name: str) -> Entry:
     matches = [e for e in offered if e.name == wanted]
     if distribution:
         matches = [e for e in matches if same_distribution(e.distribution, distribution)]
+    matches = [e for e in matches if not e.problem] or matches
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -174,8 +187,8 @@ def _installed() -> Iterator[Entry]:
     seen: set[str] = set()
     for distribution in metadata.distributions():
         key = _normalize(_folder_name(distribution))
-        if key in seen:
-            continue  # an older copy further down sys.path
+        if key in seen or key.startswith("~"):
+            continue  # an older copy further down sys.path, or what pip left of one
         seen.add(key)
         text = _entry_points(distribution)
         if GROUP not in text:
@@ -191,7 +204,7 @@ def _installed() -> Iterator[Entry]:
 def _folder_name(distribution: metadata.Distribution) -> str:
     """A distribution's name as its metadata folder spells it, known without reading a file."""
     folder = os.path.basename(str(getattr(distribution, "_path", "")))
-    return os.path.splitext(folder)[0].partition("-")[0]
+    return os.path.splitext(folder)[0].partition("-")[0] or distribution.metadata["Name"]
 
 
 def _entry_points(distribution: metadata.Distribution) -> str:
@@ -216,6 +229,7 @@ def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
 def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
     """The entries of one entry_points.txt. A malformed line becomes an entry with a problem."""
     group = ""
+    declared: set[str] = set()
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
@@ -231,8 +245,11 @@ def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
                 problem = f"malformed entry point {line!r}: expected name = module:ATTRIBUTE"
             elif not MODEL_NAME.fullmatch(name):
                 problem = f"the name {name!r} does not match {MODEL_NAME.pattern}"
+            elif name in declared:
+                problem = f"{distribution} declares the name twice"
             else:
                 problem = ""
+                declared.add(name)
             yield Entry(printable(name), distribution, version, value, problem)
 
 
@@ -253,14 +270,20 @@ def from_import_path(path: str) -> Entry:
 
 
 def cause(error: BaseException) -> str:
-    """An exception in one line. A field that ModelSpec lacks means a plugin of a later contract."""
+    """An exception in one line. A field that a record lacks means a plugin of a later contract."""
     if isinstance(error, SegzooError):
         return error.problem
-    text = printable(" ".join(str(error).split())) or "no message"
-    if isinstance(error, TypeError) and "unexpected keyword argument" in text:
-        return f"needs a newer segzoo: {text}"
+    try:
+        text = str(error)
+    except BaseException:  # the exception is the plugin's own, and so is its __str__
+        text = "its message cannot be shown"
+    text = printable(" ".join(text[:MAX_CAUSE].split())) or "no message"
+    if isinstance(error, TypeError) and (unknown := UNKNOWN_FIELD.match(text)):
+        return f"needs a newer segzoo: {unknown[1]} has no field {unknown[2]}"
+    if isinstance(error, ImportError) and error.name == records.__name__:
+        return f"needs a newer segzoo: {text.partition(' (')[0]}"
     if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r}) while it was imported"
+        return f"it called sys.exit({text if error.args else ''})"
     return f"{type(error).__name__}: {text}"
 
 

@@ -16,6 +16,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from math import isfinite
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
@@ -49,6 +50,7 @@ MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REVISION = re.compile(r"[0-9a-f]{40}")
+ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class Option(Record):
     def fault(self, value: Json) -> str:
         """Why `value` is not allowed, as words that follow "is"; empty when it is."""
         kind = type(self.default)
+        if not _is_json(value):
+            return f"{value!r}, not a JSON value"
         if self.choices is not None:
             # 1 == True == 1.0 in Python, not in JSON
             if not any(value == c and type(value) is type(c) for c in self.choices):
@@ -114,6 +118,10 @@ class Option(Record):
         if self.default is not None and type(value) is not kind:
             if not (kind is float and type(value) is int):
                 return f"{value!r} ({type(value).__name__}), not a value of type {kind.__name__}"
+        if value is None or (self.min is None and self.max is None):
+            return ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{value!r} ({type(value).__name__}), not a number"
         if self.min is not None and not value >= self.min:
             return f"{value!r}, below {self.min:g}"
         if self.max is not None and not value <= self.max:
@@ -264,7 +272,8 @@ class Recipe(Record):
     def _faults(self) -> list[str]:
         return _say(
             ((self.epochs is None) == (self.steps is None), "give epochs or steps, one of the two"),
-            ((self.epochs or self.steps or 1) < 1, "epochs or steps is below 1"),
+            (self.epochs is not None and self.epochs < 1, f"epochs={self.epochs} is below 1"),
+            (self.steps is not None and self.steps < 1, f"steps={self.steps} is below 1"),
             (self.batch_size < 1, f"batch_size={self.batch_size} is below 1"),
             (self.lr <= 0, f"lr={self.lr} is not above 0"),
             (self.warmup < 0, f"warmup={self.warmup} is below 0"),
@@ -392,7 +401,7 @@ class ModelSpec(Record):
         paths = {"builder": self.builder, "variant": self.variant}
         paths |= {f"blocks[{name!r}]": path for name, path in self.blocks.items()}
         return _say(
-            (not self.summary or "\n" in self.summary, "summary is not one line of text"),
+            (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
             (not self.tasks, "tasks is empty"),
             (self.num_classes < 1, f"num_classes={self.num_classes} is below 1"),
             (self.in_channels < 1, f"in_channels={self.in_channels} is below 1"),
@@ -409,7 +418,16 @@ class ModelSpec(Record):
                 self.default_weights is not None and self.default_weights not in self.weights,
                 f"default_weights={self.default_weights!r} is not among the weights",
             ),
+            *(
+                (not name.isidentifier() or name in ARGUMENTS, f"no option can be named {name!r}")
+                for name in self.options
+            ),
             *((o not in self.options, f"elastic names {o!r}, not an option") for o in self.elastic),
+            *(
+                (o not in self.options, f"weights[{tag!r}] names {o!r}, not an option")
+                for tag, weights in self.weights.items()
+                for o in weights.options
+            ),
         )
 
 
@@ -430,6 +448,16 @@ def asdict(record: Record) -> dict[str, Json]:
 
 def _say(*checks: tuple[bool, str]) -> list[str]:
     return [fault for wrong, fault in checks if wrong]
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, str | int)
 
 
 def _is_import_path(path: str | None) -> bool:
@@ -461,13 +489,15 @@ def _conforms(value: object, hint: Any) -> bool:
             _conforms(k, args[0]) and _conforms(v, args[1]) for k, v in value.items()
         )
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _conforms(value, int) or (isinstance(value, float) and isfinite(value))
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
 
 
 def _words(hint: Any) -> str:
+    if hint is float:
+        return "a finite number"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)

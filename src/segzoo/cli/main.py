@@ -67,8 +67,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     try:
         result = app(arguments, standalone_mode=False)
     except SegzooError as error:
-        if debug:
-            raise
+        _trace(debug)
         return _complain(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         _silence_stdout()
@@ -78,14 +77,20 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except Exception as error:
         if _is_usage_error(error):
             return _usage(error)
-        if debug:
-            raise
+        _trace(debug)
         what = f"{type(error).__name__}: {error}"
         return _complain(
             f"a defect of segzoo, please report it: {what}. Run it again with --debug for details",
             EXIT_DEFECT,
         )
     return result if isinstance(result, int) else 0
+
+
+def _trace(wanted: bool) -> None:
+    if wanted:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _complain(message: str, code: int) -> int:

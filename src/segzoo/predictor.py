@@ -1,0 +1,280 @@
+"""From pictures to masks: decoding, batches, and every mask back at its picture's size.
+
+A `Predictor` joins a runtime (how the network is run) with what a model declares: its preprocess,
+its postprocess and its classes. Many pictures go through `stream`, which decodes ahead, runs
+pictures of one network size together, and holds a bounded number of them, so its memory does not
+grow with their number.
+"""
+
+import copy
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segzoo import pictures
+from segzoo.errors import PictureTooLargeError, PluginError, SegzooError, UsageError, printable
+from segzoo.labels import Palette, default_classes
+from segzoo.pictures import Picture
+from segzoo.preprocess import Geometry, mask_of, prepare, probabilities
+from segzoo.spec import Postprocess, Preprocess
+
+__all__ = ["Prediction", "Predictor", "Runtime", "Source", "logits_size"]
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
+S = TypeVar("S", bound=Source)
+
+DECODERS = 4  # threads; Pillow decodes and resizes without holding the interpreter
+HELD_BYTES = 1 << 30  # of decoded pictures and network inputs that wait; one more may be on its way
+HELD_BATCHES = 4  # pictures that wait for others of their network size, in batches
+
+
+class Runtime(Protocol):
+    """How a network is run: x (N, C, h, w) float32 -> logits, each (N, K, h', w') float32.
+
+    The final prediction comes first and is alone unless `all_heads` asks for the side outputs too.
+    MemoryError when this many pictures of this size do not fit the device.
+    """
+
+    def __call__(
+        self, x: NDArray[np.float32], *, all_heads: bool = False
+    ) -> tuple[NDArray[np.float32], ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model sees in one picture, at the picture's upright size (H, W).
+
+    mask: (H, W) uint8. One class: 255 where the probability is above the threshold, else 0; several
+        classes: the index of the class.
+    probability: (H, W) float32 for one class, (K, H, W) for several, in 0..1.
+    picture: the decoded picture, upright, with its notes (a first frame, a reduced depth).
+    classes: a name per class, or empty. heads: the same of every side output, when asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    picture: Picture = field(repr=False)
+    classes: tuple[str, ...] = ()
+    heads: tuple["Prediction", ...] = field(default=(), repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        return 1 if self.probability.ndim == 2 else len(self.probability)
+
+    @property
+    def present(self) -> dict[str, int]:
+        """Pixels of each class that is in the mask, by the class's name or else its index.
+
+        One class: the pixels of its foreground, under its name or "foreground".
+        """
+        names = self.classes or default_classes(self.num_classes)
+        counts = np.bincount(self.mask.reshape(-1), minlength=256)
+        if self.num_classes == 1:
+            counts = counts[255:]
+        return {name: int(n) for name, n in zip(names, counts, strict=False) if n}
+
+
+@dataclass(kw_only=True)
+class _Waiting(Generic[S]):
+    """A picture on its way through a stream; x (C, h, w) until its batch has run."""
+
+    source: S
+    picture: Picture | None = None
+    geometry: Geometry | None = None
+    x: NDArray[np.float32] | None = None
+    logits: tuple[NDArray[np.float32], ...] = ()
+    error: SegzooError | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in (self.picture and self.picture.image, self.x) if a is not None)
+
+    def joins(self, other: "_Waiting[S]") -> bool:
+        """Whether this one waits for a batch, and for the same as the other."""
+        return self.x is not None and other.x is not None and self.x.shape == other.x.shape
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Pictures -> masks through one network. Picklable when its runtime is.
+
+    in_channels, num_classes, classes, palette: the network's. batch_size: how many pictures run
+    together, at most. max_pixels: pictures with more are refused.
+    """
+
+    runtime: Runtime
+    _: KW_ONLY
+    preprocess: Preprocess
+    postprocess: Postprocess
+    in_channels: int
+    num_classes: int
+    classes: tuple[str, ...] = ()
+    palette: Palette = ()
+    batch_size: int = 8
+    max_pixels: int = pictures.MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} is below 1")
+
+    @overload
+    def predict(self, source: Source, *, all_heads: bool = False) -> Prediction: ...
+    @overload
+    def predict(
+        self, source: Sequence[Source], *, all_heads: bool = False
+    ) -> list[Prediction]: ...
+    def predict(
+        self, source: Source | Sequence[Source], *, all_heads: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Masks at the pictures' upright size.
+
+        source: a path, bytes, a PIL image or an array (H, W[, 3|4]) uint8 gives a Prediction; a
+        list or tuple of these gives a list. all_heads: side outputs too. The first picture that
+        fails raises its error.
+        """
+        many = isinstance(source, list | tuple)
+        found = []
+        for _, result in self.stream(source if many else [source], all_heads=all_heads):
+            if isinstance(result, SegzooError):
+                raise result
+            found.append(result)
+        return found if many else found[0]
+
+    def stream(
+        self, sources: Iterable[S], *, all_heads: bool = False
+    ) -> Iterator[tuple[S, Prediction | SegzooError]]:
+        """Each source with its Prediction, or with the error that it alone has; in their order.
+
+        Reads ahead of what it yields. Pictures of one network size run together, whatever stands
+        between them. PluginError is a picture's own error too: another size may work.
+        """
+        upcoming = iter(sources)
+        reading: deque[Future[_Waiting[S]]] = deque()
+        waiting: deque[_Waiting[S]] = deque()
+
+        def batch_of(item: _Waiting[S]) -> list[_Waiting[S]]:
+            return [other for other in waiting if other.joins(item)]
+
+        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="segzoo-decode")
+        try:
+            while True:
+                while len(reading) < self.batch_size + DECODERS and HELD_BYTES > sum(
+                    item.nbytes for item in (*waiting, *(f.result() for f in reading if f.done()))
+                ):
+                    source = next(upcoming, None)
+                    if source is None:
+                        break
+                    reading.append(pool.submit(self._read, source))
+                if not reading and not waiting:
+                    return
+                if (
+                    reading
+                    and len(waiting) < HELD_BATCHES * self.batch_size
+                    and sum(item.nbytes for item in waiting) < HELD_BYTES
+                ):
+                    waiting.append(reading.popleft().result())
+                    batch = batch_of(waiting[-1])
+                    if len(batch) == self.batch_size:
+                        self._run(batch, all_heads)
+                else:  # no others are coming, or too many wait: the first has waited longest
+                    self._run(batch_of(waiting[0]), all_heads)
+                while waiting and waiting[0].x is None:
+                    item = waiting.popleft()
+                    yield item.source, self._finish(item)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, source: S) -> _Waiting[S]:
+        try:
+            picture = pictures.read(source, max_pixels=self.max_pixels)
+            x, geometry = prepare(picture, self.preprocess, self.in_channels)
+        except SegzooError as error:
+            return _Waiting(source=source, error=error)
+        except MemoryError:
+            return _Waiting(source=source, error=_too_large("it was read"))
+        return _Waiting(source=source, picture=picture, geometry=geometry, x=x)
+
+    def _run(self, batch: list[_Waiting[S]], all_heads: bool) -> None:
+        """Give each of the batch its logits or its error."""
+        try:
+            x = np.stack([item.x for item in batch if item.x is not None])
+            outputs = self.runtime(x, all_heads=all_heads)
+            self._check(outputs, x)
+        except PluginError as error:
+            for item in batch:
+                item.error, item.x = error, None
+        except MemoryError:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._run(batch[:half], all_heads)
+                self._run(batch[half:], all_heads)
+                return
+            batch[0].error, batch[0].x = _too_large("the network ran"), None
+        else:
+            for n, item in enumerate(batch):
+                item.logits, item.x = tuple(output[n] for output in outputs), None
+
+    def _check(self, outputs: tuple[NDArray[np.float32], ...], x: NDArray[np.float32]) -> None:
+        n, _, h, w = x.shape
+        expected = (n, self.num_classes, *logits_size(h, w, self.preprocess, self.postprocess))
+        for output in outputs:
+            if output.shape != expected:
+                raise PluginError(
+                    f"the network's logits have a wrong shape for an input {x.shape}",
+                    found=str(output.shape),
+                    expected=str(expected),
+                    next_step="Run `segzoo check` on the model",
+                )
+
+    def _finish(self, item: _Waiting[S]) -> Prediction | SegzooError:
+        if item.error is None:
+            try:
+                final, *heads = (self._prediction(item, logits) for logits in item.logits)
+                return dataclasses.replace(final, heads=tuple(heads))
+            except PluginError as error:
+                item.error = error
+            except MemoryError:
+                item.error = _too_large("its mask was made")
+        error = copy.copy(item.error)  # several pictures of a batch may share one
+        error.__cause__ = item.error.__cause__
+        if not error.file and isinstance(item.source, str | os.PathLike):
+            error.file = printable(os.fspath(item.source))
+        return error
+
+    def _prediction(self, item: _Waiting[S], logits: NDArray[np.float32]) -> Prediction:
+        assert item.picture is not None and item.geometry is not None
+        wrong = logits.size - int(np.isfinite(logits).sum())
+        if wrong:
+            raise PluginError(
+                "the network gave numbers that are not finite",
+                found=f"NaN or infinity in {wrong} of {logits.size} logits",
+            )
+        maps = item.geometry.restore(logits, scale=self.postprocess.scale)
+        likely = probabilities(maps, self.postprocess)
+        return Prediction(
+            mask=mask_of(likely, self.postprocess),
+            probability=likely[0] if self.num_classes == 1 else likely,
+            picture=item.picture,
+            classes=self.classes,
+        )
+
+
+def logits_size(
+    h: int, w: int, preprocess: Preprocess, postprocess: Postprocess
+) -> tuple[int, int]:
+    """The size of the logits that the contract wants for a network input of (h, w)."""
+    eaten = 2 * preprocess.margin
+    return postprocess.scale * (h - eaten), postprocess.scale * (w - eaten)
+
+
+def _too_large(when: str) -> PictureTooLargeError:
+    return PictureTooLargeError(f"memory ran out while {when}", next_step="Make the picture smaller")

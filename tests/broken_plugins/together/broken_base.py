@@ -1,0 +1,5 @@
+class Quit(BaseException):
+    pass
+
+
+raise Quit("not even an Exception")

@@ -1,0 +1,3 @@
+import no_such_library
+
+SPEC = no_such_library.SPEC

@@ -1,0 +1,5 @@
+from dataclasses import replace
+
+from broken_common import SPEC as GOOD
+
+SPEC = replace(GOOD, prompts=("point", "box"))

@@ -1,0 +1,1 @@
+from broken_common import SPEC as SPEC

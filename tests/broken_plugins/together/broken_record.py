@@ -1,0 +1,3 @@
+from segzoo.spec import PromptSpec
+
+SPEC = PromptSpec(prompts=("point", "box"))

@@ -1,0 +1,1 @@
+SPEC = {"summary": "a dict, not a ModelSpec"}

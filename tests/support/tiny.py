@@ -1,0 +1,48 @@
+"""A model small enough to reason about: a plugin's model file and spec in one, for the tests."""
+
+import torch
+from torch import nn
+
+from segzoo.spec import ModelSpec, Option, Postprocess, Preprocess, TaskDefaults
+
+
+class Tiny(nn.Module):
+    """One convolution and a head; the head sees the brightness of each pixel."""
+
+    def __init__(self, in_channels: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.stem(x)).relu())
+
+
+def tiny(in_channels: int = 3, num_classes: int = 1, *, width: int = 4) -> Tiny:
+    return Tiny(in_channels, num_classes, width)
+
+
+def loss():
+    def mean_square(outputs, batch):
+        return ((outputs - batch["target"].reshape(-1)[0]) ** 2).mean()
+
+    return mean_square
+
+
+SIGMOID = TaskDefaults(loss="tiny:loss", postprocess=Postprocess())
+SOFTMAX = TaskDefaults(
+    loss="tiny:loss", postprocess=Postprocess(activation="softmax", threshold=None)
+)
+
+TINY = ModelSpec(
+    summary="a model for tests",
+    builder="tiny:tiny",
+    options={"width": Option(default=4, min=1, max=10**9, help="Channels inside.")},
+    tasks={"binary": SIGMOID, "multiclass": SOFTMAX},
+    preprocess=Preprocess(),
+    num_classes=1,
+    num_parameters=3 * 4 * 9 + 4 + 8 + 4 + 1,
+    head=("head.",),
+    stem=("stem.",),
+)

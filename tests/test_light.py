@@ -1,0 +1,73 @@
+"""Looking costs little: what runs without torch, numpy, Pillow and all else that is heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "timm", "accelerate", "numpy", "PIL", "safetensors", "rich")
+
+# Runs before the command under test and makes every heavy import fail.
+BLOCK = f"""
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise ImportError(f"{{name}} was imported")
+
+sys.meta_path.insert(0, Block())
+"""
+
+MAIN = """
+sys.argv = ["segzoo", *{arguments!r}]
+from segzoo.cli.main import main
+main()
+"""
+
+
+def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCK + code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def segzoo_blocked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_blocked(MAIN.format(arguments=arguments))
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_the_block_works(name):
+    result = run_blocked(f"import {name}")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"ImportError: {name} was imported"
+
+
+def test_import():
+    result = run_blocked("import segzoo; print(segzoo.list_models())")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "u2netp" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("--help",), "predict"),
+        (("--version",), "segzoo-core 0."),
+        (("list",), "u2netp"),
+        (("list", "--names"), "u2netp"),
+        (("list", "--json", "--task", "saliency"), '"name": "u2netp"'),
+        (("predict", "--help"), "--output"),
+        (("info", "--help"), "MODEL"),
+    ],
+    ids=" ".join,
+)
+def test_command(arguments, shown):
+    result = segzoo_blocked(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert shown in result.stdout
+
+
+def test_an_unknown_model_is_answered_without_them():
+    result = segzoo_blocked("info", "u2nett")
+    assert result.returncode == 2
+    assert result.stderr == "segzoo: no model 'u2nett'. Did you mean 'u2netp' or 'u2net'?\n"
