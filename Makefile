@@ -20,7 +20,7 @@ QUICK := not slow and not stress and not gpu and not browser and not network
 .PHONY: demo test test-all check bench clean
 
 demo: .venv/for-use
-	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --output mask --output cutout --overwrite
+	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --as mask,cutout --overwrite
 	@echo "The masks and cut-outs are in $(CURDIR)/demo-out"
 
 test: .venv/for-development

@@ -56,10 +56,10 @@ def test_import():
         (("list",), "u2netp"),
         (("list", "--names"), "u2netp"),
         (("list", "--json", "--task", "saliency"), '"name": "u2netp"'),
-        (("predict", "--help"), "--output"),
+        (("predict", "--help"), "--as"),
         (("info", "--help"), "MODEL"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_command(arguments, shown):
     result = segzoo_blocked(*arguments)

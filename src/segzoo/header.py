@@ -210,7 +210,7 @@ def strict_json(raw: bytes, path: AnyPath, *, what: str) -> dict[str, Any]:
     except ValueError as error:
         _fail(path, f"{what} is not valid JSON: {error}")
     if not isinstance(parsed, dict):
-        _fail(path, f"{what} is not a JSON object", f"a {type(parsed).__name__}")
+        _fail(path, f"{what} is not a JSON object", type(parsed).__name__)
     return parsed
 
 
@@ -264,10 +264,10 @@ def _bound(raw: bytes, path: AnyPath, what: str) -> None:
 
 def _metadata(value: object, path: AnyPath) -> dict[str, str]:
     if not isinstance(value, dict):
-        _fail(path, "'__metadata__' is not a JSON object", f"a {type(value).__name__}")
+        _fail(path, "'__metadata__' is not a JSON object", type(value).__name__)
     for key, text in value.items():
         if not isinstance(text, str):
-            found = f"a {type(text).__name__}"
+            found = type(text).__name__
             _fail(path, f"'__metadata__' holds '{short(key)}'", found, "a string")
     return value
 

@@ -19,7 +19,7 @@ def default_palette(num_classes: int) -> Palette:
 
 
 def default_classes(num_classes: int) -> tuple[str, ...]:
-    """"foreground" for one class, else the indices as text."""
+    """ "foreground" for one class, else the indices as text."""
     return ("foreground",) if num_classes == 1 else tuple(map(str, range(num_classes)))
 
 

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
@@ -20,10 +20,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segzoo import pictures
-from segzoo.errors import PictureTooLargeError, PluginError, SegzooError, UsageError, printable
+from segzoo.errors import (
+    DataError,
+    PictureTooLargeError,
+    PluginError,
+    SegzooError,
+    UsageError,
+    printable,
+)
 from segzoo.labels import Palette, default_classes
 from segzoo.pictures import Picture
-from segzoo.preprocess import Geometry, mask_of, prepare, probabilities
+from segzoo.preprocess import NO_CLASS, Geometry, mask_of, prepare, probabilities
 from segzoo.spec import Postprocess, Preprocess
 
 __all__ = ["Prediction", "Predictor", "Runtime", "Source", "logits_size"]
@@ -53,10 +60,11 @@ class Prediction:
     """What a model sees in one picture, at the picture's upright size (H, W).
 
     mask: (H, W) uint8. One class: 255 where the probability is above the threshold, else 0; several
-        classes: the index of the class.
+        classes: the index of the class, or `preprocess.NO_CLASS` where a threshold rejects all.
     probability: (H, W) float32 for one class, (K, H, W) for several, in 0..1.
     picture: the decoded picture, upright, with its notes (a first frame, a reduced depth).
-    classes: a name per class, or empty. heads: the same of every side output, when asked for.
+    classes: a name per class, or empty.
+    heads: the same of every side output, when asked for.
     """
 
     mask: NDArray[np.uint8]
@@ -68,6 +76,25 @@ class Prediction:
     @property
     def num_classes(self) -> int:
         return 1 if self.probability.ndim == 2 else len(self.probability)
+
+    @property
+    def background(self) -> int | None:
+        """Which of several classes is the background: the one named so; class 0 if none has a name.
+
+        None with one class, and where other names alone are given.
+        """
+        if self.num_classes == 1:
+            return None
+        names = [name.strip("_ ").lower() for name in self.classes or ("background",)]
+        return names.index("background") if "background" in names else None
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(H, W) True where the mask has something else than background."""
+        if self.num_classes == 1:
+            return self.mask > 0
+        nothing = (NO_CLASS, self.background)
+        return ~np.isin(self.mask, [value for value in nothing if value is not None])
 
     @property
     def present(self) -> dict[str, int]:
@@ -95,7 +122,8 @@ class _Waiting(Generic[S]):
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.picture and self.picture.image, self.x) if a is not None)
+        held = 0 if self.picture is None else self.picture.image.nbytes
+        return held if self.x is None else held + self.x.nbytes
 
     def joins(self, other: "_Waiting[S]") -> bool:
         """Whether this one waits for a batch, and for the same as the other."""
@@ -130,10 +158,10 @@ class Predictor:
     def predict(self, source: Source, *, all_heads: bool = False) -> Prediction: ...
     @overload
     def predict(
-        self, source: Sequence[Source], *, all_heads: bool = False
+        self, source: list[S] | tuple[S, ...], *, all_heads: bool = False
     ) -> list[Prediction]: ...
     def predict(
-        self, source: Source | Sequence[Source], *, all_heads: bool = False
+        self, source: Source | list[S] | tuple[S, ...], *, all_heads: bool = False
     ) -> Prediction | list[Prediction]:
         """Masks at the pictures' upright size.
 
@@ -141,21 +169,23 @@ class Predictor:
         list or tuple of these gives a list. all_heads: side outputs too. The first picture that
         fails raises its error.
         """
-        many = isinstance(source, list | tuple)
+        if not isinstance(source, list | tuple):
+            return self.predict([source], all_heads=all_heads)[0]
         found = []
-        for _, result in self.stream(source if many else [source], all_heads=all_heads):
+        for _, result in self.stream(source, all_heads=all_heads):
             if isinstance(result, SegzooError):
                 raise result
             found.append(result)
-        return found if many else found[0]
+        return found
 
     def stream(
         self, sources: Iterable[S], *, all_heads: bool = False
-    ) -> Iterator[tuple[S, Prediction | SegzooError]]:
+    ) -> Generator[tuple[S, Prediction | SegzooError], None, None]:
         """Each source with its Prediction, or with the error that it alone has; in their order.
 
         Reads ahead of what it yields. Pictures of one network size run together, whatever stands
-        between them. PluginError is a picture's own error too: another size may work.
+        between them. A failure of the plugin is a picture's own error too: for another size it may
+        work. What concerns every picture is raised: settings, a network without side outputs.
         """
         upcoming = iter(sources)
         reading: deque[Future[_Waiting[S]]] = deque()
@@ -197,7 +227,7 @@ class Predictor:
         try:
             picture = pictures.read(source, max_pixels=self.max_pixels)
             x, geometry = prepare(picture, self.preprocess, self.in_channels)
-        except SegzooError as error:
+        except (DataError, PluginError) as error:
             return _Waiting(source=source, error=error)
         except MemoryError:
             return _Waiting(source=source, error=_too_large("it was read"))
@@ -244,11 +274,12 @@ class Predictor:
                 item.error = error
             except MemoryError:
                 item.error = _too_large("its mask was made")
-        error = copy.copy(item.error)  # several pictures of a batch may share one
-        error.__cause__ = item.error.__cause__
-        if not error.file and isinstance(item.source, str | os.PathLike):
-            error.file = printable(os.fspath(item.source))
-        return error
+        own = copy.copy(item.error)  # the pictures of a batch may share one
+        own.__cause__ = item.error.__cause__
+        source: Source = item.source
+        if not own.file and isinstance(source, str | os.PathLike):
+            own.file = printable(os.fspath(source))
+        return own
 
     def _prediction(self, item: _Waiting[S], logits: NDArray[np.float32]) -> Prediction:
         assert item.picture is not None and item.geometry is not None
@@ -277,4 +308,6 @@ def logits_size(
 
 
 def _too_large(when: str) -> PictureTooLargeError:
-    return PictureTooLargeError(f"memory ran out while {when}", next_step="Make the picture smaller")
+    return PictureTooLargeError(
+        f"memory ran out while {when}", next_step="Make the picture smaller"
+    )

@@ -1,7 +1,7 @@
 """Plugins that are installed for one test: folders of modules and dist-info on the import path.
 
-    install(monkeypatch, BROKEN / "together")            # in this process
-    run("list", "--json", sites=[BROKEN / "together"])   # in a process of its own
+install(monkeypatch, BROKEN / "together")            # in this process
+run("list", "--json", sites=[BROKEN / "together"])   # in a process of its own
 """
 
 import os

@@ -4,7 +4,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class TorchRuntime:
             inputs = inputs.to(values.device, values.dtype if values.is_floating_point() else None)
         with evaluating(self.network), torch.inference_mode():
             try:
-                outputs = self.network(inputs, **({"all_heads": True} if all_heads else {}))
+                outputs = _forward(self.network, inputs, {"all_heads": True} if all_heads else {})
             except Exception as error:
                 if _is_out_of_memory(error):
                     raise MemoryError(str(error)) from error
@@ -73,7 +73,7 @@ def device_of(name: str) -> torch.device:
         return torch.device(found[0])
     if not re.fullmatch(r"cpu|mps|cuda(:\d{1,4})?", name):
         raise DeviceError(
-            f"no device is called {printable(name)!r}", expected="auto, cpu, cuda, cuda:1 or mps"
+            f"no device is called '{printable(name)}'", expected="auto, cpu, cuda, cuda:1 or mps"
         )
     if name in found or f"{name}:0" in found:
         return torch.device(name)
@@ -95,7 +95,9 @@ def devices() -> tuple[list[str], str]:
     found.append("cpu")
     build = torch.version.cuda or torch.version.hip
     if not build:
-        why = f"torch {torch.__version__} is built without CUDA; see https://pytorch.org/get-started"
+        why = (
+            f"torch {torch.__version__} is built without CUDA; see https://pytorch.org/get-started"
+        )
     elif caught:
         why = printable(" ".join(str(caught[0].message).split()))
     else:
@@ -103,9 +105,17 @@ def devices() -> tuple[list[str], str]:
     return found, "" if count else why
 
 
+def _forward(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
+    if x.device.type == "cpu":
+        # With channels last, convolutions take 15 to 37 % less time on a CPU (U²-Net, U²-Netp at
+        # 160 and 320). A network that views its memory in the usual order refuses: it gets that.
+        with suppress(RuntimeError):
+            return network(x.contiguous(memory_format=torch.channels_last), **arguments)
+    return network(x, **arguments)
+
+
 def _offers_all_heads(network: nn.Module) -> bool:
-    parameters = inspect.signature(network.forward).parameters
-    return "all_heads" in parameters
+    return "all_heads" in inspect.signature(network.forward).parameters
 
 
 def _logits_of(outputs: Any) -> tuple[Any, ...]:

@@ -1,0 +1,117 @@
+"""How long it takes to load U²-Net (176 MB) with segzoo, against the usual three lines of torch.
+
+    python bench/load.py [--rounds 15]
+
+One run, the ways in turn within each round, the files in the page cache. Prints the median of each
+and its ratio to the torch way, and writes both to bench/results/load.json.
+
+torch     constructor, torch.load(weights_only=True), load_state_dict
+first     segzoo, nothing known of the file: sha256 and all values checked
+repeated  segzoo, the file stamped by an earlier load
+bytes     reading the file into memory, no more
+hash      reading the file and its sha256
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from segzoo_u2net.model import u2net
+
+from segzoo.weights import load_network, save
+
+AIMS = {"first": 0.9, "repeated": 0.5}  # at most, of the torch way
+RESULTS = Path(__file__).parent / "results" / "load.json"
+
+
+def ways(folder: Path) -> dict[str, Callable[[], object]]:
+    network = u2net()
+    torch.save(network.state_dict(), folder / "u2net.pth")
+    file = folder / "u2net.safetensors"
+    sha256 = save(network, file)
+    time.sleep(2.5)  # a file that has just changed is not stamped
+
+    def by_torch() -> object:
+        network = u2net()
+        network.load_state_dict(torch.load(folder / "u2net.pth", weights_only=True))
+        return network
+
+    return {
+        "torch": by_torch,
+        "first": lambda: load_network(u2net, file, sha256=sha256, verify=True),
+        "repeated": lambda: load_network(u2net, file, sha256=sha256),
+        "bytes": file.read_bytes,
+        "hash": lambda: hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+
+
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round; one round before the first is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEGZOO_HOME"] = folder
+        functions = ways(Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in functions}
+        for _ in range(rounds + 1):
+            for name, function in functions.items():
+                start = time.perf_counter()
+                function()
+                seconds[name].append(time.perf_counter() - start)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def machine() -> dict[str, object]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    versions = {name: version(name) for name in ("torch", "safetensors", "segzoo-core")}
+    return {
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(2)
+    described = machine()
+    print(", ".join(f"{key} {value}" for key, value in described.items()))
+
+    seconds = measure(rounds)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {name: value / medians["torch"] for name, value in medians.items()}
+    for name, value in medians.items():
+        aim = f"   aim: at most {AIMS[name]}" if name in AIMS else ""
+        print(f"{name:9} {value:6.3f} s   {ratios[name]:5.2f} of torch{aim}")
+
+    RESULTS.parent.mkdir(exist_ok=True)
+    result = {
+        "machine": described,
+        "rounds": rounds,
+        "median_seconds": {name: round(value, 4) for name, value in medians.items()},
+        "min_seconds": {name: round(min(values), 4) for name, values in seconds.items()},
+        "ratio_to_torch": {name: round(value, 3) for name, value in ratios.items()},
+        "aims": AIMS,
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What segzoo knows of the digit U-Net.
+
+The article's picture of a prediction is written by OpenCV, so its colours stand there in the order
+blue, green, red; PALETTE has them in the order red, green, blue.
+"""
+
+from segzoo.spec import (
+    Expect,
+    ModelSpec,
+    Paper,
+    Postprocess,
+    Preprocess,
+    Recipe,
+    TaskDefaults,
+)
+
+CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "background")
+PALETTE = (
+    (255, 0, 255),  # purplish red
+    (255, 0, 0),  # the article calls it orange
+    (0, 255, 0),  # green
+    (203, 192, 255),  # and this pink
+    (255, 255, 225),  # nearly white
+    (155, 155, 155),  # gray
+    (255, 255, 0),  # yellow
+    (128, 0, 120),  # violet
+    (0, 0, 255),  # dark blue
+    (0, 0, 0),  # black
+    (0, 255, 255),  # light blue
+)
+
+DIGIT_UNET = ModelSpec(
+    summary="which digit each pixel belongs to; the smallest plugin, to be read first",
+    paper=Paper(
+        title="U-Net: Convolutional Networks for Biomedical Image Segmentation",
+        authors="Ronneberger, Fischer, Brox",
+        year=2015,
+        arxiv="1505.04597",
+    ),
+    builder="segzoo_digit_unet.model:digit_unet",
+    blocks={"down": "segzoo_digit_unet.blocks:Down", "up": "segzoo_digit_unet.blocks:Up"},
+    tasks={
+        "multiclass": TaskDefaults(
+            loss="segzoo_digit_unet.loss:cross_entropy",
+            postprocess=Postprocess(activation="softmax", threshold=None),
+        ),
+        "binary": TaskDefaults(
+            loss="segzoo_digit_unet.loss:binary_cross_entropy", postprocess=Postprocess()
+        ),
+    },
+    preprocess=Preprocess(mode="L"),
+    in_channels=1,
+    num_classes=11,
+    num_parameters=3_556_349,
+    recipes={
+        "seed": Recipe(
+            epochs=200,
+            batch_size=16,
+            sampling="replacement",
+            # The article writes "adadelta" alone: tf.keras makes this of it (Keras 2 without
+            # TensorFlow's copy has a rate of 1).
+            optimizer=("adadelta", {"rho": 0.95, "eps": 1e-7}),
+            lr=1e-3,
+            eval_metric="pixel_accuracy",
+            expect=Expect(
+                data="M2NIST, the last 100 of 5,000 pictures",
+                metric="pixel_accuracy",
+                value=0.987,
+                tolerance=0.005,
+                source='Twilight737, "Keras-Unet", blog.csdn.net: "about 0.987"',
+            ),
+        )
+    },
+    head=("head.",),
+    stem=("encoder.0.0.",),
+)

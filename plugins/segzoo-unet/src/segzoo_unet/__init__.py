@@ -1,0 +1,1 @@
+"""The U-Net family: a segzoo plugin (see `spec.py`)."""

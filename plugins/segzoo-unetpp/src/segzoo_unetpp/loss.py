@@ -1,0 +1,121 @@
+"""The losses of UNet++: half the cross-entropy plus what is missing to a Dice of 1, for every head.
+
+Paper: Zhou et al. 2018, arXiv:1807.10165, equation 2, whose first term the codes write as binary
+cross-entropy. They differ in the Dice: over each picture, or over the whole batch; and in the heads:
+their mean, or their sum (arXiv:1912.05074, equation 4, with all weights 1).
+
+A loss of (outputs, batch). outputs: logits (N, K, H, W), or a tuple of them from the deepest head to
+the shallowest. batch["weight"], optional: (N, H, W), how much a pixel counts.
+Gives {"loss": scalar, "loss_head4": scalar, "loss_head3": scalar, ...}, all 0 when nothing counts.
+head_weights: one factor per output in their order; ValueError when there are not as many.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+Loss = Callable[[Tensor | Sequence[Tensor], Batch], dict[str, Tensor]]
+
+
+def bce_dice(*, head_weights: Sequence[float] | None = None) -> Loss:
+    """BCEDiceLoss of github.com/4uiiurz1/pytorch-nested-unet at 557ea02: Dice per picture, of all
+    its classes together; the mean over the heads.
+
+    batch["target"]: (N, H, W) with values 0 and 1, or (N, K, H, W) in [0, 1].
+    """
+
+    def head_loss(logits: Tensor, batch: Batch) -> Tensor:
+        pixels, masks = _binary(logits, batch)
+        dice = _dice(logits.sigmoid(), masks, _weight(logits, batch), over=(1, 2, 3), smooth=1e-5)
+        return 0.5 * _mean(pixels, _weight(logits, batch)) + 1 - dice.mean()
+
+    return _over_heads(head_loss, head_weights, mean=True)
+
+
+def bce_dice_of_batch(*, head_weights: Sequence[float] | None = None) -> Loss:
+    """bce_dice_loss of the authors' Keras code, plus 1: Dice of the whole batch; the sum over the
+    heads.
+
+    batch["target"]: as in `bce_dice`.
+    """
+
+    def head_loss(logits: Tensor, batch: Batch) -> Tensor:
+        pixels, masks = _binary(logits, batch)
+        dice = _dice(logits.sigmoid(), masks, _weight(logits, batch), over=(0, 1, 2, 3), smooth=1.0)
+        return 0.5 * _mean(pixels, _weight(logits, batch)) + 1 - dice
+
+    return _over_heads(head_loss, head_weights, mean=False)
+
+
+def cross_entropy_dice(
+    *, head_weights: Sequence[float] | None = None, ignore_index: int = 255
+) -> Loss:
+    """As `bce_dice` with the softmax in place of the sigmoid, for classes that exclude each other.
+
+    batch["target"]: (N, H, W) class indices; `ignore_index` does not count.
+    """
+
+    def head_loss(logits: Tensor, batch: Batch) -> Tensor:
+        target = batch["target"]
+        pixels = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
+        counts = target != ignore_index
+        weight = _weight(logits, batch) * counts.unsqueeze(1)
+        masks = F.one_hot(target * counts, logits.shape[1]).movedim(-1, 1)
+        dice = _dice(logits.softmax(1), masks, weight, over=(1, 2, 3), smooth=1e-5)
+        return 0.5 * _mean(pixels.unsqueeze(1), weight) + 1 - dice.mean()
+
+    return _over_heads(head_loss, head_weights, mean=True)
+
+
+def _over_heads(
+    head_loss: Callable[[Tensor, Batch], Tensor],
+    head_weights: Sequence[float] | None,
+    *,
+    mean: bool,
+) -> Loss:
+    def loss(outputs: Tensor | Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        heads = [outputs] if isinstance(outputs, Tensor) else [*outputs]
+        factors = head_weights or [1 / len(heads) if mean else 1.0] * len(heads)
+        if len(factors) != len(heads):
+            raise ValueError(f"head_weights has {len(factors)} values for {len(heads)} heads")
+        parts = {}
+        for number, logits in zip(range(len(heads), 0, -1), heads, strict=True):
+            # Sums over many pixels are beyond half precision.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            parts[f"loss_head{number}"] = head_loss(logits, batch)
+        total = sum(f * part for f, part in zip(factors, parts.values(), strict=True))
+        return {"loss": total, **parts}
+
+    return loss
+
+
+def _binary(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Cross-entropy per pixel and class, and the target, both (N, K, H, W)."""
+    masks = batch["target"]
+    masks = masks if masks.ndim == 4 else masks.unsqueeze(1)
+    masks = masks.to(logits.dtype).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none"), masks
+
+
+def _weight(logits: Tensor, batch: Batch) -> Tensor:
+    """How much each pixel counts, (N, 1, H, W)."""
+    if "weight" in batch:
+        return batch["weight"].to(logits.dtype).unsqueeze(1)
+    return torch.ones_like(logits[:, :1])
+
+
+def _mean(pixels: Tensor, weight: Tensor) -> Tensor:
+    """The mean of (N, K, H, W) values, each pixel as often as its weight says."""
+    return (pixels.mean(1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1e-12)
+
+
+def _dice(
+    probabilities: Tensor, masks: Tensor, weight: Tensor, *, over: tuple[int, ...], smooth: float
+) -> Tensor:
+    """Twice what both have in common, divided by what they have together; 1 when both are empty."""
+    common = (probabilities * masks * weight).sum(over)
+    total = ((probabilities + masks) * weight).sum(over)
+    return (2 * common + smooth) / (total + smooth)

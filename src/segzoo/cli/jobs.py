@@ -1,0 +1,219 @@
+"""What `segzoo predict` has to do: which pictures, and where their outputs go.
+
+Everything here happens before a model is loaded: nothing is decoded, and what cannot work is
+refused. A folder's files are held as names alone, so a million of them take some 80 MB.
+"""
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from segzoo.errors import OutputError, UsageError
+
+__all__ = ["EXTENSIONS", "Folder", "Job", "Layout", "find", "jobs_of", "refuse_clashes"]
+
+# of the formats that segzoo.pictures reads
+EXTENSIONS = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split()
+)
+SHOWN = 10  # of a list in a message
+
+
+class Job(NamedTuple):
+    """A picture and the name of its outputs, relative to their folder and without ".png"."""
+
+    source: str
+    stem: str
+
+
+class Folder(NamedTuple):
+    """Pictures of one folder, in the order of their stems, whose outputs go to `out`."""
+
+    path: str
+    out: str
+    names: tuple[str, ...]
+
+
+class Layout(NamedTuple):
+    """Where outputs go: a folder, or one file. heads: side outputs too."""
+
+    out: str
+    kinds: tuple[str, ...]
+    is_file: bool = False
+    heads: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The folder of the outputs, as an absolute path."""
+        return os.path.abspath(os.path.dirname(self.out) if self.is_file else self.out)
+
+    def path(self, job: Job, kind: str, head: int = 0) -> str:
+        """OUT/STEM.png, with a folder for each head and for each kind where there are several."""
+        if self.is_file:
+            return self.out
+        return os.path.join(
+            self.out,
+            f"head-{head}" if self.heads else "",
+            kind if len(self.kinds) > 1 else "",
+            f"{job.stem}.png",
+        )
+
+    def paths(self, job: Job) -> list[str]:
+        """The outputs of a job's final prediction."""
+        return [self.path(job, kind) for kind in self.kinds]
+
+
+def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
+    """The pictures that files, folders and globs name. UsageError for an input that names none.
+
+    A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
+    if `recursive`. Links are followed, each folder once. The folder `out` is never an input.
+    """
+    found = []
+    for text in inputs:
+        if os.path.isdir(text):
+            folders = list(_scan(text, None if recursive else 1, out))
+            if not folders:
+                hint = "" if recursive else "; -r looks into its folders too"
+                raise UsageError(f"this folder holds no pictures{hint}", file=text)
+        elif os.path.lexists(text):
+            folders = [Folder(os.path.dirname(text), "", (os.path.basename(text),))]
+        elif any(c in text for c in "*?["):
+            folders = list(_glob(text, out))
+            if not folders:
+                raise UsageError("no picture matches", file=text)
+        else:
+            raise UsageError("there is no such file or folder", file=text)
+        found += folders
+    return found
+
+
+def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
+    """A job for every picture."""
+    for folder in folders:
+        for name in folder.names:
+            stem = os.path.splitext(name)[0]
+            yield Job(os.path.join(folder.path, name), os.path.join(folder.out, stem))
+
+
+def refuse_clashes(
+    folders: Sequence[Folder], layout: Layout, *, overwrite: bool, skip_existing: bool
+) -> None:
+    """Raise for outputs that would overwrite each other, an input, or what is there already."""
+    _refuse_shared(folders, layout)
+    real = cache(os.path.realpath)
+    inputs = {real(folder.path or ".") for folder in folders}
+    existing: list[str] = []
+    beside: set[str] = set()  # outputs that are there, in a folder that has inputs
+    for job in jobs_of(folders):
+        for path in filter(os.path.lexists, layout.paths(job)):
+            if os.path.isdir(path):
+                raise OutputError("cannot be written: it is a folder", file=path)
+            folder, name = os.path.split(path)
+            if real(folder or ".") in inputs:
+                beside.add(os.path.join(real(folder or "."), name))
+            if not overwrite and not skip_existing:
+                existing.append(path)
+    if beside:
+        pictures = (os.path.split(job.source) for job in jobs_of(folders))
+        places = (os.path.join(real(folder or "."), name) for folder, name in pictures)
+        if overwritten := [place for place in places if place in beside]:
+            raise OutputError(
+                f"this would overwrite {_list(overwritten, 'input')}",
+                next_step="Choose another folder with -o",
+            )
+    if existing:
+        raise OutputError(
+            f"already there: {_list(existing, 'output')}",
+            next_step="Give --skip-existing to leave such, or --overwrite to write them anew",
+        )
+
+
+def _refuse_shared(folders: Sequence[Folder], layout: Layout) -> None:
+    groups: dict[str, list[Iterable[tuple[str, str]]]] = {}
+    for folder in folders:
+        jobs = ((job.stem, job.source) for job in jobs_of([folder]))
+        groups.setdefault(os.path.normpath(folder.out), []).append(jobs)
+    shared = [
+        f"{one} and {two} -> {layout.paths(Job(one, stem))[0]}"
+        for group in groups.values()
+        for (stem, one), (other, two) in pairwise(heapq.merge(*group))
+        if stem == other
+    ]
+    if shared:
+        raise UsageError(
+            f"several pictures would be written to one output: {_list(shared, 'pair')}",
+            next_step="Rename one of each pair, or write them to different folders",
+        )
+
+
+def _scan(root: str, depth: int | None, out: str) -> Iterator[Folder]:
+    """The folders below `root` that hold pictures, down to `depth` levels, in sorted order."""
+    skip = os.path.realpath(out) if out != "-" else ""
+    seen: set[tuple[int, int]] = set()
+    stack = [""]
+    while stack:
+        below = stack.pop()
+        path = os.path.join(root, below) if below else root
+        try:
+            status = os.stat(path or ".")
+            if (status.st_dev, status.st_ino) in seen or (below and os.path.realpath(path) == skip):
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names, folders = _entries(path or ".")
+        except OSError as error:
+            raise UsageError(f"cannot be read: {error.strerror}", file=path) from None
+        if names:
+            yield Folder(path, below, tuple(names))
+        if depth is None or below.count(os.sep) + bool(below) + 1 < depth:
+            stack += [os.path.join(below, folder) for folder in reversed(folders)]
+
+
+def _entries(path: str) -> tuple[list[str], list[str]]:
+    """Names of the pictures and of the folders in a folder, both sorted, without hidden ones."""
+    names, folders = [], []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                folders.append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                names.append(entry.name)
+    return sorted(names, key=os.path.splitext), sorted(folders)
+
+
+def _glob(pattern: str, out: str) -> Iterator[Folder]:
+    """The pictures that a pattern matches; outputs keep the folders below its first wildcard."""
+    parts = pattern.split("/")
+    first = next(n for n, part in enumerate(parts) if any(c in part for c in "*?["))
+    root, wanted = "/".join(parts[:first]), parts[first:]
+    if first == 1 and not root:
+        root = "/"
+    if not os.path.isdir(root or "."):
+        return
+    for folder in _scan(root, None if "**" in wanted else len(wanted), out):
+        above = folder.out.split(os.sep) if folder.out else []
+        names = tuple(n for n in folder.names if _matches([*above, n], wanted))
+        if names:
+            yield folder._replace(names=names)
+
+
+def _matches(parts: list[str], wanted: list[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_matches(parts[n:], wanted[1:]) for n in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _matches(parts[1:], wanted[1:])
+
+
+def _list(items: list[str], noun: str) -> str:
+    """ "3 outputs: a, b and c", "1 output: a", or the first ten and how many more there are."""
+    shown = items[:SHOWN]
+    text = ", ".join(shown[:-1]) + " and " * (len(shown) > 1) + shown[-1]
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"{len(items)} {noun}{'s' * (len(items) > 1)}: {text}{more}"

@@ -1,0 +1,1 @@
+"""A plugin whose model code cannot be used without segzoo."""

@@ -1,0 +1,5 @@
+from . import blocks
+
+
+class Dependent(blocks.Base):
+    pass
