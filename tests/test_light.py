@@ -57,7 +57,7 @@ def test_import():
         (("list", "--names"), "u2netp"),
         (("list", "--json", "--task", "saliency"), '"name": "u2netp"'),
         (("predict", "--help"), "--as"),
-        (("info", "--help"), "MODEL"),
+        (("info", "--help"), "--size"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -70,4 +70,4 @@ def test_command(arguments, shown):
 def test_an_unknown_model_is_answered_without_them():
     result = segzoo_blocked("info", "u2nett")
     assert result.returncode == 2
-    assert result.stderr == "segzoo: no model 'u2nett'. Did you mean 'u2netp' or 'u2net'?\n"
+    assert result.stderr.startswith("segzoo: no model 'u2nett'. Did you mean 'u2net")

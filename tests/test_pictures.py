@@ -124,9 +124,7 @@ TOO_LARGE = (
         ),
         pytest.param(
             png(ihdr(1, 2**31 - 1), idat(b"\0")),
-            TOO_LARGE.format(1, 2**31 - 1, 89_000_000).replace(
-                "height 1 and width 2147483647", "more than 178000000 pixels"
-            ),
+            TOO_LARGE.format(1, 2**31 - 1, 89_000_000),
             id="I1-wide",
         ),
         pytest.param(
@@ -262,19 +260,30 @@ def test_the_limit_is_the_callers():
     for source in (file, Image.fromarray(RGB)):
         with pytest.raises(PictureTooLargeError, match=re.escape(TOO_LARGE.format(24, 37, 887))):
             read(source, max_pixels=887)
-    with pytest.raises(PictureTooLargeError, match="found more than 200 pixels, expected at most"):
-        read(file, max_pixels=100)
 
 
-def test_a_limit_above_pillows_own_holds_and_pillows_is_left_as_it_was(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for format in ("PNG", "GIF", "WEBP", "TIFF"):
+@pytest.mark.parametrize("pillows", [10, None])
+def test_pillows_own_limit_does_not_matter_and_is_left_as_it_was(pillows, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
+    for format in pictures.FORMATS:
         assert read(content(RGB, format)).image.shape == (24, 37, 3)
-    assert Image.MAX_IMAGE_PIXELS == 10
+        with pytest.raises(PictureTooLargeError):
+            read(content(RGB, format), max_pixels=887)
+    assert Image.MAX_IMAGE_PIXELS == pillows
 
 
-def test_the_process_is_left_as_it_was_by_threads_and_by_failures(monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+def test_what_pillow_finds_too_large_first():
+    canvas = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (16382).to_bytes(3, "little") * 2
+    with pytest.raises(PictureTooLargeError) as caught:
+        read(canvas)
+    assert str(caught.value).startswith(
+        "the picture is too large for its decoder; found Image size (268402689 pixels) exceeds"
+    )
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_the_process_is_left_as_it_was_by_threads_and_by_failures(lenient, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     whole = content(SMOOTH, "JPEG")
     before = Image.MAX_IMAGE_PIXELS, list(warnings.filters), warnings.showwarning
     seen = set()
@@ -295,7 +304,7 @@ def test_the_process_is_left_as_it_was_by_threads_and_by_failures(monkeypatch):
         thread.join()
     assert seen == {("read", "read"), ("refused", "refused")}
     assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters), warnings.showwarning) == before
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
 # --- I3: cut short, damaged -----------------------------------------------------------------------
@@ -431,30 +440,18 @@ def test_an_orientation_that_does_not_exist_is_ignored(orientation):
 # --- I5: what comes with the pixels ---------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("default")  # Pillow warns of the second
 @pytest.mark.parametrize(
-    ("exif", "notes"),
+    "exif",
     [
-        pytest.param(b"Exif\0\0nonsense", [], id="I5-nonsense"),
-        pytest.param(
-            b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0",
-            ["its decoder says: Corrupt EXIF data. Expecting to read 12 bytes but only got 4."],
-            id="I5-cut",
-        ),
+        pytest.param(b"Exif\0\0nonsense", id="I5-nonsense"),
+        pytest.param(b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0", id="I5-cut"),
     ],
 )
-def test_broken_exif_is_ignored_with_a_note(exif, notes):
+def test_broken_exif_is_ignored_with_a_note(exif, recwarn):
     picture = read(content(SMOOTH, "JPEG", exif=exif))
-    assert sorted(picture.notes) == ["its broken EXIF data is ignored", *notes]
+    assert picture.notes == ("its broken EXIF data is ignored",)
     assert np.abs(picture.image.astype(int) - SMOOTH).mean() < 5
-
-
-def test_what_a_decoder_says_a_thousand_times_is_told_briefly():
-    """Tags that point at more than there is."""
-    tags = [(1000 + n, 7, 9000, 8) for n in range(1000)]
-    exif = b"Exif\0\0" + tiff(*tags)
-    notes = read(content(SMOOTH, "JPEG", exif=exif)).notes
-    assert len(notes) < 6
-    assert re.fullmatch(r"its decoder says \d+ things more", notes[-1])
 
 
 @needs_proc

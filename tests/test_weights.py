@@ -677,6 +677,30 @@ def test_w14_a_file_cut_again_and_again(tmp_path):
     assert_same(read(path), state)
 
 
+def test_a_disk_that_fails_below_the_header(trained, tmp_path, monkeypatch):
+    class Failing(io.FileIO):  # what a reader meets when a sector is broken
+        def readinto(self, buffer):
+            if self.tell() > 1000:  # the header is in the first block
+                raise OSError(5, "Input/output error")
+            return super().readinto(buffer)
+
+    path = tmp_path / "a.safetensors"
+    save(nn.Linear(100, 100), path)
+    monkeypatch.setattr(
+        "segzoo.weights.open_regular", lambda path: io.BufferedReader(Failing(path))
+    )
+    with pytest.raises(WeightsFormatError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: cannot be read: Input/output error"
+
+
+def test_a_system_without_huge_pages(trained, file, monkeypatch):
+    monkeypatch.delattr("mmap.MADV_HUGEPAGE")
+    network, _ = load_network(Net, file)
+    os.truncate(file, 0)
+    assert_same(network.state_dict(), trained.state_dict())
+
+
 def test_more_memory_than_there_is(tmp_path):
     """A sparse file of 8 TiB, in a process that may have one."""
     path = tmp_path / "a.safetensors"

@@ -14,7 +14,6 @@ import stat
 import struct
 import sys
 import threading
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,9 @@ from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
-
-# Pillow has the other five at hand; for these it would import every plugin that it has.
-from PIL import TiffImagePlugin as _tiff  # noqa: F401
-from PIL import WebPImagePlugin as _webp  # noqa: F401
+from PIL import ExifTags, Image, ImageFile
+from PIL import TiffImagePlugin as _tiff  # noqa: F401  these two register themselves;
+from PIL import WebPImagePlugin as _webp  # noqa: F401  Image.preinit() has the other five
 
 from segzoo.errors import OutputError, PictureError, PictureTooLargeError, UsageError, printable
 
@@ -48,7 +45,6 @@ Colour: TypeAlias = tuple[int, int, int]  # red, green, blue in 0..255
 MAX_PIXELS = 89_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 HEADER_BYTES = 64 << 20  # read before the first pixel; a header can point at the same bytes often
-HEADER_LIMIT = f"at most {HEADER_BYTES >> 20} MiB"
 COUNT_BYTES = 4 << 20  # read to count frames
 ICC_BYTES = 1 << 20  # what Pillow accepts of a profile inside a PNG
 PROFILE_SPACE = slice(16, 20)  # of an ICC profile: the colours it is about (ICC.1, table 17)
@@ -113,7 +109,7 @@ def read(
     if isinstance(source, np.ndarray):
         return _of_array(source)
     if isinstance(source, Image.Image):
-        with _one_error("", max_pixels):
+        with _one_error(""):
             return _decode(source, max_pixels)
     if isinstance(source, bytes):
         file, raw = "", cast(io.RawIOBase, io.BytesIO(source))
@@ -124,7 +120,7 @@ def read(
         raise TypeError(
             f"a picture is a path, bytes, a PIL image or a numpy array, not {type(source).__name__}"
         )
-    with _one_error(file, max_pixels), _Stream(raw) as stream:
+    with _one_error(file), _Stream(raw) as stream:
         return _decode(stream, max_pixels)
 
 
@@ -261,17 +257,17 @@ class _Stream(io.BufferedReader):
 
 
 @contextlib.contextmanager
-def _one_error(file: str, max_pixels: int) -> Iterator[None]:
+def _one_error(file: str) -> Iterator[None]:
     """Whatever a decoder raises, as a PictureError about `file`."""
     try:
         yield
     except PictureError as error:
         error.file = printable(file)
         raise
-    except Image.DecompressionBombError as error:  # Pillow raises at twice the limit
-        too_large = _too_large(f"more than {2 * max_pixels} pixels", max_pixels)
-        too_large.file = printable(file)
-        raise too_large from error
+    except Image.DecompressionBombError as error:  # a WebP's canvas, a TIFF's tiles
+        raise PictureTooLargeError(
+            "the picture is too large for its decoder", file=file, found=str(error)
+        ) from error
     except MemoryError as error:
         raise PictureTooLargeError(
             "memory ran out while it was decoded", file=file, next_step="Make the picture smaller"
@@ -286,29 +282,24 @@ def _one_error(file: str, max_pixels: int) -> Iterator[None]:
         ) from error
 
 
-def _too_large(found: str, max_pixels: int) -> PictureTooLargeError:
-    return PictureTooLargeError(
-        "the picture is too large",
-        found=found,
-        expected=f"at most {max_pixels} pixels",
-        next_step="Allow more with --max-pixels (max_pixels= in Python)",
-    )
-
-
 @contextlib.contextmanager
-def _alone(max_pixels: int) -> Iterator[tuple[list[warnings.WarningMessage], bool]]:
-    """Pillow with our limits and its warnings caught, for one thread at a time.
+def _pillow(max_pixels: int) -> Iterator[None]:
+    """Pillow's two process-wide switches as decoding needs them, and afterwards as they were.
 
-    Both are settings of the whole process, so they are held as briefly as can be: while headers
-    are read. Gives the warnings, and whether the program has told Pillow to accept files that are
-    cut short.
+    A program may have told it to accept files that are cut short, and some of its decoders ask its
+    own limit of pixels. Where neither is in the way, nothing is touched and threads decode side by
+    side; else one at a time.
     """
-    with _PILLOW, warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
+    with _PILLOW:
         limit, lenient = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+    if not lenient and (limit is None or limit >= max_pixels):
+        yield
+        return
+    with _PILLOW:
+        Image.MAX_IMAGE_PIXELS = limit and max(limit, max_pixels)
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
-            yield heard, lenient
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, lenient
 
@@ -317,55 +308,62 @@ def _alone(max_pixels: int) -> Iterator[tuple[list[warnings.WarningMessage], boo
 
 
 def _decode(source: _Stream | Image.Image, max_pixels: int) -> Picture:
+    stream = source if isinstance(source, _Stream) else None
     notes: list[str] = []
-    with _alone(max_pixels) as (heard, lenient):
+    with _pillow(max_pixels):
         im = _identify(source) if isinstance(source, _Stream) else source
         width, height = im.size
         if width * height > max_pixels:
-            raise _too_large(f"height {height} and width {width}", max_pixels)
+            raise PictureTooLargeError(
+                "the picture is too large",
+                found=f"height {height} and width {width}",
+                expected=f"at most {max_pixels} pixels",
+                next_step="Allow more with --max-pixels (max_pixels= in Python)",
+            )
         if width * height == 0:
             raise PictureError("the picture has no pixels", found=f"{height} rows of {width}")
         rawmode = _rawmode(im)
         stored = _orientation(im, notes) if im.format == "TIFF" else 1
-        _note_warnings(heard, notes)
-    if isinstance(source, _Stream):
-        source.allowance = sys.maxsize
-        if im.format == "PNG":
-            _check_png(source)
-    # TIFF warns while it loads
-    held = _alone(max_pixels) if lenient or im.format == "TIFF" else contextlib.nullcontext()
-    with held as alone:
+        if stream is not None:
+            stream.allowance = sys.maxsize
+            if im.format == "PNG":
+                _check_png(stream)
         im.load()
-        _note_warnings(alone[0] if alone else [], notes)
     image, alpha = _pixels(im, rawmode, notes)
-    with _alone(max_pixels) as (heard, _):
-        orientation = _orientation(im, notes)  # 1 of a TIFF: it turned itself when it was loaded
-        icc_profile = _icc_profile(im, notes)
-        dpi = _dpi(im, max(stored, orientation))
-        if isinstance(source, _Stream):
-            _note_frames(im, source, notes)
-        _note_warnings(heard, notes)
+    orientation = _orientation(im, notes)  # 1 of a TIFF: it turned itself when it was loaded
     if orientation in UPRIGHT:
         image = _turned(image, orientation)
         alpha = alpha if alpha is None else _turned(alpha, orientation)
+    icc_profile = _icc_profile(im, notes)
+    dpi = _dpi(im, max(stored, orientation))
+    if stream is not None:
+        _note_frames(im, stream, notes)
     return Picture(image, alpha, icc_profile, dpi, tuple(dict.fromkeys(notes)))
 
 
 def _identify(stream: _Stream) -> Image.Image:
-    """The picture with its header read. Only the formats named here are tried."""
+    """The picture with its header read.
+
+    What `Image.open` does, for the formats named here alone, and without a warning or an error
+    about the size, which is judged next.
+    """
     head = stream.read(16)
     if not head:
         raise PictureError("the file is empty")
-    try:
-        return Image.open(stream, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if stream.allowance < 0:
-            raise PictureError("its header is too long", expected=HEADER_LIMIT) from error
-        raise PictureError(
-            "not a picture that segzoo reads, or its header is damaged",
-            found=f"a file that begins with {head[:8]!r}",
-            expected=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
-        ) from error
+    Image.preinit()
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        if accept is None or accept(head) is True:
+            stream.seek(0)
+            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return factory(stream, "")
+    if stream.allowance < 0:
+        raise PictureError("its header is too long", expected=f"at most {HEADER_BYTES >> 20} MiB")
+    raise PictureError(
+        "not a picture that segzoo reads, or its header is damaged",
+        found=f"a file that begins with {head[:8]!r}",
+        expected=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
+    )
 
 
 def _rawmode(im: Image.Image) -> str:
@@ -547,13 +545,3 @@ def _note_frames(im: Image.Image, stream: _Stream, notes: list[str]) -> None:
             notes.append(f"the first of {getattr(im, 'n_frames', 'several')} frames")
     except Exception:  # damaged or endless behind the first one, which is here
         notes.append("the first of several frames")
-
-
-def _note_warnings(heard: list[warnings.WarningMessage], notes: list[str]) -> None:
-    """The first few; a hostile file can cause one for each of its tags."""
-    for warning in heard[:3]:
-        text = printable(" ".join(str(warning.message).split()))
-        notes.append(f"its decoder says: {text[:200]}")
-    if len(heard) > 3:
-        notes.append(f"its decoder says {len(heard) - 3} things more")
-    heard.clear()

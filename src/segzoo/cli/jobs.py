@@ -87,7 +87,8 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
             if not folders:
                 raise UsageError("no picture matches", file=text)
         else:
-            raise UsageError("there is no such file or folder", file=text)
+            alone = "Standard input is an input on its own" if text == "-" else ""
+            raise UsageError("there is no such file or folder", file=text, next_step=alone)
         found += folders
     return found
 

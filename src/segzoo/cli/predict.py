@@ -133,9 +133,11 @@ def predict(
     if background is not None:
         behind = outputs.background_of(background, max_pixels=max_pixels)
     if inputs == [STDIO]:
-        folders = [jobs.Folder("", "", (STDIO,))]
+        folders = [jobs.Folder("", "", ("stdin",))]
+        todo = iter([Job(STDIO, "stdin")])
     else:
         folders = jobs.find(inputs, recursive=recursive, out=out)
+        todo = jobs.jobs_of(folders)
     total = sum(len(folder.names) for folder in folders)
     layout = _layout(out, wanted, total=total, heads=heads is Heads.all, as_json=as_json)
     if out != STDIO:
@@ -151,7 +153,7 @@ def predict(
         report = _Report(layout, total, head, as_json=as_json, quiet=quiet, sizes=random_init)
         writer = _Writer(layout=layout, predictor=predictor, background=behind, crop=crop)
         with report:
-            _run(jobs.jobs_of(folders), writer, report, skip_existing=skip_existing)
+            _run(todo, writer, report, skip_existing=skip_existing)
     if report.failed:
         raise typer.Exit(report.exit_code)
 
@@ -220,14 +222,11 @@ def _ready(layout: Layout) -> Iterator[None]:
     if layout.out == STDIO:
         yield
         return
-    from segzoo import pictures
-
     folder, made = layout.folder, []
     while not os.path.lexists(folder):
         made.append(folder)
         folder = os.path.dirname(folder)
     try:
-        pictures.make_folder(layout.folder)
         _probe(layout)
         yield
     finally:
@@ -242,6 +241,7 @@ def _probe(layout: Layout) -> None:
 
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
     try:
+        pictures.make_folder(layout.folder)
         pictures.write(path, bytes(PROBE_BYTES))
     except OutputError as error:
         error.file = printable(layout.out)
@@ -281,11 +281,16 @@ def _run(todo: Iterator[Job], writer: "_Writer", report: "_Report", *, skip_exis
         contextlib.closing(predictor.stream(sources(), all_heads=layout.heads)) as stream,
         ThreadPoolExecutor(WRITERS, thread_name_prefix="segzoo-write") as pool,
     ):
-        for _, result in stream:
-            job = predicted.popleft()
-            writing.append((job, pool.submit(writer, job, result)))
-            if len(writing) > WRITERS:
+        try:
+            for _, result in stream:
+                job = predicted.popleft()
+                writing.append((job, pool.submit(writer, job, result)))
+                if len(writing) > WRITERS:
+                    settle()
+        except KeyboardInterrupt:
+            while writing:
                 settle()
+            raise
         while writing:
             settle()
 
@@ -402,7 +407,10 @@ class _Report:
             self._summarize()
         elif issubclass(kind, KeyboardInterrupt) and self.errors:
             done = self.written + self.skipped
-            _say(f"{done} of {self.total} pictures are done; --skip-existing goes on from there")
+            _say(
+                f"interrupted; {done} of {self.total} pictures are done, "
+                "--skip-existing goes on from there"
+            )
 
     @property
     def exit_code(self) -> int:
@@ -430,8 +438,11 @@ class _Report:
         self.first_error = self.first_error or error
         what = {"error": type(error).__name__, "message": str(error)}
         if self.errors:
-            with open(self.errors, "a", encoding="ascii") as file:
-                file.write(json.dumps({"input": job.source} | what) + "\n")
+            try:
+                with open(self.errors, "a", encoding="ascii") as file:
+                    file.write(json.dumps({"input": job.source} | what) + "\n")
+            except OSError as cause:
+                raise OutputError(f"cannot be written: {cause.strerror}", file=self.errors) from None
         self._tell(job, what)
 
     def skip(self, job: Job) -> None:

@@ -24,9 +24,7 @@ def cross_entropy(*, ignore_index: int = 255) -> Loss:
 
     def loss(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         target = batch["target"]
-        values = F.cross_entropy(
-            _wide(logits), target, ignore_index=ignore_index, reduction="none"
-        )
+        values = F.cross_entropy(_wide(logits), target, ignore_index=ignore_index, reduction="none")
         weight = (target != ignore_index).to(values.dtype)
         return _mean(values, weight * batch["weight"] if "weight" in batch else weight)
 

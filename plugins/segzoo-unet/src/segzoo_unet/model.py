@@ -78,9 +78,7 @@ STRIDED = Variant(
     head=blocks.conv_3x3,
     least=1,
 )
-SLIM = Variant(
-    width=32, slope=0.2, down=blocks.max_pool_ceil, up=blocks.transposed_plain, least=1
-)
+SLIM = Variant(width=32, slope=0.2, down=blocks.max_pool_ceil, up=blocks.transposed_plain, least=1)
 SLIM_3X = replace(SLIM, head=blocks.three_times)
 
 

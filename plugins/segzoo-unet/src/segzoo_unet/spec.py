@@ -195,9 +195,7 @@ UNET_WIDE = replace(
 UNET_ZHIXUHAO = replace(
     UNET_MRGIOVANNI,
     summary="U-Net at the paper's width with padding, for gray pictures",
-    paper=replace(
-        U_NET, code="https://github.com/zhixuhao/unet/tree/b45af4d", code_license="MIT"
-    ),
+    paper=replace(U_NET, code="https://github.com/zhixuhao/unet/tree/b45af4d", code_license="MIT"),
     builder="segzoo_unet.model:unet_zhixuhao",
     tasks=BY_BCE,
     in_channels=1,
@@ -276,9 +274,7 @@ UNET_DICE = replace(
     num_parameters=7_759_521,
     recipes={
         # Adam 1e-5 is the article's; 20 epochs of 32 pictures of 96x96 are the repository's.
-        "seed": Recipe(
-            epochs=20, batch_size=32, optimizer=("adam", {}), lr=1e-5, crop=(96, 96)
-        ),
+        "seed": Recipe(epochs=20, batch_size=32, optimizer=("adam", {}), lr=1e-5, crop=(96, 96)),
         "adam": ADAM,
     },
 )

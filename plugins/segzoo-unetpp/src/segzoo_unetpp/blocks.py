@@ -1,9 +1,9 @@
 """The nodes of UNet++, in the two forms that are in use.
 
 Paper: Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture for Medical Image
-Segmentation", DLMIA 2018, arXiv:1807.10165, figure 1. `Node` follows the PyTorch code at
-github.com/4uiiurz1/pytorch-nested-unet, commit 557ea02 (MIT); `TransposedNode` has the layers of the
-authors' Keras network, github.com/MrGiovanni/UNetPlusPlus, commit 2659ddc.
+Segmentation", DLMIA 2018, arXiv:1807.10165, figure 1. `Node` has the layers of
+github.com/4uiiurz1/pytorch-nested-unet at 557ea02 (MIT), `TransposedNode` those of the authors'
+Keras network, github.com/MrGiovanni/UNetPlusPlus at 2659ddc.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
-"""The losses of UNet++: half the cross-entropy plus what is missing to a Dice of 1, for every head.
+"""The losses of UNet++: half the cross-entropy plus what the Dice lacks of 1, for every head.
 
-Paper: Zhou et al. 2018, arXiv:1807.10165, equation 2, whose first term the codes write as binary
-cross-entropy. They differ in the Dice: over each picture, or over the whole batch; and in the heads:
-their mean, or their sum (arXiv:1912.05074, equation 4, with all weights 1).
+Paper: Zhou et al. 2018, arXiv:1807.10165, equation 2, whose first term both codes write as binary
+cross-entropy. They differ in the Dice, of each picture or of the whole batch, and in what becomes
+of the heads: their mean or their sum.
 
-A loss of (outputs, batch). outputs: logits (N, K, H, W), or a tuple of them from the deepest head to
-the shallowest. batch["weight"], optional: (N, H, W), how much a pixel counts.
-Gives {"loss": scalar, "loss_head4": scalar, "loss_head3": scalar, ...}, all 0 when nothing counts.
-head_weights: one factor per output in their order; ValueError when there are not as many.
+Each function makes a loss of (outputs, batch). outputs: logits (N, K, H, W), or several of them
+from the deepest head to the shallowest. batch["weight"], optional: (N, H, W), how much a pixel
+counts. Gives {"loss": scalar, "loss_head4": scalar, ...}, all 0 when nothing counts.
+head_weights: one factor per head in the same order; ValueError when there are not as many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,31 +21,34 @@ Loss = Callable[[Tensor | Sequence[Tensor], Batch], dict[str, Tensor]]
 
 
 def bce_dice(*, head_weights: Sequence[float] | None = None) -> Loss:
-    """BCEDiceLoss of github.com/4uiiurz1/pytorch-nested-unet at 557ea02: Dice per picture, of all
-    its classes together; the mean over the heads.
+    """That of github.com/4uiiurz1/pytorch-nested-unet at 557ea02, where it is called BCEDiceLoss.
+
+    The Dice is of each picture with all its classes together; the heads' losses are averaged.
 
     batch["target"]: (N, H, W) with values 0 and 1, or (N, K, H, W) in [0, 1].
     """
 
     def head_loss(logits: Tensor, batch: Batch) -> Tensor:
         pixels, masks = _binary(logits, batch)
-        dice = _dice(logits.sigmoid(), masks, _weight(logits, batch), over=(1, 2, 3), smooth=1e-5)
-        return 0.5 * _mean(pixels, _weight(logits, batch)) + 1 - dice.mean()
+        weight = _weight(logits, batch)
+        dice = _dice(logits.sigmoid(), masks, weight, over=(1, 2, 3), smooth=1e-5)
+        return 0.5 * _mean(pixels, weight) + 1 - dice.mean()
 
     return _over_heads(head_loss, head_weights, mean=True)
 
 
 def bce_dice_of_batch(*, head_weights: Sequence[float] | None = None) -> Loss:
-    """bce_dice_loss of the authors' Keras code, plus 1: Dice of the whole batch; the sum over the
-    heads.
+    """That of the authors' Keras code, where it is called bce_dice_loss, plus 1.
 
+    The Dice is of the whole batch, and smoother; the heads' losses are summed, as Keras does.
     batch["target"]: as in `bce_dice`.
     """
 
     def head_loss(logits: Tensor, batch: Batch) -> Tensor:
         pixels, masks = _binary(logits, batch)
-        dice = _dice(logits.sigmoid(), masks, _weight(logits, batch), over=(0, 1, 2, 3), smooth=1.0)
-        return 0.5 * _mean(pixels, _weight(logits, batch)) + 1 - dice
+        weight = _weight(logits, batch)
+        dice = _dice(logits.sigmoid(), masks, weight, over=(0, 1, 2, 3), smooth=1.0)
+        return 0.5 * _mean(pixels, weight) + 1 - dice
 
     return _over_heads(head_loss, head_weights, mean=False)
 
@@ -86,8 +89,8 @@ def _over_heads(
             # Sums over many pixels are beyond half precision.
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             parts[f"loss_head{number}"] = head_loss(logits, batch)
-        total = sum(f * part for f, part in zip(factors, parts.values(), strict=True))
-        return {"loss": total, **parts}
+        total = torch.stack([f * part for f, part in zip(factors, parts.values(), strict=True)])
+        return {"loss": total.sum(), **parts}
 
     return loss
 

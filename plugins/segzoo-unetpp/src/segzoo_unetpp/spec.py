@@ -1,17 +1,16 @@
 """What segzoo knows of UNet++.
 
-Differences from the two codes, by declaration: both return logits. The PyTorch one reads pictures as
-blue, green, red, subtracts the means of red, green, blue, and divides by 255 once more after that;
-here the channels are red, green, blue and are divided once. Both want sizes that can be halved
-`depth` times; smaller pictures are extended by mirroring and the result cropped.
-
-`width` and `depth` change the number of parameters and the sizes that fit: see `unetpp_fields`.
+Differences from the two codes, by declaration: both return logits. The PyTorch one reads pictures
+as blue, green, red, subtracts the means of red, green, blue, and divides by 255 once more after
+that; here the channels are red, green, blue and are divided once. Both want sizes that can be
+halved `depth` times; other pictures are extended by mirroring, and the result is cropped.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from segzoo.spec import (
+    ImportPath,
     Json,
     ModelSpec,
     Option,
@@ -19,6 +18,7 @@ from segzoo.spec import (
     Postprocess,
     Preprocess,
     Recipe,
+    Task,
     TaskDefaults,
 )
 
@@ -100,6 +100,19 @@ OPTIONS = {
     ),
 }
 
+
+def tasks(bce: ImportPath) -> dict[Task, TaskDefaults]:
+    """What both are used for. bce: the loss for one class, and for several that overlap."""
+    classes = Postprocess(activation="softmax", threshold=None)
+    return {
+        "binary": TaskDefaults(loss=bce, postprocess=Postprocess()),
+        "multiclass": TaskDefaults(
+            loss="segzoo_unetpp.loss:cross_entropy_dice", postprocess=classes
+        ),
+        "multilabel": TaskDefaults(loss=bce, postprocess=Postprocess()),
+    }
+
+
 UNETPP = ModelSpec(
     summary="U-Nets of four depths nested in one; the depth is chosen at load",
     paper=PAPER,
@@ -111,14 +124,7 @@ UNETPP = ModelSpec(
         "node": "segzoo_unetpp.blocks:Node",
         "conv_bn_relu": "segzoo_unetpp.blocks:ConvBNReLU",
     },
-    tasks={
-        "binary": TaskDefaults(loss="segzoo_unetpp.loss:bce_dice", postprocess=Postprocess()),
-        "multiclass": TaskDefaults(
-            loss="segzoo_unetpp.loss:cross_entropy_dice",
-            postprocess=Postprocess(activation="softmax", threshold=None),
-        ),
-        "multilabel": TaskDefaults(loss="segzoo_unetpp.loss:bce_dice", postprocess=Postprocess()),
-    },
+    tasks=tasks("segzoo_unetpp.loss:bce_dice"),
     preprocess=PREPROCESS,
     num_classes=1,
     num_parameters=9_163_428,
@@ -156,11 +162,7 @@ UNETPP_OFFICIAL = replace(
         "node": "segzoo_unetpp.blocks:TransposedNode",
         "conv_relu_dropout": "segzoo_unetpp.blocks:ConvReLUDropout",
     },
-    tasks=UNETPP.tasks
-    | {
-        task: TaskDefaults(loss="segzoo_unetpp.loss:bce_dice_of_batch", postprocess=Postprocess())
-        for task in ("binary", "multilabel")
-    },
+    tasks=tasks("segzoo_unetpp.loss:bce_dice_of_batch"),
     preprocess=OFFICIAL_PREPROCESS,
     num_parameters=9_042_276,
     recipes={

@@ -1,0 +1,70 @@
+"""segzoo doctor: what there is on this machine, and what is wrong with it."""
+
+from typing import Annotated
+
+import typer
+
+from segzoo.cli.text import print_json, table
+from segzoo.spec import Json
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Show versions, devices, caches and plugins, and what is broken or missing.
+
+    Exit code 1 when something is broken. Nothing is downloaded or changed.
+    """
+    from segzoo.doctor import examine
+
+    report = examine()
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo("\n\n".join(_sections(report)))
+    if any(finding["state"] == "broken" for finding in report["findings"]):
+        raise typer.Exit(1)
+
+
+def _sections(report: dict[str, Json]) -> list[str]:
+    libraries = report["versions"] | report["runtimes"] | report["optional"]
+    versions = [(name, version or "not installed") for name, version in libraries.items()]
+    devices = [(device["device"], device["name"], _device(device)) for device in report["devices"]]
+    no_cuda = f"\nNo CUDA: {report['no_cuda']}" if report["no_cuda"] else ""
+    caches = [
+        (cache["name"], _size(cache["bytes"]) if cache["exists"] else "not there", cache["path"])
+        for cache in report["caches"]
+    ]
+    plugins = [
+        (p["model"], f"{p['plugin']} {p['version']}", p["state"], f"{p['seconds']:.2f} s")
+        for p in report["plugins"]
+    ]
+    findings = [(f["state"], f"{f['what']}. {f['next_step']}") for f in report["findings"]]
+    sections = [
+        table(("LIBRARY", "VERSION"), versions),
+        table(("DEVICE", "NAME", ""), devices) + no_cuda,
+        table(("CACHE", "SIZE", "FOLDER"), caches, right=" >"),
+    ]
+    if plugins:
+        sections.append(table(("MODEL", "PLUGIN", "STATE", "IMPORT"), plugins, right="   >"))
+    sections.append(table(("FINDING", ""), findings) if findings else "Nothing is wrong.")
+    return sections
+
+
+def _device(device: dict[str, Json]) -> str:
+    if "memory" in device:
+        return _size(device["memory"])
+    if "cores" in device:
+        threads = f", {device['threads']} threads" if "threads" in device else ""
+        return f"{device['usable_cores']} of {device['cores']} cores{threads}"
+    return ""
+
+
+def _size(number: int) -> str:
+    """Bytes as people read them: 4613734 -> "4.4 MiB"."""
+    size, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
