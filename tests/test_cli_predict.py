@@ -709,6 +709,15 @@ def test_a_disk_that_fills_while_it_works_ends_the_work(predict, limited_file_si
         assert values(f"out/{name}").shape == (6, 8)
 
 
+def test_a_list_of_errors_that_cannot_be_written_ends_the_work(predict):
+    for n in range(3):
+        save(f"photos/{n}.png")
+    Path("photos/1.png").write_bytes(b"")
+    os.makedirs("out/errors.jsonl")
+    _, err = predict("photos", "-o", "out", code=2)
+    assert err == "segzoo: out/errors.jsonl: cannot be written: Is a directory\n"
+
+
 def test_a_name_too_long_for_its_output_costs_that_picture_alone(predict):
     """A file without extension of 255 bytes has no room for .png."""
     save("a.png")
@@ -872,6 +881,7 @@ def test_help_names_every_kind(capsys):
     text = " ".join(capsys.readouterr().out.split())
     *first, last = outputs.KINDS
     assert f"{', '.join(first)} or {last};" in text
+    assert f"[default: {pictures.MAX_PIXELS // 10**6} million]" in text
 
 
 def test_long_lists_are_cut():

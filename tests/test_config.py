@@ -101,16 +101,16 @@ def test_a_wrong_config_is_refused(tmp_path, row, change, says):
 #   row   the file                                              what the message says
 UNREADABLE = [
     ("C5", '{"a": "' + "x" * (1 << 20) + '"}', "the file is too large; expected at most 1 MiB"),
-    ("C6", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested deeper than 32 levels"),
-    ("C6", '{"a": ' + "9" * 5000 + "}", "a number of 5000 digits"),
-    ("C6", '{"a": NaN}', "NaN is not JSON"),
-    ("C6", '{"a": -Infinity}', "-Infinity is not JSON"),
-    ("C6", '{"a": 1e999}', "1e999 is out of range"),
-    ("C6", '{"a": 1, "a": 2}', "a key appears twice"),
-    ("-", "[1]", "bad content; found list, expected an object"),
-    ("-", "", "cannot be read"),
-    ("-", "<html>", "cannot be read"),
-    ("-", "!!python/object/apply:os.system [x]", "cannot be read"),
+    ("C6", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "the config is nested too deeply"),
+    ("C6", '{"a": ' + "9" * 5000 + "}", "a number has 5,000 digits"),
+    ("C6", '{"a": NaN}', "NaN is not a number of JSON"),
+    ("C6", '{"a": -Infinity}', "-Infinity is not a number of JSON"),
+    ("C6", '{"a": 1e999}', "the number 1e999 is out of range"),
+    ("C6", '{"a": 1, "a": 2}', "the key 'a' stands twice"),
+    ("-", "[1]", "the config is not a JSON object; found list"),
+    ("-", "", "the config is not valid JSON"),
+    ("-", "<html>", "the config is not valid JSON"),
+    ("-", "!!python/object/apply:os.system [x]", "the config is not valid JSON"),
 ]
 
 
@@ -128,7 +128,7 @@ def test_missing_folder_and_bytes_that_are_not_text(tmp_path):
     with pytest.raises(ConfigError, match="there is no such file"):
         configs.read(tmp_path)  # a folder
     (tmp_path / "config.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="the config is not UTF-8"):
         configs.read(tmp_path / "config.json")
 
 

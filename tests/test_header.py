@@ -25,8 +25,6 @@ from segzoo.header import (
     judge_header,
     open_regular,
     read_header,
-    short,
-    strict_json,
 )
 
 
@@ -188,16 +186,16 @@ BAD = {
         framed("{'a': 1}"),
         "the header is not valid JSON: Expecting property name enclosed in double quotes",
     ),
-    "W6 unclosed": (framed('{"a": 1'), "the header is nested too deeply, or a bracket in it"),
+    "W6 unclosed": (framed('{"a": 1'), "the header is not valid JSON"),
     "W6 a list": (framed("[1, 2]  "), "the header is not JSON; found b'[1, 2]  ', expected '{'"),
     "W6 leading space": (framed(" {}"), "the header is not JSON; found b' {}', expected '{' first"),
     "W6 nested 100,000 deep": (
         framed('{"a":' + "[" * 100_000 + "]" * 100_000 + "}"),
-        "the header is nested too deeply, or a bracket in it is not closed",
+        "the header is nested too deeply; found",
     ),
     "W6 nested objects": (
         framed('{"a":' * 10_000 + "1" + "}" * 10_000),
-        "the header is nested too deeply, or a bracket in it is not closed",
+        "the header is nested too deeply; found",
     ),
     "W6 metadata number": (
         framed('{"__metadata__": {"epoch": 3}}'),
@@ -292,10 +290,10 @@ BAD = {
 @pytest.mark.parametrize("row", BAD)
 def test_a_bad_header_is_refused(row):
     data, message = BAD[row]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(WeightsFormatError) as caught:
         judged(data)
-    assert time.perf_counter() - start < 0.5  # 0.05 at rest
+    assert time.process_time() - start < 2  # 0.05 at rest; safetensors' reader took 11 for W7
     assert str(caught.value).startswith(f"weights.safetensors: {message}")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
@@ -500,19 +498,6 @@ except WeightsFormatError:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64 * 1024  # KiB
-
-
-def test_strict_json_says_what_it_was_reading():
-    assert strict_json(b'{"a": [1, 2.5, null]}', "f", what="the index") == {"a": [1, 2.5, None]}
-    with pytest.raises(WeightsFormatError) as caught:
-        strict_json(b"[1]", "index.json", what="the index")
-    assert str(caught.value) == "index.json: the index is not a JSON object; found list"
-
-
-def test_short_is_printable_and_short():
-    assert short("a\nb") == "a\\nb"
-    assert short("x" * 80) == "x" * 80
-    assert short("x" * 81) == "x" * 77 + "..."
 
 
 def test_judge_header_needs_the_size_of_the_whole_file():

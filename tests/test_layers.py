@@ -35,11 +35,11 @@ class Layer(NamedTuple):
 
 LAYERS = (
     Layer(0, "errors spec", NOTHING),
-    Layer(1, "registry cache licenses labels", NOTHING),
+    Layer(1, "registry cache files labels licenses strictjson", NOTHING),
     Layer(2, "config header", NOTHING),
     # numpy and Pillow begin here
-    Layer(3, "pictures preprocess outputs", ARRAYS),
-    Layer(4, "predictor", ARRAYS),
+    Layer(3, "pictures preprocess", ARRAYS),
+    Layer(4, "predictor outputs", ARRAYS),
     # torch begins here
     Layer(5, "weights build profile process runtimes.__init__ runtimes.torch", TENSORS),
     Layer(6, "model", TENSORS),
@@ -55,7 +55,7 @@ LAYERS = (
 )
 LAYER_OF = {name: layer for layer in LAYERS for name in layer.files.split()}
 TORCH_LINE = 5
-BESIDE = {("preprocess", "pictures"), ("outputs", "pictures")}  # of one layer, and still allowed
+BESIDE = {("preprocess", "pictures")}  # of one layer, and still allowed
 
 # What a plugin's file imports at its top, besides the standard library and files of its own.
 PLUGIN_LIBRARIES = {"spec": {"segzoo.spec"}, "__init__": set()}

@@ -247,7 +247,7 @@ def test_few_pictures_are_held_however_many_come(sizes):
         assert isinstance(result, Prediction)
         most = max(most, asked - given)
     assert given == 399
-    assert most <= (module.HELD_BATCHES + 1) * batch_size + module.DECODERS
+    assert most <= (module.HELD_BATCHES + 1) * batch_size + module.THREADS
 
 
 def test_large_pictures_run_alone_rather_than_fill_the_memory(monkeypatch):
@@ -268,9 +268,9 @@ def test_a_stream_gives_each_source_back_with_its_result():
 def test_a_stream_that_is_left_ends_its_threads():
     stream = make().stream(picture(2, 2) for _ in itertools.count())
     next(stream)
-    assert any("segzoo-decode" in t.name for t in threading.enumerate())
+    assert any(t.name.startswith("segzoo-") for t in threading.enumerate())
     stream.close()
-    assert not any("segzoo-decode" in t.name for t in threading.enumerate())
+    assert not any(t.name.startswith("segzoo-") for t in threading.enumerate())
 
 
 def test_a_predictor_can_be_pickled():
@@ -309,8 +309,13 @@ def wrong_side(x, *, all_heads=False):
     return (x[:, :1], x[:, :1, ::2])
 
 
+def nothing(x, *, all_heads=False):
+    return ()
+
+
 @pytest.mark.parametrize(
-    ("runtime", "found"), [(wrong_shape, "(2, 2, 4, 6)"), (wrong_side, "(2, 1, 2, 6)")]
+    ("runtime", "found"),
+    [(wrong_shape, "(2, 2, 4, 6)"), (wrong_side, "(2, 1, 2, 6)"), (nothing, "none")],
 )
 def test_logits_of_a_wrong_shape(runtime, found):
     with pytest.raises(PluginError) as caught:

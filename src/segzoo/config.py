@@ -7,7 +7,6 @@ or an expression.
 
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from segzoo.errors import ConfigError, printable
 from segzoo.spec import MODEL_NAME, SHA256, Json, Postprocess, Preprocess, Record, Task, asdict
+from segzoo.strictjson import strict_json
 
 __all__ = ["CONFIG_NAME", "FORMAT_VERSION", "WEIGHTS_NAME", "Config", "dump", "read", "read_json"]
 
@@ -24,7 +24,6 @@ WEIGHTS_NAME = "model.safetensors"
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-MAX_DIGITS = 20
 DISTRIBUTION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)?")
 VERSION = re.compile(r"[A-Za-z0-9.!+_-]{0,50}")
 MAX_CLASSES = 256  # a mask is 8 bits deep
@@ -122,30 +121,19 @@ def read(path: str | os.PathLike[str]) -> Config:
 def read_json(path: str | os.PathLike[str]) -> dict[str, Json]:
     """A JSON object from a regular file of at most 1 MiB, parsed strictly.
 
-    ConfigError for anything larger, deeper than 32 levels, with duplicate keys, NaN or numbers of
-    more than 20 digits, none of which Python's parser refuses by itself.
+    ConfigError for anything larger, deeper than 32 levels, or not strict in the sense of
+    `strict_json`.
     """
     try:
         if not os.path.isfile(path):
             raise ConfigError("there is no such file", file=path)
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise ConfigError("the file is too large", file=path, expected="at most 1 MiB")
-        if _depth(raw) > MAX_DEPTH:
-            raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", file=path)
-        data = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_int=_short_int,
-            parse_float=_finite,
-        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read: {printable(str(error))}", file=path) from None
-    if not isinstance(data, dict):
-        raise ConfigError("bad content", file=path, found=type(data).__name__, expected="an object")
-    return data
+    if len(raw) > MAX_BYTES:
+        raise ConfigError("the file is too large", file=path, expected="at most 1 MiB")
+    return strict_json(raw, path, what="the config", error=ConfigError, levels=MAX_DEPTH)
 
 
 def _record(cls: type[Record], data: Mapping[str, Json]) -> Record:
@@ -174,40 +162,4 @@ def _value(hint: Any, value: Json) -> Any:
         options = [hint, *get_args(hint)]
         item = next((get_args(o)[0] for o in options if get_origin(o) is tuple), None)
         return tuple(_value(item, v) for v in value)
-    return value
-
-
-def _depth(raw: bytes) -> int:
-    """The deepest nesting of brackets, those inside strings counted too."""
-    depth = deepest = 0
-    for byte in raw:
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
-
-
-def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a key appears twice")
-    return result
-
-
-def _no_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _short_int(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits[:20]} is out of range")
     return value

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 import tomllib
 import warnings
@@ -51,22 +52,21 @@ class StaleInstall(NamedTuple):
 
     @property
     def what(self) -> str:
-        """In words; the models are those whose line differs."""
-        declared, installed = (
-            ", ".join(name for name in one if one[name] != other.get(name)) or "nothing else"
-            for one, other in (
-                (self.declared, self.installed),
-                (self.installed, self.declared),
-            )
-        )
+        names = sorted(self.declared.keys() | self.installed.keys())
+        changes = [
+            f"{name} = {self.declared.get(name, 'nothing')} "
+            f"(installed: {self.installed.get(name, 'nothing')})"
+            for name in names
+            if self.declared.get(name) != self.installed.get(name)
+        ]
         return (
-            f"pyproject.toml of {self.distribution} was changed since it was installed: it offers "
-            f"{declared}, installed is {installed}"
+            f"{self.distribution} was changed since it was installed; its pyproject.toml says "
+            f"{', '.join(changes)}"
         )
 
     @property
     def next_step(self) -> str:
-        return f"Run: pip install -e {self.folder}"
+        return f"Run: pip install -e {shlex.quote(self.folder)}"
 
 
 def examine() -> dict[str, Json]:

@@ -8,18 +8,17 @@ fraction of a second before it is refused.
 """
 
 import io
-import json
 import math
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import BinaryIO, NoReturn, TypeAlias
 
-from segzoo.errors import UnsafeFormatError, WeightsFormatError, WeightsMissingError, printable
+from segzoo.errors import UnsafeFormatError, WeightsFormatError, WeightsMissingError
+from segzoo.strictjson import short, strict_json
 
 __all__ = [
     "BYTES_PER_VALUE",
@@ -29,21 +28,16 @@ __all__ = [
     "open_regular",
     "read_header",
     "refuse_irregular",
-    "short",
-    "strict_json",
 ]
 
 AnyPath: TypeAlias = str | PathLike[str]
 
 MAX_HEADER = 8 * 2**20  # bytes
 MAX_TENSORS = 20_000
-MAX_OBJECTS = MAX_TENSORS + 1  # in a JSON text, its own braces not counted
-MAX_ITEMS = 400_000  # strings, or commas, in a JSON text; a tensor's entry has five and about ten
 MAX_NAME = 1024  # characters
 MAX_RANK = 64
 MAX_DIMENSION = 2**31
 MAX_VALUES = 2**40  # in one tensor
-MAX_DIGITS = 20  # of a number; Python's own limit can be switched off
 
 BYTES_PER_VALUE = {
     "F64": 8,
@@ -65,7 +59,6 @@ BYTES_PER_VALUE = {
 }
 
 PATH_LIKE = re.compile(r"[/\\]|(.*[/\\])?\.\.([/\\]|$)")
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 LFS_POINTER = b"version https://git-lfs.github.com/spec"
 SAVE_AS = "Save its tensors as safetensors, where the file is trusted"
 FETCH_AGAIN = "Fetch it again"
@@ -167,57 +160,11 @@ def judge_header(raw: bytes, file_size: int, path: AnyPath) -> Header:
     count = raw.count(b'"data_offsets"')  # exact, as a quote inside a string is escaped
     if count > MAX_TENSORS:
         _fail(path, "the header has too many tensors", f"{count:,}", f"at most {MAX_TENSORS:,}")
-    parsed = strict_json(raw[8:], path, what="the header")
+    parsed = strict_json(raw[8:], path, what="the header", error=WeightsFormatError, levels=4)
     metadata = _metadata(parsed.pop("__metadata__", {}), path)
     tensors = {name: _tensor(name, entry, path) for name, entry in parsed.items()}
     _judge_places(tensors, file_size - len(raw), path)
     return Header(tensors, metadata, len(raw), file_size, raw)
-
-
-def strict_json(raw: bytes, path: AnyPath, *, what: str) -> dict[str, Any]:
-    """The object in a JSON text from an untrusted file, bounded before it is parsed.
-
-    WeightsFormatError, beginning with `what`, for text that is not UTF-8, not JSON or not an
-    object, is nested more than four levels deep, holds more than MAX_OBJECTS objects or MAX_ITEMS
-    strings, or has a key twice, NaN, Infinity or a number of more than MAX_DIGITS digits.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
-            raise ValueError(f"the key '{short(key)}' stands twice")
-        return found
-
-    def integer(digits: str) -> int:
-        if len(digits) > MAX_DIGITS:
-            raise ValueError(f"a number has {len(digits):,} digits")
-        return int(digits)
-
-    def constant(word: str) -> NoReturn:
-        raise ValueError(f"{word} is not a number of JSON")
-
-    _bound(raw, path, what)
-    try:
-        parsed = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=unique,
-            parse_int=integer,
-            parse_constant=constant,
-        )
-    except UnicodeDecodeError as error:
-        _fail(path, f"{what} is not UTF-8", f"byte {raw[error.start]:#04x} at {error.start}")
-    except ValueError as error:
-        _fail(path, f"{what} is not valid JSON: {error}")
-    if not isinstance(parsed, dict):
-        _fail(path, f"{what} is not a JSON object", type(parsed).__name__)
-    return parsed
-
-
-def short(value: object) -> str:
-    """A name or value from an untrusted file: printable, at most 80 characters."""
-    text = printable(str(value)[:81])
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _refuse_other_kinds(head: bytes, path: AnyPath) -> None:
@@ -240,26 +187,6 @@ def _refuse_other_kinds(head: bytes, path: AnyPath) -> None:
     raise UnsafeFormatError(
         "not safetensors", file=path, found=kind, expected="a safetensors file", next_step=next_step
     )
-
-
-def _bound(raw: bytes, path: AnyPath, what: str) -> None:
-    """Refuse a JSON text that is not worth parsing. Counts only, without a loop in Python."""
-    text = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # each quote left begins or ends a string
-    strings = text.count(b'"') // 2
-    if strings > MAX_ITEMS:
-        _fail(path, f"{what} holds too many strings", f"{strings:,}", f"at most {MAX_ITEMS:,}")
-    outside = b"".join(text.split(b'"')[::2])
-    brackets = outside.translate(None, NOT_BRACKETS)
-    objects = brackets.count(b"{") - 1
-    if objects > MAX_OBJECTS:
-        _fail(path, f"{what} holds too many objects", f"{objects:,}", f"at most {MAX_OBJECTS:,}")
-    items = outside.count(b",")
-    if items > MAX_ITEMS:
-        _fail(path, f"{what} holds too many items", f"{items:,}", f"at most {MAX_ITEMS:,}")
-    for _ in range(2):  # each round takes away the two innermost levels
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if brackets:
-        _fail(path, f"{what} is nested too deeply, or a bracket in it is not closed")
 
 
 def _metadata(value: object, path: AnyPath) -> dict[str, str]:

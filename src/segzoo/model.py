@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import nn
 
 from segzoo import config as configs
-from segzoo import pictures, weights
+from segzoo import files, pictures, weights
 from segzoo.config import Config
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, Task, Weights
 
@@ -97,18 +96,31 @@ class Model(nn.Module):
         )
 
     @overload
-    def predict(self, source: "Source", *, batch_size: int = 8) -> "Prediction": ...
-    @overload
-    def predict(self, source: "Sequence[Source]", *, batch_size: int = 8) -> "list[Prediction]": ...
     def predict(
-        self, source: "Source | Sequence[Source]", *, batch_size: int = 8
+        self, source: "Source", *, batch_size: int = 8, all_heads: bool = False
+    ) -> "Prediction": ...
+    @overload
+    def predict(
+        self,
+        source: "list[Any] | tuple[Any, ...]",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
+    ) -> "list[Prediction]": ...
+    def predict(
+        self,
+        source: "Source | list[Any] | tuple[Any, ...]",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
     ) -> "Prediction | list[Prediction]":
         """Masks at the pictures' upright size.
 
         source: a path, bytes, a PIL image or an array (H, W[, 3|4]) uint8 gives a Prediction; a
-        list of these gives a list. PictureError for one that cannot be decoded.
+        list of these gives a list. all_heads: side outputs too. PictureError for one that cannot
+        be decoded.
         """
-        return self.predictor(batch_size=batch_size).predict(source)
+        return self.predictor(batch_size=batch_size).predict(source, all_heads=all_heads)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write model.safetensors and config.json; `segzoo.load(folder)` reads them back.
@@ -117,8 +129,8 @@ class Model(nn.Module):
         written; weights that hold NaN or infinity are refused.
         """
         target = Path(folder)
-        pictures.make_folder(target)
+        files.make_folder(target)
         sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME)
         config = dataclasses.replace(self.config, files={configs.WEIGHTS_NAME: sha256})
-        pictures.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
+        files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
         return target

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -38,7 +39,7 @@ __all__ = ["Prediction", "Predictor", "Runtime", "Source", "logits_size"]
 Source: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 S = TypeVar("S", bound=Source)
 
-DECODERS = 4  # threads; Pillow decodes and resizes without holding the interpreter
+THREADS = 4  # to decode, and as many to make masks; neither holds the interpreter
 HELD_BYTES = 1 << 30  # of decoded pictures and network inputs that wait; one more may be on its way
 HELD_BATCHES = 4  # pictures that wait for others of their network size, in batches
 
@@ -119,6 +120,7 @@ class _Waiting(Generic[S]):
     x: NDArray[np.float32] | None = None
     logits: tuple[NDArray[np.float32], ...] = ()
     error: SegzooError | None = None
+    result: "Future[Prediction | SegzooError] | None" = None
 
     @property
     def nbytes(self) -> int:
@@ -194,16 +196,17 @@ class Predictor:
         def batch_of(item: _Waiting[S]) -> list[_Waiting[S]]:
             return [other for other in waiting if other.joins(item)]
 
-        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="segzoo-decode")
+        decoders = ThreadPoolExecutor(THREADS, thread_name_prefix="segzoo-decode")
+        finishers = ThreadPoolExecutor(THREADS, thread_name_prefix="segzoo-mask")
         try:
             while True:
-                while len(reading) < self.batch_size + DECODERS and HELD_BYTES > sum(
+                while len(reading) < self.batch_size + THREADS and HELD_BYTES > sum(
                     item.nbytes for item in (*waiting, *(f.result() for f in reading if f.done()))
                 ):
                     source = next(upcoming, None)
                     if source is None:
                         break
-                    reading.append(pool.submit(self._read, source))
+                    reading.append(decoders.submit(self._read, source))
                 if not reading and not waiting:
                     return
                 if (
@@ -218,10 +221,15 @@ class Predictor:
                 else:  # no others are coming, or too many wait: the first has waited longest
                     self._run(batch_of(waiting[0]), all_heads)
                 while waiting and waiting[0].x is None:
+                    for item in islice(waiting, THREADS):  # a few masks are made ahead, not all:
+                        if item.x is None and item.result is None:  # they are large
+                            item.result = finishers.submit(self._finish, item)
                     item = waiting.popleft()
-                    yield item.source, self._finish(item)
+                    assert item.result is not None
+                    yield item.source, item.result.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            decoders.shutdown(cancel_futures=True)
+            finishers.shutdown(cancel_futures=True)
 
     def _read(self, source: S) -> _Waiting[S]:
         try:
@@ -256,14 +264,14 @@ class Predictor:
     def _check(self, outputs: tuple[NDArray[np.float32], ...], x: NDArray[np.float32]) -> None:
         n, _, h, w = x.shape
         expected = (n, self.num_classes, *logits_size(h, w, self.preprocess, self.postprocess))
-        for output in outputs:
-            if output.shape != expected:
-                raise PluginError(
-                    f"the network's logits have a wrong shape for an input {x.shape}",
-                    found=str(output.shape),
-                    expected=str(expected),
-                    next_step="Run `segzoo check` on the model",
-                )
+        wrong = [output.shape for output in outputs if output.shape != expected]
+        if wrong or not outputs:
+            raise PluginError(
+                f"the network's logits have a wrong shape for an input {x.shape}",
+                found=str(wrong[0]) if wrong else "none",
+                expected=str(expected),
+                next_step="Run `segzoo check` on the model",
+            )
 
     def _finish(self, item: _Waiting[S]) -> Prediction | SegzooError:
         if item.error is None:

@@ -29,7 +29,8 @@ def _put_signals(handlers: Mapping[int, Any]) -> None:
 
 
 def _put_environment(variables: Mapping[str, str]) -> None:
-    os.environ.clear()
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
     os.environ.update(variables)
 
 
@@ -46,6 +47,7 @@ _PATCHABLE: dict[str, Any] = {
 
 
 def _functions() -> dict[tuple[str, str], object]:
+    """What of torch's namespaces can be called, by namespace and name."""
     return {
         (owner, name): value
         for owner, where in _PATCHABLE.items()
@@ -54,10 +56,23 @@ def _functions() -> dict[tuple[str, str], object]:
     }
 
 
-def _put_functions(functions: Mapping[tuple[str, str], object]) -> None:
-    for (owner, name), value in functions.items():
-        if vars(_PATCHABLE[owner]).get(name) is not value:
-            setattr(_PATCHABLE[owner], name, value)
+def _patched(before: Mapping[tuple[str, str], object]) -> list[tuple[str, str]]:
+    """What was replaced since, or added to a class, by anyone but torch's own late imports."""
+    now = _functions()
+    return [
+        (owner, name)
+        for (owner, name), value in now.items()
+        if value is not before.get((owner, name))
+        and ((owner, name) in before or isinstance(_PATCHABLE[owner], type))
+        and not str(getattr(value, "__module__", "")).startswith("torch")
+    ]
+
+
+def _put_function(owner: str, name: str, value: object) -> None:
+    if value is None:  # it was inherited, or not there
+        delattr(_PATCHABLE[owner], name)
+    else:
+        setattr(_PATCHABLE[owner], name, value)
 
 
 # What a library that a plugin needs does not change either, so that imports are watched for it too.
@@ -111,7 +126,6 @@ def watched(changed: list[str], states: tuple[State, ...]) -> Iterator[None]:
             if state.get() != value:
                 changed.append(state.name)
                 state.put(value)
-        now = _functions()
-        patched = [key for key, value in functions.items() if now.get(key) is not value]
-        changed += [".".join(key) for key in patched]
-        _put_functions({key: functions[key] for key in patched})
+        for owner, name in _patched(functions):
+            changed.append(f"{owner}.{name}")
+            _put_function(owner, name, functions.get((owner, name)))

@@ -183,7 +183,7 @@ def _normalize(distribution: str) -> str:
 
 
 def _installed() -> Iterator[Entry]:
-    disabled = {_normalize(d) for d in os.environ.get("SEGZOO_DISABLE", "").split(",") if d.strip()}
+    disabled = {_normalize(d.strip()) for d in os.environ.get("SEGZOO_DISABLE", "").split(",")}
     seen: set[str] = set()
     for distribution in metadata.distributions():
         key = _normalize(_folder_name(distribution))

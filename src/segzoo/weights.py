@@ -12,7 +12,6 @@ import json
 import math
 import mmap
 import os
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,15 +21,15 @@ from io import BufferedReader
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from segzoo import files
 from segzoo.cache import Stamp, read_stamp, write_stamp
 from segzoo.errors import (
     IntegrityError,
-    OutputError,
     UnsafeFormatError,
     UsageError,
     WeightsFormatError,
@@ -45,9 +44,8 @@ from segzoo.header import (
     open_regular,
     read_header,
     refuse_irregular,
-    short,
-    strict_json,
 )
+from segzoo.strictjson import short, strict_json
 
 __all__ = ["StoredDtype", "judge", "load_network", "read", "read_index", "save", "within"]
 
@@ -237,7 +235,7 @@ def save(
     raw = len(text).to_bytes(8, "little") + text
     judge_header(raw, len(raw) + at, path)  # what could not be read again is not written
     digest = hashlib.sha256(raw)
-    with _replacing(path) as file:
+    with files.replacing(path) as file:
         file.write(raw)
         for name in order:
             data = tensors[name].reshape(-1).view(torch.uint8).numpy().data
@@ -258,7 +256,9 @@ def read_index(path: AnyPath) -> dict[str, Path]:
         raise WeightsFormatError(
             "the index is too long", file=path, expected=f"at most {MAX_INDEX:,} bytes"
         )
-    shards = strict_json(raw, path, what="the index").get("weight_map")
+    shards = strict_json(raw, path, what="the index", error=WeightsFormatError, levels=4).get(
+        "weight_map"
+    )
     if not isinstance(shards, dict) or {*map(type, shards.values())} != {str}:
         raise WeightsFormatError(
             "the index has no usable 'weight_map'", file=path, expected="tensor names and files"
@@ -533,24 +533,6 @@ def _storable(state: Mapping[str, Tensor], dtype: StoredDtype | None) -> dict[st
             value = value.to(getattr(torch, dtype))
         tensors[name] = value.detach().cpu().contiguous()
     return tensors
-
-
-@contextlib.contextmanager
-def _replacing(path: AnyPath) -> Iterator[BinaryIO]:
-    """A file under another name in the folder of `path`, which takes its place when complete."""
-    target = Path(path)
-    temporary = target.with_name(f".segzoo-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", file=path) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _is_under(name: str, prefixes: tuple[str, ...]) -> bool:

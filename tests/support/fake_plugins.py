@@ -24,12 +24,13 @@ def install(monkeypatch, *sites: Path) -> None:
     """Put folders in front of the import path; what is imported from them is forgotten after."""
     for site in sites:
         monkeypatch.syspath_prepend(site)
-    for site in sites:
-        for file in site.glob("*.py"):
-            monkeypatch.delitem(sys.modules, file.stem, raising=False)
-            # so that undoing removes what the test is about to import
-            monkeypatch.setitem(sys.modules, file.stem, None)
-            del sys.modules[file.stem]
+        for file in site.rglob("*.py"):
+            module = ".".join(file.relative_to(site).with_suffix("").parts)
+            module = module.removesuffix(".__init__")
+            # Undoing these two removes the module, whatever the test has imported by then.
+            monkeypatch.delitem(sys.modules, module, raising=False)
+            monkeypatch.setitem(sys.modules, module, None)
+            del sys.modules[module]
 
 
 def make(

@@ -57,9 +57,7 @@ def filled(case, base):
     return network
 
 
-RUNS = sorted(
-    {(case, *key.split("/")[:2]) for case in CASES for key in manifest(case)["outputs"]}
-)
+RUNS = sorted({(case, *key.split("/")[:2]) for case in CASES for key in manifest(case)["outputs"]})
 
 
 @pytest.mark.parametrize(("case", "base", "shape"), RUNS)
@@ -70,7 +68,7 @@ def test_every_map_equals_the_original_code(case, base, shape):
     with torch.inference_mode():
         maps = [m.sigmoid() for m in filled(case, base)(x, all_heads=True)]
 
-    # The original's own loss in float32, times three, is a fair bound (goldens/README of the source).
+    # A fair bound: three times what the original itself loses in float32.
     own_error = rows["fillers"][base][shape]["fp32_vs_fp64_max_abs_diff"]
     tolerance = max(1e-5, 3 * own_error)
     keys = [key for key in rows["outputs"] if key.startswith(f"{base}/{shape}/")]

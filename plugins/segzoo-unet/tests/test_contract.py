@@ -4,8 +4,19 @@ import pytest
 
 from segzoo.testing import assert_keeps_contract
 
-MODELS = """unet unet_canvas unet_dice unet_mrgiovanni unet_paper unet_slim unet_slim_3x unet_strided
-unet_vggblock unet_wide unet_zhixuhao""".split()
+MODELS = [
+    "unet",
+    "unet_canvas",
+    "unet_dice",
+    "unet_mrgiovanni",
+    "unet_paper",
+    "unet_slim",
+    "unet_slim_3x",
+    "unet_strided",
+    "unet_vggblock",
+    "unet_wide",
+    "unet_zhixuhao",
+]
 
 
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])

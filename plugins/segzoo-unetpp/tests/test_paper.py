@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from segzoo_unetpp.model import mean_logits
 
 import segzoo
 from segzoo import build, profile
@@ -228,8 +229,6 @@ def test_the_accurate_mode_is_the_mean_of_the_heads(mode, num_classes, probabili
 
 
 def test_the_mean_of_extreme_heads_is_finite():
-    from segzoo_unetpp.model import mean_logits
-
     heads = [torch.full((1, 2, 1, 1), value) for value in (1e4, -1e4, 1e4)]
     assert mean_logits(heads, overlap=True).sigmoid().flatten().tolist() == pytest.approx(
         [2 / 3] * 2

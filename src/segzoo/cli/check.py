@@ -30,7 +30,7 @@ def check(
     """
     from segzoo import testing
 
-    title, notes, error, results = model, [], [], None
+    title, notes, error, results = model, [], [], ()
     try:
         entry, _ = api.find_spec(model)
         title = f"{entry.full_name} {entry.version}".strip()

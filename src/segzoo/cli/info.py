@@ -1,5 +1,6 @@
 """segzoo info: everything there is to know of one model."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def info(
     model: Annotated[str, typer.Argument(help="A model's name, or module:ATTR.")],
     size: Annotated[
-        int | None, typer.Option(help="Side of the square input that MACs are counted for.", min=1)
+        int | None,
+        typer.Option(help="Side of the square picture that MACs are counted for.", min=1),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
@@ -26,13 +28,22 @@ def info(
     Parameters and multiply-accumulates (MACs) are counted on the network itself.
     """
     entry, spec = api.find_spec(model)
-    height, width = (size, size) if size else spec.preprocess.size or (256, 256)
+    height, width = _input_size(spec, size)
     stages = _stages(spec, height, width)
     if as_json:
         rows = [stage._asdict() for stage in stages]
         print_json(api.model_info(model) | {"input": [height, width], "stages": rows})
         return
     typer.echo("\n".join(_lines(entry, spec, stages, height, width)))
+
+
+def _input_size(spec: ModelSpec, size: int | None) -> tuple[int, int]:
+    """The network's own input for a picture of `size`, or of the size that it is declared for."""
+    from segzoo.preprocess import network_size
+
+    height, width = (size, size) if size else spec.preprocess.size or (256, 256)
+    whole = dataclasses.replace(spec.preprocess, size=None, resize="none")
+    return network_size(height, width, whole)
 
 
 def _stages(spec: ModelSpec, height: int, width: int) -> "list[Stage]":

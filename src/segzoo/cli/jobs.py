@@ -1,7 +1,7 @@
 """What `segzoo predict` has to do: which pictures, and where their outputs go.
 
 Everything here happens before a model is loaded: nothing is decoded, and what cannot work is
-refused. A folder's files are held as names alone, so a million of them take some 80 MB.
+refused. A folder's files are held as names alone: a million take 80 MB, 150 while they are sorted.
 """
 
 import heapq
@@ -97,8 +97,7 @@ def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
     """A job for every picture."""
     for folder in folders:
         for name in folder.names:
-            stem = os.path.splitext(name)[0]
-            yield Job(os.path.join(folder.path, name), os.path.join(folder.out, stem))
+            yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
 
 
 def refuse_clashes(
@@ -185,7 +184,13 @@ def _entries(path: str) -> tuple[list[str], list[str]]:
                 folders.append(entry.name)
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
                 names.append(entry.name)
-    return sorted(names, key=os.path.splitext), sorted(folders)
+    names.sort()
+    names.sort(key=_stem)
+    return names, sorted(folders)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
 
 
 def _glob(pattern: str, out: str) -> Iterator[Folder]:

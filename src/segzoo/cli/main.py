@@ -6,6 +6,7 @@ of segzoo itself, 130 interrupted.
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -54,6 +55,8 @@ def _options(
 
 def main() -> None:
     """Run the command line of this process. An error is one line, without its traceback."""
+    # What Pillow says of a damaged EXIF block; a picture's own notes tell what matters.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     arguments, debug = sys.argv[1:], False
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" in arguments[:end]:

@@ -237,12 +237,12 @@ def _ready(layout: Layout) -> Iterator[None]:
 
 def _probe(layout: Layout) -> None:
     """OutputError when nothing can be written: no permission, no space."""
-    from segzoo import pictures
+    from segzoo import files
 
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
     try:
-        pictures.make_folder(layout.folder)
-        pictures.write(path, bytes(PROBE_BYTES))
+        files.make_folder(layout.folder)
+        files.write(path, bytes(PROBE_BYTES))
     except OutputError as error:
         error.file = printable(layout.out)
         raise
@@ -353,14 +353,14 @@ class _Writer:
 
 
 def _put(path: str, content: bytes) -> None:
-    from segzoo import pictures
+    from segzoo import files
 
     if path == STDIO:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
     else:
-        pictures.make_folder(os.path.dirname(path) or ".")
-        pictures.write(path, content)
+        files.make_folder(os.path.dirname(path) or ".")
+        files.write(path, content)
 
 
 class _Report:
@@ -442,7 +442,9 @@ class _Report:
                 with open(self.errors, "a", encoding="ascii") as file:
                     file.write(json.dumps({"input": job.source} | what) + "\n")
             except OSError as cause:
-                raise OutputError(f"cannot be written: {cause.strerror}", file=self.errors) from None
+                raise OutputError(
+                    f"cannot be written: {cause.strerror}", file=self.errors
+                ) from None
         self._tell(job, what)
 
     def skip(self, job: Job) -> None:

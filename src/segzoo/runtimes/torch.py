@@ -107,7 +107,7 @@ def devices() -> tuple[list[str], str]:
 
 def _forward(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
     if x.device.type == "cpu":
-        # With channels last, convolutions take 15 to 37 % less time on a CPU (U²-Net, U²-Netp at
+        # With channels last, convolutions take 14 to 37 % less time on a CPU (U²-Net, U²-Netp at
         # 160 and 320). A network that views its memory in the usual order refuses: it gets that.
         with suppress(RuntimeError):
             return network(x.contiguous(memory_format=torch.channels_last), **arguments)

@@ -183,7 +183,7 @@ def meddling(in_channels, num_classes):
     network = Good(in_channels, num_classes)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(7)
-    torch.nn.functional.relu6 = F.relu
+    torch.nn.functional.relu6 = no_picture
     os.environ["CONTRACT_NETWORKS"] = "1"
     os.chdir("/")
     warnings.simplefilter("ignore", ResourceWarning)

@@ -1,17 +1,20 @@
 """What segzoo knows of the U-Net family.
 
-| model             | follows                                       | golden case in tests/goldens       |
-|-------------------|-----------------------------------------------|------------------------------------|
-| `unet`            | milesial/Pytorch-UNet at 21d7850              | unet_milesial, .._bilinear         |
-| `unet_vggblock`   | 4uiiurz1/pytorch-nested-unet at 557ea02, UNet | unet_vggblock                      |
-| `unet_mrgiovanni` | MrGiovanni/UNetPlusPlus at 2659ddc, U_Net     | unet_mrgiovanni                    |
-| `unet_wide`       | the same, wU_Net                              | (the same with other widths)       |
-| `unet_zhixuhao`   | zhixuhao/unet at b45af4d                      | unet_zhixuhao                      |
-| `unet_paper`      | Ronneberger et al. 2015; ports of its release | unet_paper, unet_paper_caffe       |
-| `unet_dice`       | an article's Keras code                       | keras_unet                         |
-| `unet_strided`    | the same article's PyTorch code               | pytorch_unet                       |
-| `unet_slim`, `_3x`| the same article's TF-slim code               | tfslim_unet_1x, tfslim_unet_3x     |
-| `unet_canvas`     | another article's U-Net, from scratch         | valid_unet                         |
+| model                   | follows                                       | golden case           |
+|-------------------------|-----------------------------------------------|-----------------------|
+| `unet`                  | milesial/Pytorch-UNet at 21d7850              | unet_milesial         |
+| `unet`, `bilinear=True` | the same                                      | unet_milesial_bilinear|
+| `unet_vggblock`         | 4uiiurz1/pytorch-nested-unet at 557ea02, UNet | unet_vggblock         |
+| `unet_mrgiovanni`       | MrGiovanni/UNetPlusPlus at 2659ddc, U_Net     | unet_mrgiovanni       |
+| `unet_wide`             | the same, wU_Net                              | its count             |
+| `unet_zhixuhao`         | zhixuhao/unet at b45af4d                      | unet_zhixuhao         |
+| `unet_paper`            | Ronneberger et al. 2015                       | unet_paper            |
+| .., `released=True`     | ports of the Caffe network that they released | unet_paper_caffe      |
+| `unet_dice`             | an article's Keras code                       | keras_unet            |
+| `unet_strided`          | the same article's PyTorch code               | pytorch_unet          |
+| `unet_slim`             | the same article's TF-slim code, UNet_1X      | tfslim_unet_1x        |
+| `unet_slim_3x`          | the same, UNet_3X                             | tfslim_unet_3x        |
+| `unet_canvas`           | another article's U-Net, `"top_left"`         | valid_unet            |
 
 The code is our own; what was followed are the numbers. Differences, all by declaration:
 every network returns logits; where the source resizes all pictures to one size, the picture keeps
@@ -52,7 +55,8 @@ UNET_PLUS_PLUS = Paper(
 # --- preprocessing --------------------------------------------------------------------------------
 
 # Pixels 0..1 as in milesial's data_loading.py and zhixuhao's data.py, and by ToTensor in the
-# article of `unet_canvas`. The paper and the other article state no range; 0..1 there too.
+# article of `unet_canvas`. The paper, the other article and MrGiovanni's helper_functions.py state
+# no range; 0..1 there too.
 # Four poolings: below 16 nothing is left, and multiples of it are even before each.
 SAME = Preprocess(multiple_of=16)
 ANY_SIZE = Preprocess()  # poolings that round up
@@ -94,7 +98,7 @@ def _enlarged(tasks: Mapping[Task, TaskDefaults], scale: int) -> dict[Task, Task
 
 # --- recipes --------------------------------------------------------------------------------------
 
-# Ours, for a network with batch normalisation whose source states no training.
+# Ours, for networks with batch normalisation.
 ADAMW = Recipe(
     epochs=100,
     batch_size=8,
@@ -104,7 +108,7 @@ ADAMW = Recipe(
     schedule=("cosine", {}),
     crop=(256, 256),
 )
-# The same at the rate of the UNet++ paper, section 3, for networks that nothing normalises.
+# At the rate of the UNet++ paper, section 3: for networks that nothing normalises.
 ADAM = replace(ADAMW, optimizer=("adam", {}), lr=3e-4, weight_decay=0.0)
 
 # --- the models -----------------------------------------------------------------------------------
@@ -127,7 +131,7 @@ UNET = ModelSpec(
             default=False, help="Bilinear interpolation on the way up; nearly half the parameters."
         ),
         "width": Option(
-            default=64, min=1, max=1024, help="Channels of the first of five stages; they double."
+            default=64, min=1, max=256, help="Channels of the first of five stages; they double."
         ),
     },
     variant="segzoo_unet.spec:unet_variant",
@@ -161,7 +165,7 @@ UNET_VGGBLOCK = replace(
     num_classes=1,
     num_parameters=7_852_545,
     recipes={
-        # Its train.py as it is called without arguments; pictures of 96x96.
+        # Its train.py called without arguments; its pictures are made 96x96 beforehand.
         "source": Recipe(
             epochs=100,
             batch_size=16,
@@ -201,7 +205,7 @@ UNET_ZHIXUHAO = replace(
     in_channels=1,
     num_parameters=31_031_685,
     recipes={
-        # Its main.py: 300 steps of 2 pictures of 256x256.
+        # Its main.py: 300 steps of 2 pictures, there resized to 256x256.
         "source": Recipe(steps=300, batch_size=2, optimizer=("adam", {}), lr=1e-4, crop=(256, 256)),
         "adam": ADAM,
     },
@@ -273,7 +277,8 @@ UNET_DICE = replace(
     tasks=BY_DICE,
     num_parameters=7_759_521,
     recipes={
-        # Adam 1e-5 is the article's; 20 epochs of 32 pictures of 96x96 are the repository's.
+        # Adam 1e-5 is the article's; 20 epochs of 32 pictures, there resized to 96x96, are the
+        # repository's.
         "seed": Recipe(epochs=20, batch_size=32, optimizer=("adam", {}), lr=1e-5, crop=(96, 96)),
         "adam": ADAM,
     },

@@ -1,0 +1,94 @@
+"""JSON from strangers: bounded before it is parsed, and stricter than Python's own parser."""
+
+import json
+import math
+from collections import Counter
+from itertools import accumulate
+from os import PathLike
+from typing import Any, NoReturn
+
+from segzoo.errors import SegzooError, printable
+
+__all__ = ["short", "strict_json"]
+
+MAX_OBJECTS = 20_001  # the outermost braces not counted; a safetensors header has one per tensor
+MAX_ITEMS = 400_000  # strings, or commas
+MAX_DIGITS = 20  # of a whole number; Python's own limit can be switched off
+NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def strict_json(
+    raw: bytes,
+    path: str | PathLike[str],
+    *,
+    what: str,
+    error: type[SegzooError],
+    levels: int,
+) -> dict[str, Any]:
+    """The object in a JSON text from an untrusted file.
+
+    Raises `error`, its message beginning with `what`, for text that is not UTF-8, not JSON or not
+    an object, is nested more than `levels` deep, holds more than MAX_OBJECTS
+    objects or MAX_ITEMS strings, or has a key twice, NaN, infinity or a number of more than
+    MAX_DIGITS digits.
+    """
+
+    def fail(problem: str, found: str = "", expected: str = "") -> NoReturn:
+        raise error(f"{what} {problem}", file=path, found=found, expected=expected)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"the key '{short(key)}' stands twice")
+        return found
+
+    def integer(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"a number has {len(digits):,} digits")
+        return int(digits)
+
+    def constant(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not a number of JSON")
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"the number {short(digits)} is out of range")
+        return value
+
+    # Counted before parsing: what is parsed takes many times the memory of its text.
+    text = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # each quote left is a string's end
+    outside = b"".join(text.split(b'"')[::2])
+    brackets = outside.translate(None, NOT_BRACKETS)
+    for kind, count, most in (
+        ("strings", text.count(b'"') // 2, MAX_ITEMS),
+        ("objects", brackets.count(b"{") - 1, MAX_OBJECTS),
+        ("items", outside.count(b","), MAX_ITEMS),
+    ):
+        if count > most:
+            fail(f"holds too many {kind}", f"{count:,}", f"at most {most:,}")
+    deepest = max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
+    if deepest > levels:
+        fail("is nested too deeply", f"{deepest:,} levels", f"at most {levels}")
+    try:
+        parsed = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_int=integer,
+            parse_float=number,
+            parse_constant=constant,
+        )
+    except UnicodeDecodeError as wrong:
+        fail("is not UTF-8", f"byte {raw[wrong.start]:#04x} at {wrong.start}")
+    except ValueError as wrong:
+        fail(f"is not valid JSON: {wrong}")
+    if not isinstance(parsed, dict):
+        fail("is not a JSON object", type(parsed).__name__)
+    return parsed
+
+
+def short(value: object) -> str:
+    """A name or value from an untrusted file: printable, at most 80 characters."""
+    text = printable(str(value)[:81])
+    return text if len(text) <= 80 else text[:77] + "..."
