@@ -203,6 +203,22 @@ def test_a_model_without_a_declared_head_keeps_its_classes(saved):
         segzoo.load(spec, weights=folder / "model.safetensors", width=5, num_classes=2)
 
 
+def test_a_part_of_the_network_from_the_weights_of_the_whole(tmp_path):
+    whole = segzoo.load("unetpp", width=4, seed=0)
+    folder = whole.save_pretrained(tmp_path / "whole")
+    x = torch.rand(1, 3, 32, 32)
+    heads = whole(x, all_heads=True)
+    for depth in (1, 2, 3):
+        part = segzoo.load(str(folder), depth=depth)
+        assert torch.equal(part(x), heads[4 - depth])
+        assert len(part.state_dict()) < len(whole.state_dict())
+    part = segzoo.load("unetpp", weights=folder / "model.safetensors", width=4, depth=2)
+    again = segzoo.load(str(part.save_pretrained(tmp_path / "part")))
+    assert torch.equal(again(x), part(x))
+    with pytest.raises(WeightsMismatchError, match="missing: "):
+        segzoo.load(str(tmp_path / "part"), depth=3)
+
+
 def test_a_missing_library_is_named():
     spec = dataclasses.replace(tiny.TINY, requires={"no_such_module": "segzoo-foo[mamba]"})
     with pytest.raises(DependencyMissingError) as caught:

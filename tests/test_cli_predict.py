@@ -1,5 +1,6 @@
 """segzoo predict as a person meets it: inputs, outputs, mishaps, and what is left on the disk."""
 
+import contextlib
 import io
 import json
 import os
@@ -669,38 +670,45 @@ def test_a_reader_of_the_json_that_leaves_does_not_stop_the_work(predict, monkey
     assert len(files("out")) == 20
 
 
-@pytest.fixture
-def limited_file_size():
-    """Files cannot grow beyond a size that the test sets: the next best thing to a full disk."""
+@contextlib.contextmanager
+def file_size_limit():
+    """Inside, files cannot grow beyond a size that is set: the next best thing to a full disk.
+
+    It is lifted before the test ends, for pytest's own output is such a file when it is redirected.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_noticed_before_the_work_begins(predict, limited_file_size):
+def test_a_full_disk_is_noticed_before_the_work_begins(predict):
     """Row C9."""
     save("a.png")
-    limited_file_size(1000)
-    _, err = predict("a.png", "-o", "new/out", code=2)
+    with file_size_limit() as limit:
+        limit(1000)
+        _, err = predict("a.png", "-o", "new/out", code=2)
     assert err == "segzoo: new/out: cannot be written: File too large\n"
     assert files(".") == ["a.png"]
     assert not os.path.exists("new")
 
 
-def test_a_disk_that_fills_while_it_works_ends_the_work(predict, limited_file_size, monkeypatch):
+def test_a_disk_that_fills_while_it_works_ends_the_work(predict, monkeypatch):
     calls = 0
 
     def forward(self, x):
         nonlocal calls
         calls += 1
         if calls == 3:
-            limited_file_size(10)
+            limit(10)
         return x.mean(1, keepdim=True)
 
     monkeypatch.setattr("bright.Bright.forward", forward)
     for n in range(30):
         save(f"photos/{n:02}.png")
-    _, err = predict("photos", "-o", "out", "--batch-size", "1", code=2)
+    with file_size_limit() as limit:
+        _, err = predict("photos", "-o", "out", "--batch-size", "1", code=2)
     assert err == "segzoo: out: cannot be written: File too large\n"
     names = files("out")
     assert names == [f"{n:02}.png" for n in range(len(names))]

@@ -544,19 +544,36 @@ def test_a_cause_is_one_line(error, text):
 
 
 def test_threads_that_load_at_once_leave_stdout_alone(monkeypatch, tmp_path):
-    names = [f"thread{n}" for n in range(6)]
-    for name in names:
-        code = (
-            f"import time\nfrom tiny import TINY\ntime.sleep(0.02)\nprint({name!r})\nSPEC = TINY\n"
-        )
-        fake_plugins.make(tmp_path, name, {name: f"{name}:SPEC"}, code=code)
+    """The second begins while the first is at it, and ends after it, unless they take turns."""
+    (tmp_path / "turns.py").write_text(
+        "from threading import Event\nfirst_in, second_in, first_out = Event(), Event(), Event()\n"
+    )
+    fake_plugins.make(
+        tmp_path,
+        "turn-one",
+        {"turn_one": "turn_one:SPEC"},
+        code="import turns\nfrom tiny import TINY as SPEC\nturns.first_in.set()\n"
+        "turns.second_in.wait(0.3)\n",
+    )
+    fake_plugins.make(
+        tmp_path,
+        "turn-two",
+        {"turn_two": "turn_two:SPEC"},
+        code="import turns\nfrom tiny import TINY as SPEC\nturns.second_in.set()\n"
+        "turns.first_out.wait(0.3)\n",
+    )
     fake_plugins.install(monkeypatch, tmp_path)
+    import turns
+
+    one, two = registry.find("turn_one"), registry.find("turn_two")
     before = sys.stdout
-    threads = [threading.Thread(target=registry.find(name).load) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    first, second = threading.Thread(target=one.load), threading.Thread(target=two.load)
+    first.start()
+    assert turns.first_in.wait(10)
+    second.start()
+    first.join()
+    turns.first_out.set()
+    second.join()
     assert sys.stdout is before
 
 

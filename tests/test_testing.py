@@ -7,13 +7,14 @@ import sys
 import warnings
 
 import fake_plugins
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fake_plugins import BROKEN
 
-from segzoo import api, registry, testing
-from segzoo.errors import AmbiguousModelError, UnknownModelError
+from segzoo import api, registry
+from segzoo.errors import AmbiguousModelError, PluginError, UnknownModelError
 from segzoo.spec import Postprocess, TaskDefaults
 from segzoo.testing import (
     PROMISES,
@@ -371,12 +372,12 @@ def test_a_plugin_that_does_not_load(name, detail):
         (
             "builder_number",
             BUILDER,
-            r"broken_builders:number\(in_channels=1, num_classes=1\) cannot be called: .* int",
+            r"broken_builders:number\(.*\) cannot be called: its type is int",
         ),
         (
             "builder_module",
             BUILDER,
-            r"torch\.nn:functional\(in_channels=1, num_classes=1\) cannot be called: .* module",
+            r"torch\.nn:functional\(.*\) cannot be called: its type is module",
         ),
         (
             "builder_signature",
@@ -409,6 +410,33 @@ def test_a_builder_that_is_none(name, promise, detail):
     assert re.fullmatch(detail, result.detail)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "number",
+            "(in_channels=3, num_classes=1) cannot be called: its type is int",
+        ),
+        ("module", "torch.nn:functional(in_channels=3, num_classes=1) cannot be called"),
+        (
+            "signature",
+            "failed: TypeError: signature() takes 1 positional argument but 2 w",
+        ),
+        ("returns", "returned a dict, not an nn.Module"),
+        ("raises", "failed: RuntimeError: the weights server does not answer"),
+        ("exits", "failed: it called sys.exit(3)"),
+        ("shape", "found (1, 1, 4, 4), expected (1, 1, 8, 8)"),
+    ],
+)
+def test_using_such_a_model_is_a_plugin_error(name, says):
+    """Row P5: at the first build, or at the first picture."""
+    with pytest.raises(PluginError) as caught:
+        api.load(f"builder_{name}").predict(np.zeros((8, 8, 3), np.uint8))
+    assert says in str(caught.value)
+    assert "segzoo check" in caught.value.next_step
+    assert caught.value.exit_code == 2
+
+
 # --- the kit itself
 
 
@@ -432,6 +460,19 @@ def test_it_leaves_the_process_as_it_was(name):
     before = process()
     check_model(spec_of(name))
     assert process() == before
+
+
+def test_what_a_network_prints_is_not_our_output(monkeypatch, tmp_path, capsys):
+    """Row P6."""
+    code = "from contract_networks import Good\nclass Talking(Good):\n    def forward(self, x):\n"
+    code += "        print('thinking')\n        return super().forward(x)\n"
+    (tmp_path / "talking.py").write_text(code)
+    fake_plugins.install(monkeypatch, tmp_path)
+    results = check_model(dataclasses.replace(spec_of("GOOD"), builder="talking:Talking"))
+    captured = capsys.readouterr()
+    assert broken(results) == []
+    assert captured.out == ""
+    assert "thinking" in captured.err
 
 
 def test_meddling_at_import_is_seen_too(monkeypatch, tmp_path):
@@ -536,7 +577,7 @@ def test_a_folder_whose_plugin_is_gone(saved, monkeypatch):
 
 
 def test_the_steps_through_a_plugin():
-    with pytest.raises(testing.PluginError) as caught:
+    with pytest.raises(PluginError) as caught:
         registry.find("broken_runtime").load()
     (step,) = frames(caught.value)
     file = BROKEN / "together" / "broken_runtime.py"
@@ -546,7 +587,7 @@ def test_the_steps_through_a_plugin():
 
 
 def test_a_syntax_error_has_its_own_place():
-    with pytest.raises(testing.PluginError) as caught:
+    with pytest.raises(PluginError) as caught:
         registry.find("broken_syntax").load()
     assert frames(caught.value) == [
         f"{BROKEN / 'together' / 'broken_syntax.py'}:1 SPEC = ModelSpec("
@@ -554,6 +595,6 @@ def test_a_syntax_error_has_its_own_place():
 
 
 def test_there_are_no_steps_without_a_plugin():
-    with pytest.raises(testing.PluginError) as caught:
+    with pytest.raises(PluginError) as caught:
         registry.find("broken_module").load()
     assert frames(caught.value) == []

@@ -120,7 +120,8 @@ def load(
     task: one of the spec's; by default the first that suits num_classes.
     device: "cpu", "cuda", "cuda:1", "mps" or "auto". seed: of the random initial values.
     verify: check hash and values again although this file was checked before.
-    options: of the architecture, as `segzoo info` shows them.
+    options: of the architecture, as `segzoo info` shows them. Elastic ones may be lower than those
+        of the weights: then the network is that part of theirs.
 
     Raises SegzooError; the message says what to do.
     """
@@ -265,7 +266,7 @@ def _from_file(
     allow_nonfinite: bool,
 ) -> "tuple[nn.Module, tuple[str, ...]]":
     """The wanted network with a file's weights, and a note for what of them could not be used."""
-    from segzoo import weights
+    from segzoo import build, weights
 
     new_head = wanted.num_classes != has.num_classes
     new_stem = wanted.in_channels != has.in_channels
@@ -283,6 +284,7 @@ def _from_file(
         stored_dtype=record.dtype if record else "float32",
         replace=spec.head if new_head else (),
         adapt=spec.stem if new_stem else (),
+        whole=build.builder_of(spec, has) if _is_part(spec, has, wanted) else None,
         allow_nonfinite=allow_nonfinite,
         verify=verify,
     )
@@ -294,3 +296,8 @@ def _from_file(
         f"made anew or adapted, so training is needed: {', '.join(replaced)}"
     )
     return network, (note,)
+
+
+def _is_part(spec: ModelSpec, has: Config, wanted: Config) -> bool:
+    """Whether the wanted network is a part of that of the weights, by options made for it."""
+    return any(wanted.options[name] < has.options[name] for name in spec.elastic)

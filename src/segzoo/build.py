@@ -151,7 +151,9 @@ def variant_of(spec: ModelSpec, options: Mapping[str, Json]) -> ModelSpec:
         return spec
     try:
         return dataclasses.replace(spec, **registry.resolve(spec.variant)(**options))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit among it
         raise PluginError(f"the variant {spec.variant} failed: {registry.cause(error)}") from error
 
 
@@ -172,15 +174,19 @@ def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
 
     try:
         function = registry.resolve(spec.builder)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit among it
         raise at_fault(f"cannot be imported: {registry.cause(error)}") from error
     if not callable(function):
-        raise at_fault(f"cannot be called: it is a {type(function).__name__}")
+        raise at_fault(f"cannot be called: its type is {type(function).__name__}")
 
     def build() -> nn.Module:
         try:
             network = function(config.in_channels, config.num_classes, **config.options)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit among it
             raise at_fault(f"failed: {registry.cause(error)}") from error
         if not isinstance(network, nn.Module):
             raise at_fault(f"returned a {type(network).__name__}, not an nn.Module")

@@ -84,7 +84,7 @@ def examine() -> dict[str, Json]:
     return {
         "versions": {
             "python": f"{platform.python_version()} ({sys.executable})",
-            "platform": platform.platform(),
+            "platform": _platform(),
             **{name: _version(name) for name in (CORE, *(n for n, _ in _requirements()))},
         },
         "devices": devices,
@@ -123,6 +123,12 @@ def _source(distribution: metadata.Distribution) -> Path | None:
     if not noted.get("dir_info", {}).get("editable"):
         return None
     return Path(unquote(urlsplit(noted["url"]).path))
+
+
+def _platform() -> str:
+    """System, machine and C library; platform.platform() starts a process to tell the same."""
+    libc = "".join(platform.libc_ver())
+    return " ".join(filter(None, (platform.system(), platform.release(), platform.machine(), libc)))
 
 
 def _version(distribution: str) -> str | None:
@@ -192,7 +198,7 @@ def _devices() -> tuple[list[dict[str, Json]], str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu: dict[str, Json] = {
         "device": "cpu",
-        "name": platform.processor() or platform.machine(),
+        "name": platform.machine(),
         "cores": os.cpu_count(),
         "usable_cores": usable,
     }
@@ -202,7 +208,9 @@ def _devices() -> tuple[list[dict[str, Json]], str]:
         from segzoo.runtimes.torch import devices
 
         found, no_cuda = devices()
-    except Exception:  # told by `_libraries`
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # told by `_libraries`
         return [cpu], "torch cannot be imported"
     cpu["threads"] = torch.get_num_threads()
     accelerators: list[dict[str, Json]] = []
@@ -225,7 +233,8 @@ def _caches(findings: list[Finding]) -> list[dict[str, Json]]:
     try:
         folders = {"segzoo": str(cache.home()), **folders}
     except UsageError as error:
-        findings.append(Finding("broken", error.problem, error.next_step))
+        what = f"{error.file}: {error.problem}" if error.file else error.problem
+        findings.append(Finding("broken", what, error.next_step))
     return [
         {"name": name, "path": path, "exists": os.path.isdir(path), "bytes": _size(path)}
         for name, path in folders.items()

@@ -91,6 +91,7 @@ def load_network(
     stored_dtype: StoredDtype = "float32",
     replace: tuple[str, ...] = (),
     adapt: tuple[str, ...] = (),
+    whole: Callable[[], nn.Module] | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
 ) -> tuple[nn.Module, tuple[str, ...]]:
@@ -105,6 +106,8 @@ def load_network(
     shape is not the file's, it keeps its fresh values; under `adapt` the weight of a convolution
     with other input channels is made from the file's by `adapt_channels` instead. Their names are
     returned, sorted.
+    whole: makes the network that the file is of, where `build` makes a part of it; the file's
+    tensors that only the whole has are left out.
     sha256, allow_nonfinite, verify: as in `read`, which names the errors besides
     WeightsMismatchError (see `judge`). Parameters that the network ties must hold the same values
     under each of their names, and are tied again.
@@ -114,7 +117,12 @@ def load_network(
         network = _build_blank(build)
         expected = _tensors_of(network)
         changed = judge(
-            stored, expected, path=path, replaced=(*replace, *adapt), stored_dtype=stored_dtype
+            stored,
+            expected,
+            path=path,
+            replaced=(*replace, *adapt),
+            spare=frozenset(_tensors_of(_build_blank(whole)) if whole else ()),
+            stored_dtype=stored_dtype,
         )
         tensors = _read(parts, path, sha256, allow_nonfinite=allow_nonfinite, verify=verify)
     state = {
@@ -160,12 +168,14 @@ def judge(
     *,
     path: AnyPath,
     replaced: tuple[str, ...] = (),
+    spare: frozenset[str] = frozenset(),
     stored_dtype: StoredDtype = "float32",
 ) -> tuple[str, ...]:
     """Compare what a file holds with a network's state, whose tensors may be on "meta".
 
     Gives the sorted names under the prefixes `replaced` whose shapes differ. One
-    WeightsMismatchError tells all else that differs: missing, unexpected, other shape, other type.
+    WeightsMismatchError tells all else that differs: missing, unexpected (unless in `spare`), other
+    shape, other type.
     """
     common = sorted(stored.keys() & state.keys())
     differ = {n for n in common if stored[n].shape != tuple(state[n].shape)}
@@ -180,7 +190,7 @@ def judge(
     }
     faults = [
         *_listed("missing", map(short, sorted(state.keys() - stored.keys()))),
-        *_listed("unexpected", map(short, sorted(stored.keys() - state.keys()))),
+        *_listed("unexpected", map(short, sorted(stored.keys() - state.keys() - spare))),
         *_listed("of another shape", map(_side_by_side, shapes.items())),
         *_listed("of another dtype", map(_side_by_side, types.items())),
     ]

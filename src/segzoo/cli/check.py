@@ -30,7 +30,8 @@ def check(
     """
     from segzoo import testing
 
-    title, notes, error, results = model, [], [], ()
+    title, notes, error = model, list[str](), list[str]()
+    results: tuple[Result, ...] = ()
     try:
         entry, _ = api.find_spec(model)
         title = f"{entry.full_name} {entry.version}".strip()

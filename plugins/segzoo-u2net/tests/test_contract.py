@@ -1,0 +1,10 @@
+"""U²-Net and U²-Netp keep segzoo's contract."""
+
+import pytest
+
+from segzoo.testing import assert_keeps_contract
+
+
+@pytest.mark.parametrize("name", ["u2net", "u2netp"])
+def test_contract(name):
+    assert_keeps_contract(f"segzoo-u2net/{name}")
