@@ -36,6 +36,7 @@ check: .venv/for-development
 
 bench: .venv/for-development
 	.venv/bin/python bench/startup.py
+	.venv/bin/python bench/load.py
 
 clean:
 	rm -rf .venv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

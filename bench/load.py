@@ -14,23 +14,20 @@ hash      reading the file and its sha256
 
 import argparse
 import hashlib
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import torch
 from segzoo_u2net.model import u2net
 
 from segzoo.weights import load_network, save
 
 AIMS = {"first": 0.9, "repeated": 0.5}  # at most, of the torch way
-RESULTS = Path(__file__).parent / "results" / "load.json"
 
 
 def ways(folder: Path) -> dict[str, Callable[[], object]]:
@@ -68,31 +65,13 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return {name: values[1:] for name, values in seconds.items()}
 
 
-def machine() -> dict[str, object]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor()
-    versions = {name: version(name) for name in ("torch", "safetensors", "segzoo-core")}
-    return {
-        "platform": platform.platform(),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(2)
-    described = machine()
-    print(", ".join(f"{key} {value}" for key, value in described.items()))
+    here = machine.describe()
+    print(f"{rounds} rounds, load average {here['load_average']}\n")
 
     seconds = measure(rounds)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -101,16 +80,15 @@ def main() -> None:
         aim = f"   aim: at most {AIMS[name]}" if name in AIMS else ""
         print(f"{name:9} {value:6.3f} s   {ratios[name]:5.2f} of torch{aim}")
 
-    RESULTS.parent.mkdir(exist_ok=True)
     result = {
-        "machine": described,
         "rounds": rounds,
+        "threads": torch.get_num_threads(),
         "median_seconds": {name: round(value, 4) for name, value in medians.items()},
-        "min_seconds": {name: round(min(values), 4) for name, values in seconds.items()},
+        "least_seconds": {name: round(min(values), 4) for name, values in seconds.items()},
         "ratio_to_torch": {name: round(value, 3) for name, value in ratios.items()},
         "aims": AIMS,
     }
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    machine.save("load", result, machine=here)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PLUGINS = sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))
 
 NOTHING = frozenset[str]()
 ARRAYS = frozenset({"numpy", "PIL"})
-TENSORS = ARRAYS | {"torch", "safetensors"}
+TENSORS = ARRAYS | {"torch"}
 TERMINAL = frozenset({"typer"})
 
 
