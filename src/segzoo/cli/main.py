@@ -72,11 +72,13 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except SegzooError as error:
         _trace(debug)
         return _complain(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
-        _silence_stdout()
-        return 0
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
+    except SystemExit as stop:  # typer ends the process itself for a closed pipe and for Ctrl-C
+        if isinstance(stop.__context__, BrokenPipeError):  # `head`, say, has seen enough
+            _silence_stdout()
+            return 0
+        return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
         if _is_usage_error(error):
             return _usage(error)

@@ -1,0 +1,40 @@
+"""The embedded weights: what the spec says of them is so."""
+
+import hashlib
+from importlib.resources import files
+
+import numpy as np
+from PIL import Image
+from segzoo_u2net.spec import U2NETP
+
+import segzoo
+from segzoo.api import find_spec
+
+
+def test_the_file_is_the_declared_one_and_small():
+    record = U2NETP.weights["duts"]
+    package, _, path = record.bundled.partition(":")
+    content = files(package).joinpath(path).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == record.sha256
+    assert len(content) < 10 * 2**20
+
+
+def test_the_card_says_data_licence_and_baseline():
+    record = find_spec("u2netp")[1].weights["duts"]
+    assert record.license == "Apache-2.0"
+    assert [(data.name, data.license) for data in record.trained_on] == [("DUTS-TR", "not stated")]
+    assert {metric.name for metric in record.metrics} == {"max F-beta", "MAE"}
+    assert "centred blob has max F-beta 0.552" in record.notes
+
+
+def test_a_bright_disc_on_dark_ground_is_found():
+    """Not a measurement: only that weights, sizes and preprocessing fit together."""
+    y, x = np.mgrid[:200, :300]
+    disc = (y - 90) ** 2 + (x - 160) ** 2 < 55**2
+    picture = np.where(disc[..., None], (220, 60, 40), (40, 70, 60)).astype(np.uint8)
+    model = segzoo.load("u2netp", pretrained=True)
+    found = model.predict(Image.fromarray(picture)).mask == 255
+    iou = (found & disc).sum() / (found | disc).sum()
+    assert iou > 0.7
+    assert model.preprocess.size == (176, 176)
+    assert all(p.dtype.is_floating_point and p.element_size() == 4 for p in model.parameters())
