@@ -111,8 +111,8 @@ _DUTS = Weights(
     notes="A start, not the paper's quality: 92 minutes on 2 CPU cores that had other work too, "
     "51,200 pictures of 112 to 192 pixels a side. A centred blob has max F-beta 0.552 and MAE "
     "0.306 on the same ECSSD pictures; the paper's U²-Netp has 0.943 and 0.041 on all 1,000 at "
-    "full size. Objects in several parts, thin structures and subjects that fill the picture come out "
-    "incomplete.",
+    "full size. Objects in several parts, thin structures and subjects that fill the picture "
+    "come out incomplete.",
 )
 
 U2NETP = replace(
