@@ -6,8 +6,8 @@ One run, the ways in turn within each round, the files in the page cache. Prints
 and its ratio to the torch way, and writes both to bench/results/load.json.
 
 torch     constructor, torch.load(weights_only=True), load_state_dict
-first     segzoo, nothing known of the file: sha256 and all values checked
-repeated  segzoo, the file stamped by an earlier load
+first     segzoo.load("u2net", weights=FILE), nothing known of it: sha256 and all values checked
+repeated  the same, the file stamped by an earlier load
 bytes     reading the file into memory, no more
 hash      reading the file and its sha256
 """
@@ -25,7 +25,8 @@ import machine
 import torch
 from segzoo_u2net.model import u2net
 
-from segzoo.weights import load_network, save
+import segzoo
+from segzoo.weights import save
 
 AIMS = {"first": 0.9, "repeated": 0.5}  # at most, of the torch way
 
@@ -34,7 +35,7 @@ def ways(folder: Path) -> dict[str, Callable[[], object]]:
     network = u2net()
     torch.save(network.state_dict(), folder / "u2net.pth")
     file = folder / "u2net.safetensors"
-    sha256 = save(network, file)
+    save(network, file)
     time.sleep(2.5)  # a file that has just changed is not stamped
 
     def by_torch() -> object:
@@ -44,8 +45,8 @@ def ways(folder: Path) -> dict[str, Callable[[], object]]:
 
     return {
         "torch": by_torch,
-        "first": lambda: load_network(u2net, file, sha256=sha256, verify=True),
-        "repeated": lambda: load_network(u2net, file, sha256=sha256),
+        "first": lambda: segzoo.load("u2net", weights=file, verify=True),
+        "repeated": lambda: segzoo.load("u2net", weights=file),
         "bytes": file.read_bytes,
         "hash": lambda: hashlib.sha256(file.read_bytes()).hexdigest(),
     }
