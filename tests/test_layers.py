@@ -38,7 +38,7 @@ LAYERS = (
     Layer(1, "registry cache files labels licenses strictjson", NOTHING),
     Layer(2, "config header", NOTHING),
     # numpy and Pillow begin here
-    Layer(3, "pictures preprocess", ARRAYS),
+    Layer(3, "pictures preprocess resample", ARRAYS),
     Layer(4, "predictor outputs", ARRAYS),
     # torch begins here
     Layer(5, "weights build profile process runtimes.__init__ runtimes.torch", TENSORS),
@@ -55,7 +55,7 @@ LAYERS = (
 )
 LAYER_OF = {name: layer for layer in LAYERS for name in layer.files.split()}
 TORCH_LINE = 5
-BESIDE = {("preprocess", "pictures")}  # of one layer, and still allowed
+BESIDE = {("preprocess", "pictures"), ("preprocess", "resample")}  # of one layer, and still allowed
 
 # What a plugin's file imports at its top, besides the standard library and files of its own.
 PLUGIN_LIBRARIES = {"spec": {"segzoo.spec"}, "__init__": set()}
