@@ -311,7 +311,7 @@ def test_json(predict, saved):
     assert "segzoo: photos/c.gif: the first of 2 frames\n" in err
 
 
-def test_json_is_whole_when_the_work_is_interrupted(predict, monkeypatch):
+def test_json_is_whole_when_the_work_is_interrupted(predict, monkeypatch, ctrl_c):
     monkeypatch.setattr("bright.Bright.forward", _interrupting(after=1))
     for n in range(30):
         save(f"photos/{n:02}.png")
@@ -321,6 +321,14 @@ def test_json_is_whole_when_the_work_is_interrupted(predict, monkeypatch):
     assert 1 <= written < 30
     assert len(files("out")) == written
     assert f"segzoo: interrupted; {written} of 30 pictures are done, " in err
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as at a terminal, also where the tests run in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _interrupting(*, after):
@@ -643,7 +651,7 @@ def test_a_plugin_that_fails_for_all_of_a_first_batch_ends_the_work(predict):
     assert len(Path("out/errors.jsonl").read_text().splitlines()) == 4
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_half_written(predict, monkeypatch):
+def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_half_written(predict, monkeypatch, ctrl_c):
     monkeypatch.setattr("bright.Bright.forward", _interrupting(after=2))
     for n in range(30):
         save(f"photos/{n:02}.png")

@@ -42,7 +42,8 @@ LAYERS = (
     Layer(4, "predictor outputs", ARRAYS),
     # torch begins here
     Layer(5, "weights build profile process runtimes.__init__ runtimes.torch", TENSORS),
-    Layer(6, "model", TENSORS),
+    Layer(6, "model blame kit", TENSORS),
+    Layer(7, "promises", TENSORS),
     Layer(8, "testing doctor", TENSORS),
     # names become objects here; whatever is heavy is imported when it is used
     Layer(9, "api", NOTHING, frozenset({0, 1, 2})),
@@ -266,7 +267,7 @@ FORBIDDEN_ATTRIBUTES = {"extractall", "torch.load", "yaml.load", "numpy.load", "
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_KEYWORDS = {"shell", "allow_pickle", "trust_remote_code"}
 # The kit pickles a model of its own and reads it back, all in memory.
-NEEDED = {CORE / "testing.py": "import pickle"}
+NEEDED = {CORE / "promises.py": "import pickle"}
 
 
 def dangers_in(source: str) -> list[str]:

@@ -70,7 +70,7 @@ def _line(result: "Result") -> str:
 
 def _whole(error: PluginError) -> list[str]:
     """Why a plugin cannot be loaded, with its steps from the outermost to the fault."""
-    from segzoo.testing import frames
+    from segzoo.blame import frames
 
     cause: BaseException = error
     while cause.__cause__ is not None:

@@ -204,7 +204,7 @@ def number_loss():
 
 
 def wild_gradient():
-    return lambda outputs, batch: (outputs * 0).clamp_min(0).sqrt().mean()
+    return lambda outputs, batch: (outputs * 0).sqrt().mean()  # 0, and its slope 0 * infinity
 
 
 def climbing():
