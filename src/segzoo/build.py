@@ -149,12 +149,8 @@ def variant_of(spec: ModelSpec, options: Mapping[str, Json]) -> ModelSpec:
     """The spec as its options change it."""
     if spec.variant is None:
         return spec
-    try:
+    with registry.guarded(lambda why: PluginError(f"the variant {spec.variant} failed: {why}")):
         return dataclasses.replace(spec, **registry.resolve(spec.variant)(**options))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit among it
-        raise PluginError(f"the variant {spec.variant} failed: {registry.cause(error)}") from error
 
 
 def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
@@ -172,22 +168,14 @@ def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
         check = f"{config.distribution}/{config.model}" if config.distribution else config.model
         return PluginError(f"{call} {what}", next_step=f"Run: segzoo check {check}")
 
-    try:
+    with registry.guarded(lambda why: at_fault(f"cannot be imported: {why}")):
         function = registry.resolve(spec.builder)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit among it
-        raise at_fault(f"cannot be imported: {registry.cause(error)}") from error
     if not callable(function):
         raise at_fault(f"cannot be called: its type is {type(function).__name__}")
 
     def build() -> nn.Module:
-        try:
+        with registry.guarded(lambda why: at_fault(f"failed: {why}")):
             network = function(config.in_channels, config.num_classes, **config.options)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may raise anything, SystemExit among it
-            raise at_fault(f"failed: {registry.cause(error)}") from error
         if not isinstance(network, nn.Module):
             raise at_fault(f"returned a {type(network).__name__}, not an nn.Module")
         return network

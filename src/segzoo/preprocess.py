@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo import pictures, registry
-from segzoo.errors import ConfigError, PluginError, printable
+from segzoo.errors import ConfigError, PluginError
 from segzoo.pictures import Picture
 from segzoo.resample import Border, Size, resize
 from segzoo.spec import Postprocess, Preprocess
@@ -249,10 +249,8 @@ def _custom(path: str, values: NDArray[Any], in_channels: int) -> Floats:
     try:
         x = registry.resolve(path)(values)
     except Exception as error:  # a plugin may raise anything
-        cause = printable(" ".join(str(error).split())) or "no message"
-        raise PluginError(
-            f"the preprocess function {path} failed: {type(error).__name__}: {cause}"
-        ) from error
+        why = registry.cause(error)
+        raise PluginError(f"the preprocess function {path} failed: {why}") from error
     if not isinstance(x, np.ndarray) or x.shape != expected or x.dtype != np.float32:
         kind = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise PluginError(

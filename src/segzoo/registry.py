@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -67,15 +67,11 @@ class Entry:
         """Import the spec. PluginError, with the cause in one line, whatever the plugin does."""
         if self.problem:
             raise self._error(self.problem)
-        try:
+        with guarded(self._error):
             with _LOADING, contextlib.redirect_stdout(sys.stderr):
                 spec = resolve(self.value)
             if not isinstance(spec, ModelSpec):
                 raise TypeError(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may raise anything, SystemExit among it
-            raise self._error(cause(error)) from error
         return spec
 
     def _error(self, cause: str) -> PluginError:
@@ -165,6 +161,17 @@ def resolve(path: str) -> Any:
     for attribute in attributes.split("."):
         found = getattr(found, attribute)
     return found
+
+
+@contextlib.contextmanager
+def guarded(fault: Callable[[str], PluginError]) -> Iterator[None]:
+    """Around a plugin's code: what it raises becomes `fault(cause)`, but for KeyboardInterrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit among it
+        raise fault(cause(error)) from error
 
 
 def fold(name: str) -> str:

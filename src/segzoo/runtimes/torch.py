@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segzoo import registry
 from segzoo.errors import DeviceError, PluginError, UsageError, printable
 
 __all__ = ["TorchRuntime", "device_of", "devices"]
@@ -46,8 +47,8 @@ class TorchRuntime:
             except Exception as error:
                 if _is_out_of_memory(error):
                     raise MemoryError(str(error)) from error
-                cause = printable(" ".join(f"{type(error).__name__}: {error}".split()))
-                raise PluginError(f"the network failed for an input {x.shape}: {cause}") from error
+                why = registry.cause(error)
+                raise PluginError(f"the network failed for an input {x.shape}: {why}") from error
             return tuple(_array(logits) for logits in _logits_of(outputs))
 
 
