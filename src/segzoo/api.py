@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from segzoo.model import Model
 
-__all__ = ["find_spec", "list_models", "list_rows", "load", "model_info"]
+__all__ = ["LOCAL_DIR", "find_spec", "list_models", "list_rows", "load", "model_info", "saved"]
 
 LOCAL_DIR = "local-dir:"
 
@@ -134,7 +134,7 @@ def load(
     if folder := _folder(ref):
         if weights is not None:
             raise UsageError("a saved model's folder has its own weights", file=weights)
-        entry, spec, config = _saved(folder)
+        entry, spec, config = saved(folder)
         record, file = None, folder / configs.WEIGHTS_NAME
     else:
         name, tag = _split_tag(ref)
@@ -193,7 +193,7 @@ def _split_tag(ref: str | ModelSpec) -> tuple[str | ModelSpec, str | None]:
     return name, tag
 
 
-def _saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
+def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
     """The spec of the plugin that a saved model needs, and its config."""
     config = configs.read(folder / configs.CONFIG_NAME)
     if not config.distribution:

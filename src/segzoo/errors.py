@@ -10,10 +10,16 @@
     │   ├── WeightsMissingError        a model has no weights of this tag
     │   ├── ConfigError                a config.json or an option that cannot be used
     │   ├── DeviceError                the device asked for is not there
-    │   └── OutputError                results cannot be written where they were asked for
+    │   ├── OutputError                results cannot be written where they were asked for
+    │   └── RunError                   a training run that cannot be started, continued or shared
+    ├── ResourceError              exit code 5: memory or disk is not enough
+    ├── NonFiniteError             exit code 6: a loss or gradient became NaN or infinite
     └── DataError                  exit code 3: a file that is corrupt, unsafe or of another kind
         ├── PictureError               a picture that cannot be decoded
         │   └── PictureTooLargeError       a picture above the limit of pixels
+        ├── DatasetError               a data set that cannot be trained on or measured with
+        ├── CheckpointError            a checkpoint that is damaged or of another run
+        ├── UnsafeArchiveError         an archive that would write where it should not
         ├── UnsafeFormatError          a file that could run code, or is not what its name says
         ├── WeightsFormatError         a safetensors file whose header or length is wrong
         ├── WeightsMismatchError       weights of another network
@@ -34,18 +40,24 @@ from typing import ClassVar
 
 __all__ = [
     "AmbiguousModelError",
+    "CheckpointError",
     "ConfigError",
     "DataError",
+    "DatasetError",
     "DependencyMissingError",
     "DeviceError",
     "IntegrityError",
+    "NonFiniteError",
     "OutputError",
     "PictureError",
     "PictureTooLargeError",
     "PluginError",
     "PluginMissingError",
+    "ResourceError",
+    "RunError",
     "SegzooError",
     "UnknownModelError",
+    "UnsafeArchiveError",
     "UnsafeFormatError",
     "UsageError",
     "WeightsFormatError",
@@ -138,6 +150,22 @@ class OutputError(UsageError):
     """Results cannot be written where they were asked for."""
 
 
+class RunError(UsageError):
+    """A training run that cannot be started, continued or shared."""
+
+
+class ResourceError(SegzooError):
+    """Memory or disk is not enough."""
+
+    exit_code = 5
+
+
+class NonFiniteError(SegzooError):
+    """A loss or a gradient became NaN or infinite."""
+
+    exit_code = 6
+
+
 class DataError(SegzooError):
     """A file that is corrupt, unsafe or of another kind than expected."""
 
@@ -150,6 +178,18 @@ class PictureError(DataError):
 
 class PictureTooLargeError(PictureError):
     """A picture with more pixels than the limit."""
+
+
+class DatasetError(DataError):
+    """A data set that cannot be trained on or measured with."""
+
+
+class CheckpointError(DataError):
+    """A checkpoint that is damaged, or of another run."""
+
+
+class UnsafeArchiveError(DataError):
+    """An archive that would write where it should not, or more than it should."""
 
 
 class UnsafeFormatError(DataError):

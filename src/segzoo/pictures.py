@@ -34,6 +34,7 @@ __all__ = [
     "encode",
     "flatten",
     "read",
+    "read_values",
 ]
 
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -109,17 +110,38 @@ def read(
     if isinstance(source, Image.Image):
         with _one_error(""):
             return _decode(source, max_pixels)
-    if isinstance(source, bytes):
-        file, raw = "", cast(io.RawIOBase, io.BytesIO(source))
-    elif isinstance(source, str | PathLike):
-        file = os.fsdecode(source)
-        raw = _open_file(file)
-    else:
-        raise TypeError(
-            f"a picture is a path, bytes, a PIL image or a numpy array, not {type(source).__name__}"
-        )
-    with _one_error(file), _Stream(raw) as stream:
+    with _opened(source) as stream:
         return _decode(stream, max_pixels)
+
+
+def read_values(
+    source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The values that a picture stores, as files of labels are read.
+
+    Gives (H, W) uint8 of gray values or of the palette's indices, or of 0 and 255 for one bit;
+    (H, W) uint16 for sixteen bits; or (H, W, 3) uint8 of RGB colours. Upright, as `read`. Raises
+    as `read` does, and PictureError for transparent pixels and other modes, where it is not known
+    what is a label.
+    """
+    with _opened(source) as stream, _pillow(max_pixels):
+        im, _, _ = _loaded(stream, max_pixels, [])
+        if im.mode == "RGBA" and np.asarray(im)[..., 3].min() == 255:
+            im = im.convert("RGB")
+        values = np.asarray(im)
+        if im.mode == "1":
+            values = black_and_white(values)
+        elif im.mode == "I":
+            values = _sixteen_bits(values)
+        elif im.mode.startswith("I;16"):
+            values = values.astype(np.uint16)
+        elif im.mode not in ("L", "P", "RGB"):
+            raise PictureError(
+                f"a picture of mode {im.mode} does not hold labels",
+                expected="gray values, palette indices or opaque RGB colours",
+            )
+        turn = _orientation(im, [])
+        return np.ascontiguousarray(_turned(values, turn) if turn in UPRIGHT else values)
 
 
 def flatten(picture: Picture, colour: Colour = WHITE) -> Bytes:
@@ -219,6 +241,22 @@ class _Stream(io.BufferedReader):
 
 
 @contextlib.contextmanager
+def _opened(source: str | PathLike[str] | bytes) -> Iterator[_Stream]:
+    """A file, or its content, to decode; what goes wrong is a PictureError about it."""
+    if isinstance(source, bytes):
+        file, raw = "", cast(io.RawIOBase, io.BytesIO(source))
+    elif isinstance(source, str | PathLike):
+        file = os.fsdecode(source)
+        raw = _open_file(file)
+    else:
+        raise TypeError(
+            f"a picture is a path, bytes, a PIL image or a numpy array, not {type(source).__name__}"
+        )
+    with _one_error(file), _Stream(raw) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
 def _one_error(file: str) -> Iterator[None]:
     """Whatever a decoder raises, as a PictureError about `file`."""
     try:
@@ -276,24 +314,7 @@ def _decode(source: _Stream | Image.Image, max_pixels: int) -> Picture:
     stream = source if isinstance(source, _Stream) else None
     notes: list[str] = []
     with _pillow(max_pixels):
-        im = _identify(source) if isinstance(source, _Stream) else source
-        width, height = im.size
-        if width * height > max_pixels:
-            raise PictureTooLargeError(
-                "the picture is too large",
-                found=f"height {height} and width {width}",
-                expected=f"at most {max_pixels} pixels",
-                next_step=ALLOW_MORE,
-            )
-        if width * height == 0:
-            raise PictureError("the picture has no pixels", found=f"{height} rows of {width}")
-        rawmode = _rawmode(im)
-        stored = _orientation(im, notes) if im.format == "TIFF" else 1
-        if stream is not None:
-            stream.allowance = sys.maxsize
-            if im.format == "PNG":
-                _check_png(stream)
-        im.load()
+        im, rawmode, stored = _loaded(source, max_pixels, notes)
     image, alpha = _pixels(im, rawmode, notes)
     orientation = _orientation(im, notes)  # 1 of a TIFF: it turned itself when it was loaded
     if orientation in UPRIGHT:
@@ -304,6 +325,31 @@ def _decode(source: _Stream | Image.Image, max_pixels: int) -> Picture:
     if stream is not None:
         _note_frames(im, stream, notes)
     return Picture(image, alpha, icc_profile, dpi, tuple(dict.fromkeys(notes)))
+
+
+def _loaded(
+    source: _Stream | Image.Image, max_pixels: int, notes: list[str]
+) -> tuple[Image.Image, str, int]:
+    """The picture with its pixels; how the file stores them (`_rawmode`), and how a TIFF lies."""
+    im = _identify(source) if isinstance(source, _Stream) else source
+    width, height = im.size
+    if width * height > max_pixels:
+        raise PictureTooLargeError(
+            "the picture is too large",
+            found=f"height {height} and width {width}",
+            expected=f"at most {max_pixels} pixels",
+            next_step=ALLOW_MORE,
+        )
+    if width * height == 0:
+        raise PictureError("the picture has no pixels", found=f"{height} rows of {width}")
+    rawmode = _rawmode(im)
+    stored = _orientation(im, notes) if im.format == "TIFF" else 1
+    if isinstance(source, _Stream):
+        source.allowance = sys.maxsize
+        if im.format == "PNG":
+            _check_png(source)
+    im.load()
+    return im, rawmode, stored
 
 
 def _identify(stream: _Stream) -> Image.Image:

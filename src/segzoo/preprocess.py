@@ -23,9 +23,13 @@ from segzoo.spec import Postprocess, Preprocess
 __all__ = [
     "NO_CLASS",
     "Geometry",
+    "channels",
+    "custom_values",
     "luma",
     "mask_of",
+    "mirror_index",
     "network_size",
+    "per_channel",
     "prepare",
     "probabilities",
 ]
@@ -79,11 +83,11 @@ def prepare(
     channels sees the stored colours and the alpha. ConfigError when mode, mean or std do not fit
     `in_channels`; PluginError when a custom function fails.
     """
-    channels = _channels(picture, preprocess.mode, in_channels)
-    height, width = channels.shape[:2]
+    image = channels(picture, preprocess.mode, in_channels)
+    height, width = image.shape[:2]
     inside, offset = _placed(height, width, preprocess)
     values = resize(
-        channels,
+        image,
         inside,
         axes=(0, 1),
         interpolation=preprocess.interpolation,
@@ -95,7 +99,7 @@ def prepare(
     if preprocess.custom is None:
         x = _normalized(values, preprocess, in_channels)
     else:
-        x = _custom(preprocess.custom, values, in_channels)
+        x = custom_values(preprocess.custom, values, in_channels)
     network = network_size(height, width, preprocess)
     x = _mirrored(x, preprocess.margin, network)
     return x, Geometry((height, width), inside, offset, network, preprocess.margin)
@@ -166,8 +170,8 @@ def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 # --- the steps of prepare ------------------------------------------------------------------------
 
 
-def _channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> NDArray[np.uint8]:
-    """The picture as (H, W, in_channels) uint8."""
+def channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> NDArray[np.uint8]:
+    """The picture as (H, W, in_channels) uint8; ConfigError where it is not known how."""
     if in_channels == 1:
         return luma(pictures.flatten(picture))[..., None]
     if mode == "RGB" and in_channels == 3:
@@ -217,12 +221,12 @@ def _normalized(values: NDArray[Any], preprocess: Preprocess, in_channels: int) 
     elif preprocess.rescale == "image_max":
         peak = x.max()
         x /= peak if peak >= 255 * BLACK else 1
-    x -= _per_channel("mean", preprocess.mean, in_channels)
-    x /= _per_channel("std", preprocess.std, in_channels)
+    x -= per_channel("mean", preprocess.mean, in_channels)
+    x /= per_channel("std", preprocess.std, in_channels)
     return x
 
 
-def _per_channel(name: str, values: tuple[float, ...], in_channels: int) -> Floats:
+def per_channel(name: str, values: tuple[float, ...], in_channels: int) -> Floats:
     """(C, 1, 1): one value serves every channel.
 
     Values for RGB serve a gray network by their mean, and a fourth channel gets their mean.
@@ -241,7 +245,7 @@ def _per_channel(name: str, values: tuple[float, ...], in_channels: int) -> Floa
     return np.array(values, np.float32).reshape(-1, 1, 1)
 
 
-def _custom(path: str, values: NDArray[Any], in_channels: int) -> Floats:
+def custom_values(path: str, values: NDArray[Any], in_channels: int) -> Floats:
     """What the plugin's own function makes of (h, w, C) uint8."""
     if values.dtype != np.uint8:
         values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
@@ -276,8 +280,16 @@ def _mirrored(x: Floats, margin: int, network: Size) -> Floats:
     figure 2), again and again where it is smaller than what is asked for.
     """
     for axis, length in zip((1, 2), network, strict=True):
-        side = x.shape[axis]
-        if length != side:
-            distance = np.abs(np.arange(length) - margin) % max(2 * (side - 1), 1)
-            x = np.take(x, np.minimum(distance, 2 * (side - 1) - distance), axis=axis)
+        if length != x.shape[axis]:
+            x = np.take(x, mirror_index(x.shape[axis], length, margin), axis=axis)
     return np.ascontiguousarray(x)
+
+
+def mirror_index(side: int, length: int, before: int) -> NDArray[np.intp]:
+    """Which of `side` pixels lies at each of `length`, the first of them at `before`.
+
+    The mirror stands on the edge pixels, which are not repeated.
+    """
+    distance = np.abs(np.arange(length) - before) % max(2 * (side - 1), 1)
+    index: NDArray[np.intp] = np.minimum(distance, 2 * (side - 1) - distance)
+    return index

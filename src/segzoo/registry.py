@@ -1,4 +1,6 @@
-"""Which models are installed, and the one that was asked for.
+"""Which models, readers, losses and metrics are installed, and the one that was asked for.
+
+Each kind has an entry-point group of its own (`GROUPS`); all follow the same rules.
 
 Looking reads the metadata of installed distributions and runs none of their code; a plugin's spec
 is imported when its model is asked for (`Entry.load`) or listed (`rows`), under a guard that turns
@@ -18,7 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from segzoo import spec as records
 from segzoo.errors import (
@@ -31,10 +34,12 @@ from segzoo.errors import (
 )
 from segzoo.spec import IMPORT_PATH, MODEL_NAME, ModelSpec
 
-__all__ = ["GROUP", "Entry", "Row", "entries", "find", "resolve", "rows"]
+__all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "resolve", "rows"]
 
-GROUP = "segzoo.models"  # the name is the contract's version
-OTHER_VERSION = re.compile(r"segzoo\.models\..+")
+GROUP = "segzoo.models"  # a group's name is the contract's version
+READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
+GROUPS = MappingProxyType({GROUP: "model", READERS: "reader", LOSSES: "loss", METRICS: "metric"})
+T = TypeVar("T")
 UNKNOWN_FIELD = re.compile(
     rf"({'|'.join(records.__all__)})\.__init__\(\) got an unexpected keyword argument ('\w+')"
 )
@@ -50,13 +55,17 @@ _LOADING = threading.RLock()
 
 @dataclass(frozen=True)
 class Entry:
-    """One offered model, as metadata tells it. problem: why it cannot be loaded, or empty."""
+    """One offered model (or reader, loss, metric: `group`), as metadata tells it.
+
+    problem: why it cannot be loaded, or empty.
+    """
 
     name: str
     distribution: str
     version: str
     value: str
     problem: str = ""
+    group: str = GROUP
 
     @property
     def full_name(self) -> str:
@@ -64,21 +73,29 @@ class Entry:
         return f"{self.distribution}/{self.name}" if self.distribution else self.value
 
     def load(self) -> ModelSpec:
-        """Import the spec. PluginError, with the cause in one line, whatever the plugin does."""
+        """Import a model's spec, as `load_as` does."""
+        return self.load_as(ModelSpec)
+
+    def load_as(self, kind: type[T]) -> T:
+        """Import what the entry names, which must be of this kind.
+
+        PluginError, with the cause in one line, whatever the plugin does.
+        """
         if self.problem:
             raise self._error(self.problem)
         with guarded(self._error):
             with _LOADING, contextlib.redirect_stdout(sys.stderr):
-                spec = resolve(self.value)
-            if not isinstance(spec, ModelSpec):
-                raise TypeError(f"{self.value} is a {type(spec).__name__}, not a ModelSpec")
-        return spec
+                found = resolve(self.value)
+            if not isinstance(found, kind):
+                raise TypeError(f"{self.value} is a {type(found).__name__}, not a {kind.__name__}")
+        return found
 
     def _error(self, cause: str) -> PluginError:
         origin = " ".join(filter(None, (self.distribution, self.version))) or self.value
+        check = f"Run: segzoo check {self.full_name}" if self.group == GROUP else ""
         return PluginError(
-            f"model '{self.name}' of {origin} cannot be used: {cause}",
-            next_step=f"Run: segzoo check {self.full_name}",
+            f"{GROUPS[self.group]} '{self.name}' of {origin} cannot be used: {cause}",
+            next_step=check,
         )
 
 
@@ -92,11 +109,10 @@ class Row:
     seconds: float
 
 
-def entries() -> tuple[Entry, ...]:
-    """Every offered model by name, broken ones too. Runs no plugin's code."""
-    return tuple(
-        sorted([*_installed(), *_from_environment()], key=lambda e: (e.name, e.distribution))
-    )
+def entries(group: str = GROUP) -> tuple[Entry, ...]:
+    """Everything offered in a group, by name, broken entries too. Runs no plugin's code."""
+    added = _from_environment() if group == GROUP else ()
+    return tuple(sorted([*_installed(group), *added], key=lambda e: (e.name, e.distribution)))
 
 
 def rows() -> Iterator[Row]:
@@ -120,14 +136,15 @@ def rows() -> Iterator[Row]:
         yield Row(entry, spec, problem, seconds)
 
 
-def find(name: str) -> Entry:
+def find(name: str, group: str = GROUP) -> Entry:
     """The entry of a model's name, or of its full name `distribution/name`.
 
+    group: another one's entries instead, where a name that nobody offers is a UsageError.
     Upper case and hyphens are folded. AmbiguousModelError when several distributions offer the
     name; UnknownModelError, with a suggestion, when none does. An entry that cannot be loaded (it
     is set aside, malformed, or of another version of the contract) gives way to one that can.
     """
-    offered = entries()
+    offered = entries(group)
     distribution, _, bare = name.rpartition("/")
     wanted = fold(bare)
     matches = [e for e in offered if e.name == wanted]
@@ -145,11 +162,14 @@ def find(name: str) -> Entry:
     near = difflib.get_close_matches(wanted, usable, n=3, cutoff=0.6)
     if near:
         next_step = f"Did you mean {_series([repr(n) for n in near], 'or')}?"
+    elif group != GROUP:
+        next_step = f"There are {', '.join(usable)}"
     elif usable:
         next_step = "See: segzoo list"
     else:
         next_step = "No model is installed; run: pip install 'segzoo-core[all]'"
-    raise UnknownModelError(f"no model {printable(name)[:100]!r}", next_step=next_step)
+    problem = f"no {GROUPS[group]} {printable(name)[:100]!r}"
+    raise (UnknownModelError if group == GROUP else UsageError)(problem, next_step=next_step)
 
 
 def resolve(path: str) -> Any:
@@ -189,7 +209,7 @@ def _normalize(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _installed() -> Iterator[Entry]:
+def _installed(group: str) -> Iterator[Entry]:
     disabled = {_normalize(d.strip()) for d in os.environ.get("SEGZOO_DISABLE", "").split(",")}
     seen: set[str] = set()
     for distribution in metadata.distributions():
@@ -198,10 +218,10 @@ def _installed() -> Iterator[Entry]:
             continue  # an older copy further down sys.path, or what pip left of one
         seen.add(key)
         text = _entry_points(distribution)
-        if GROUP not in text:
+        if group not in text:
             continue  # most distributions: nothing else of them is read
         name, version = _identity(distribution)
-        for entry in _entries_of(text, name, version):
+        for entry in _entries_of(text, group, name, version):
             if _normalize(name) in disabled:
                 yield replace(entry, problem=SET_ASIDE)
             else:
@@ -233,16 +253,16 @@ def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
     return printable(name or _folder_name(distribution)), printable(version or "")
 
 
-def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
-    """The entries of one entry_points.txt. A malformed line becomes an entry with a problem."""
+def _entries_of(text: str, wanted: str, distribution: str, version: str) -> Iterator[Entry]:
+    """One group's entries of one entry_points.txt. A malformed line is an entry with a problem."""
     group = ""
     declared: set[str] = set()
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
         elif line and not line.startswith(("#", ";")):
-            known = group == GROUP
-            if not known and not OTHER_VERSION.fullmatch(group):
+            known = group == wanted
+            if not known and not group.startswith(f"{wanted}."):
                 continue
             name, _, value = (part.strip() for part in line.partition("="))
             value = value.partition("[")[0].strip()  # "module:ATTR [extra]"
@@ -257,7 +277,7 @@ def _entries_of(text: str, distribution: str, version: str) -> Iterator[Entry]:
             else:
                 problem = ""
                 declared.add(name)
-            yield Entry(printable(name), distribution, version, value, problem)
+            yield Entry(printable(name), distribution, version, value, problem, wanted)
 
 
 def _from_environment() -> Iterator[Entry]:

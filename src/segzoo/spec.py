@@ -32,6 +32,7 @@ __all__ = [
     "Paper",
     "Postprocess",
     "Preprocess",
+    "ReaderSpec",
     "Recipe",
     "Record",
     "Task",
@@ -237,20 +238,32 @@ class Expect(Record):
 class Recipe(Record):
     """How a model is trained, as data. Exactly one of `epochs` and `steps` is given.
 
+    batch_size: samples per update, of all processes together, seen in `accumulate` equal parts.
     optimizer, schedule, loss: a name and its options; loss=None takes the task's.
+    weight_decay: as the optimiser defines it; decay: of all parameters, or of those with two
+        dimensions and more (neither biases nor norms). layer_decay: factor of the rate per stage
+        from the head down.
     warmup: steps over which the rate rises from 0. grad_clip: largest norm of all gradients.
     head_weights: one weight per output of a network with several. class_weights: one per class.
-    pixel_weight: a named map of weights per pixel. frozen: parameter prefixes that are not trained.
-    crop: (H, W) cut at random. sampling: each sample once an epoch, or drawn with replacement.
+    pixel_weight: a named map of weights per pixel. ignore_index: the target that does not count.
+    frozen: parameter prefixes that are not trained.
+    size: (H, W) that pictures are resized to instead of `preprocess.size`; then crop: (H, W) cut
+        at random. augment: what is done to picture and mask together, in this order.
+    normalize: "dataset" takes mean and std from the training set instead of the preprocess.
+    sampling: each sample once an epoch, or drawn with replacement.
     ema: decay of the moving average of the weights, None for no average.
+    eval_metric: what the best checkpoint is chosen by.
     """
 
     epochs: int | None = None
     steps: int | None = None
     batch_size: int
+    accumulate: int = 1
     optimizer: Named
     lr: float
     weight_decay: float = 0.0
+    decay: Literal["all", "weights"] = "all"
+    layer_decay: float | None = None
     schedule: Named = ("constant", {})
     warmup: int = 0
     loss: Named | None = None
@@ -259,10 +272,12 @@ class Recipe(Record):
     pixel_weight: Named | None = None
     ignore_index: int | None = None
     frozen: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
+    normalize: Literal["preprocess", "dataset"] = "preprocess"
     augment: tuple[Augmentation, ...] = ()
     sampling: Literal["epoch", "replacement"] = "epoch"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     ema: float | None = None
     grad_clip: float | None = None
     eval_metric: str = ""
@@ -275,9 +290,26 @@ class Recipe(Record):
             (self.epochs is not None and self.epochs < 1, f"epochs={self.epochs} is below 1"),
             (self.steps is not None and self.steps < 1, f"steps={self.steps} is below 1"),
             (self.batch_size < 1, f"batch_size={self.batch_size} is below 1"),
+            (
+                self.accumulate < 1 or self.batch_size % self.accumulate != 0,
+                f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}",
+            ),
             (self.lr <= 0, f"lr={self.lr} is not above 0"),
+            (self.weight_decay < 0, f"weight_decay={self.weight_decay} is below 0"),
+            (
+                self.layer_decay is not None and not 0 < self.layer_decay <= 1,
+                f"layer_decay={self.layer_decay} is outside 0..1",
+            ),
             (self.warmup < 0, f"warmup={self.warmup} is below 0"),
             (self.ema is not None and not 0 < self.ema < 1, f"ema={self.ema} is outside 0..1"),
+            (
+                self.grad_clip is not None and self.grad_clip <= 0,
+                f"grad_clip={self.grad_clip} is not above 0",
+            ),
+            *(
+                (side is not None and min(side) < 1, f"{name}={side} has a side below 1")
+                for name, side in (("size", self.size), ("crop", self.crop))
+            ),
         )
 
 
@@ -428,6 +460,31 @@ class ModelSpec(Record):
                 for tag, weights in self.weights.items()
                 for o in weights.options
             ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSpec(Record):
+    """One reader of data sets, named in the group "segzoo.readers".
+
+    summary: one line. open: a function (path, **options) -> a data set as `segzoo.data.sample`
+        describes it. options: its keywords, as on the command line: reader:path?option=value.
+    url: the official description of the layout. license: of the data, as its origin states it.
+    requires: module name -> pip requirement, checked before `open` is called.
+    """
+
+    summary: str
+    open: ImportPath
+    options: Mapping[str, Option] = field(default_factory=dict)
+    url: str = ""
+    license: str = ""
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+    def _faults(self) -> list[str]:
+        return _say(
+            (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
+            (not _is_import_path(self.open), f"open={self.open!r} is not 'module:attribute'"),
+            *((not o.isidentifier(), f"no option can be named {o!r}") for o in self.options),
         )
 
 

@@ -1,0 +1,1 @@
+"""Data sets: readers, labels, augmentation, and what finds their faults before training."""

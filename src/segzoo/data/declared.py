@@ -1,0 +1,137 @@
+"""What a person says of masks in a data set's words: values=, classes=, palette=, ignore_index=."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segzoo import labels
+from segzoo.data.sample import Info
+from segzoo.errors import UsageError, printable
+from segzoo.labels import Colour
+from segzoo.palettes import TABLES, Table
+from segzoo.spec import Option
+
+__all__ = ["OPTIONS", "Declared", "declared"]
+
+Labels: TypeAlias = NDArray[Any]
+
+OPTIONS: Mapping[str, Option] = {
+    "values": Option(default="", help="values in the masks, in the order of the classes: 0,255"),
+    "classes": Option(default="", help="names of the classes: cat,dog"),
+    "palette": Option(
+        default="", help="masks are colours: a data set's name, or #000000,#ff0000 in order"
+    ),
+    "ignore_index": Option(
+        default=None, help="the value that does not count; with palette=, of every other colour"
+    ),
+}
+HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """Makes class indices of what masks hold. It is called with (H, W) values or (H, W, 3) colours.
+
+    in_colours: whether masks are to be read as colours; `palette` and `ignore` say which.
+    mapping: stored value -> index; empty where values are indices. unknown: of other colours.
+    """
+
+    info: Info
+    mapping: Mapping[int, int]
+    palette: tuple[Colour, ...]
+    ignore: Mapping[Colour, int]
+    unknown: int | None
+
+    @property
+    def in_colours(self) -> bool:
+        return bool(self.palette)
+
+    def __call__(self, stored: Labels) -> Labels:
+        """(H, W) indices. DatasetError for colours and values that were not declared."""
+        if self.in_colours:
+            if stored.ndim == 2:
+                stored = np.stack([stored] * 3, axis=2)
+            return labels.encode(stored, self.palette, ignore=self.ignore, unknown=self.unknown)
+        values = labels.gray(stored)
+        if not self.mapping:
+            return values
+        return labels.apply_map(values, self.mapping, ignore_index=self.info.ignore_index)
+
+
+def declared(
+    *,
+    values: str = "",
+    classes: str = "",
+    palette: str = "",
+    ignore_index: int | str | None = None,
+) -> Declared:
+    """What these options say. UsageError where they cannot be read or contradict each other."""
+    ignored = None if ignore_index is None else _whole(ignore_index, "ignore_index")
+    stored = tuple(_whole(value, "values") for value in values.split(",") if value.strip())
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    if stored and palette:
+        raise UsageError("values= and palette= exclude each other: masks hold values or colours")
+    for option, items in (("values", stored), ("classes", names)):
+        if len({*items}) < len(items):
+            raise UsageError(f"{option}= names one of them twice", found=printable(str(items)))
+    table = _table(palette)
+    names = names or table.classes
+    count = len(stored) or len(table.palette)
+    if names and count and len(names) != count and (len(names), count) != (1, 2):
+        raise UsageError(
+            "there is not one class for each value or colour",
+            found=f"{len(names)} classes for {count}",
+            expected="as many, or one class and two: without it, with it",
+        )
+    found = Declared(
+        info=Info(
+            classes=names,
+            palette=table.palette if len(names) != 1 else (),
+            ignore_index=table.ignore_index if ignored is None else ignored,
+            pixel_values=stored,
+        ),
+        mapping={value: index for index, value in enumerate(stored)},
+        palette=table.palette,
+        ignore=table.colours,
+        unknown=ignored if palette else None,
+    )
+    if found.in_colours:
+        found(np.empty((0, 0, 3), np.uint8))  # a palette that cannot be read backwards says so
+    return found
+
+
+def _table(palette: str) -> Table:
+    """A table by name, or of colours in hexadecimal."""
+    if not palette:
+        return Table(classes=())
+    table = TABLES.get(palette.strip().lower().replace("-", "_"))
+    if table is None:
+        matches = [HEX.fullmatch(word.strip()) for word in palette.split(",")]
+        codes = [int(match[1], 16) for match in matches if match]
+        if len(codes) < len(matches):
+            raise UsageError(
+                f"palette={printable(palette)!r} cannot be read",
+                expected="colours such as #000000,#ff0000, or one of " + ", ".join(TABLES),
+            )
+        return Table(
+            classes=(), palette=tuple((code >> 16, code >> 8 & 255, code & 255) for code in codes)
+        )
+    if not table.palette:
+        raise UsageError(
+            f"palette={printable(palette)}: this data set has no colours",
+            next_step="Say which values its masks hold: values=",
+        )
+    return table
+
+
+def _whole(text: int | str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"{option}={printable(str(text))!r} cannot be read", expected="whole numbers"
+        ) from None

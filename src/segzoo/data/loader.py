@@ -1,0 +1,350 @@
+"""From a data set to batches for training, in an order and with draws that depend on a seed alone.
+
+The samples are an endless sequence of epochs, and every step takes exactly `batch_size` of it, so
+that a boundary of epochs may fall inside a batch and no sample is left out. Positions in that
+sequence are all that a resumed run needs, on any number of processes and workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from segzoo import labels
+from segzoo.data import draws
+from segzoo.data.augment import augmenter, mirror, random_crop
+from segzoo.data.pixel_weight import pixel_weight
+from segzoo.data.resizing import resize_sample
+from segzoo.data.sample import Dataset, Sample, checked, info_of
+from segzoo.errors import DatasetError, SegzooError
+from segzoo.pictures import Picture
+from segzoo.preprocess import (
+    BLACK,
+    channels,
+    custom_values,
+    mirror_index,
+    network_size,
+    per_channel,
+)
+from segzoo.registry import cause
+from segzoo.spec import Preprocess, Recipe
+
+__all__ = [
+    "Batch",
+    "Draw",
+    "Order",
+    "Prepared",
+    "as_channels",
+    "batches",
+    "collated",
+    "ignore_index_of",
+    "normalized",
+]
+
+Batch: TypeAlias = dict[str, Any]
+
+
+class Draw(NamedTuple):
+    """One sample of a run: which epoch, which sample, and how often it came before in the epoch."""
+
+    epoch: int
+    number: int
+    repeat: int
+
+
+class Order:
+    """Which sample lies at a position of the endless sequence of epochs."""
+
+    def __init__(self, length: int, *, seed: int, replacement: bool) -> None:
+        self.length = length
+        self.seed = seed
+        self.draw = draws.with_replacement if replacement else draws.order
+        self.epoch = -1
+        self.indices: Sequence[int] = ()
+        self.repeats: list[int] = []
+
+    def __getitem__(self, position: int) -> Draw:
+        epoch, place = divmod(position, self.length)
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.indices = [int(i) for i in self.draw(self.seed, epoch, self.length)]
+            seen: dict[int, int] = {}
+            self.repeats = []
+            for index in self.indices:
+                self.repeats.append(seen.get(index, 0))
+                seen[index] = self.repeats[-1] + 1
+        return Draw(epoch, self.indices[place], self.repeats[place])
+
+
+class Prepared:
+    """Samples of a data set as a network trains on them, by `Draw`.
+
+    Each is resized, cropped, augmented and weighted as the recipe says. Gives "image" (C, h, w)
+    uint8 (float32 where the preprocess is a function of the plugin), h and w the network's input;
+    "target" (scale * (h - 2 * margin), ...) int16 or int32, or (K, ..., ...) for maps that overlap;
+    "weight" float32 of the same size, where something weighs or a border was added; "id".
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        recipe: Recipe,
+        preprocess: Preprocess,
+        in_channels: int,
+        num_classes: int,
+        scale: int = 1,
+        transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.recipe = recipe
+        self.preprocess = preprocess
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.scale = scale
+        self.ignore_index = ignore_index_of(recipe, dataset)
+        self.size = recipe.size or preprocess.size
+        self.augment = augmenter(
+            recipe.augment, ignore_index=self.ignore_index, transform=transform
+        )
+        self.weigh = (
+            pixel_weight(recipe.pixel_weight, num_classes=num_classes)
+            if recipe.pixel_weight
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, draw: Draw) -> Sample:
+        """The sample after augmentation, as a person can look at it: its crop with its margins."""
+        with draws.drawn(draws.sample_seed(self.recipe.seed, *draw)):
+            sample = checked(self.dataset[draw.number])
+            target = labels.judged(
+                sample["target"],
+                num_classes=self.num_classes,
+                ignore_index=self.ignore_index,
+                file=sample["id"],
+            )
+            sample = self.whole(sample | {"target": target})
+            if self.recipe.crop is not None:
+                height, width = (side + 2 * self.preprocess.margin for side in self.recipe.crop)
+                sample = random_crop(sample, (height, width))
+            sample = self.augment(sample)
+            if self.weigh is not None:
+                weight = self.weigh(sample["target"])
+                if self.ignore_index is not None:
+                    weight = weight * (sample["target"] != self.ignore_index)
+                sample = sample | {"weight": weight * sample.get("weight", 1)}
+        return sample
+
+    def whole(self, sample: Sample) -> Sample:
+        """A judged sample at the size of the network's pictures, with its margins, uncropped."""
+        sample = resize_sample(sample, self.size, self.preprocess)
+        margin = self.preprocess.margin
+        return mirror(sample, (margin,) * 4) if margin else sample
+
+    def __getitem__(self, draw: Draw) -> "Batch | SegzooError":
+        """What the class says; or why there is none, as torch garbles what a worker raises."""
+        try:
+            return self.arrays(self.sample(draw))
+        except SegzooError as error:
+            return error
+        except Exception as error:  # a user's data set or transform may raise anything
+            return DatasetError(
+                f"sample {draw.number} of the data set cannot be made ready: {cause(error)}"
+            )
+
+    def arrays(self, sample: Sample) -> Batch:
+        """The tensors of what `sample` or `whole` gave."""
+        margin = self.preprocess.margin
+        image = as_channels(sample["image"], self.preprocess, self.in_channels)
+        height, width = (side - 2 * margin for side in image.shape[:2])
+        network = network_size(height, width, _unsized(self.preprocess))
+        for axis, length in enumerate(network):
+            if length != image.shape[axis]:
+                index = mirror_index(image.shape[axis], length, 0)
+                image = np.take(image, index, axis=axis)
+        if self.preprocess.custom is None:
+            x: NDArray[Any] = np.ascontiguousarray(image.transpose(2, 0, 1))
+        else:
+            x = custom_values(self.preprocess.custom, image, self.in_channels)
+        answer = tuple(side - 2 * margin for side in network)
+        target = _framed(_inner(sample["target"], margin), answer, self._beyond())
+        weight = sample.get("weight")
+        if weight is not None or answer != (height, width):
+            inner = np.ones((height, width)) if weight is None else _inner(weight, margin)
+            weight = _framed(inner.astype(np.float32), answer, 0)
+        return {
+            "image": torch.from_numpy(x),
+            "target": torch.from_numpy(_enlarged(_narrow(target), self.scale)),
+            "weight": None if weight is None else torch.from_numpy(_enlarged(weight, self.scale)),
+            "id": sample["id"],
+        }
+
+    def _beyond(self) -> int:
+        return 0 if self.ignore_index is None else self.ignore_index
+
+
+def batches(
+    prepared: Prepared,
+    *,
+    start: int,
+    stop: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    timeout: float = 0,
+    pin: bool = False,
+) -> Iterator[Batch]:
+    """What one process sees of the steps `start` to `stop` - 1, one batch per accumulated part.
+
+    Every part of a step holds batch_size / accumulate samples of all processes, this one's share
+    of them every `world`-th from `rank`. workers: processes that prepare them; 0 prepares them
+    here. timeout: seconds to wait for a worker, 0 for ever. pin: memory that a GPU copies faster.
+    """
+    recipe = prepared.recipe
+    order = Order(len(prepared), seed=recipe.seed, replacement=recipe.sampling == "replacement")
+    part = recipe.batch_size // recipe.accumulate
+
+    def keys() -> Iterator[list[Draw]]:
+        for first in range(start * recipe.batch_size, stop * recipe.batch_size, part):
+            yield [order[position] for position in range(first + rank, first + part, world)]
+
+    loader: DataLoader[Any] = DataLoader(
+        prepared,  # type: ignore[arg-type]  # its keys are draws, not numbers
+        batch_sampler=_Keys(keys),
+        num_workers=workers,
+        collate_fn=collated,
+        generator=torch.Generator(),  # the loader draws a seed: not from the run's numbers
+        timeout=timeout if workers else 0,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, SegzooError):
+            raise batch
+        yield batch
+
+
+class _Keys:
+    """Keys that a DataLoader asks for, once."""
+
+    def __init__(self, keys: Callable[[], Iterator[list[Draw]]]) -> None:
+        self.keys = keys
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self.keys()
+
+
+def collated(samples: "Sequence[Batch | SegzooError]") -> "Batch | SegzooError":
+    """Samples side by side; where their sizes differ each is framed to the largest, weighing 0.
+
+    The first error among them instead, if there is one.
+    """
+    for sample in samples:
+        if isinstance(sample, SegzooError):
+            return sample
+    return _side_by_side([sample for sample in samples if isinstance(sample, dict)])
+
+
+def _side_by_side(samples: Sequence[Batch]) -> Batch:
+    sizes = {sample["image"].shape for sample in samples}
+    answers = {sample["target"].shape[-2:] for sample in samples}
+    weighed = any(sample["weight"] is not None for sample in samples) or len(answers) > 1
+    batch: Batch = {"id": [sample["id"] for sample in samples]}
+    network = tuple(max(shape[axis] for shape in sizes) for axis in (-2, -1))
+    answer = tuple(max(shape[axis] for shape in answers) for axis in (-2, -1))
+    for key, size in (("image", network), ("target", answer)):
+        batch[key] = torch.stack([_grown(sample[key], size) for sample in samples])
+    if weighed:
+        ones = [torch.ones(sample["target"].shape[-2:]) for sample in samples]
+        given = [sample["weight"] for sample in samples]
+        batch["weight"] = torch.stack(
+            [_grown(one if w is None else w, answer) for one, w in zip(ones, given, strict=True)]
+        )
+    return batch
+
+
+def normalized(image: Tensor, preprocess: Preprocess) -> Tensor:
+    """(N, C, H, W) uint8 -> float32 as `preprocess.prepare` makes it: rescaled, less mean, by std.
+
+    Float32 is given back as it is: the plugin's own function has made it.
+    """
+    if image.dtype != torch.uint8:
+        return image
+    x = image.float()
+    if preprocess.rescale == "255":
+        x /= 255
+    elif preprocess.rescale == "image_max":
+        peak = x.amax(dim=(1, 2, 3), keepdim=True)
+        x /= torch.where(peak >= 255 * BLACK, peak, 1)
+    for name, step in (("mean", x.sub_), ("std", x.div_)):
+        values = per_channel(name, getattr(preprocess, name), image.shape[1])
+        step(torch.from_numpy(values).to(x.device, non_blocking=True))
+    return x
+
+
+def ignore_index_of(recipe: Recipe, dataset: object) -> int | None:
+    """The value of a target that does not count: the recipe's, else the data set's."""
+    return info_of(dataset).ignore_index if recipe.ignore_index is None else recipe.ignore_index
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def as_channels(image: NDArray[np.uint8], preprocess: Preprocess, in_channels: int) -> Any:
+    """(H, W, 1, 3 or 4) -> (H, W, in_channels)."""
+    if image.shape[2] == 1 == in_channels:
+        return image
+    if image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
+    alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
+    picture = Picture(np.ascontiguousarray(image[..., :3]), alpha)
+    return channels(picture, preprocess.mode, in_channels)
+
+
+def _unsized(preprocess: Preprocess) -> Preprocess:
+    """The rule of sizes for a picture that has been resized already."""
+    return Preprocess(
+        multiple_of=preprocess.multiple_of,
+        remainder=preprocess.remainder,
+        margin=preprocess.margin,
+    )
+
+
+def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:
+    """(..., H, W) without a border of `margin` pixels."""
+    return values[..., margin : values.shape[-2] - margin, margin : values.shape[-1] - margin]
+
+
+def _framed(values: NDArray[Any], size: tuple[int, ...], fill: int) -> NDArray[Any]:
+    """(..., H, W) at the top left of `size`."""
+    around = [(0, 0)] * (values.ndim - 2)
+    around += [(0, whole - part) for whole, part in zip(size, values.shape[-2:], strict=True)]
+    return np.pad(values, around, constant_values=fill)
+
+
+def _narrow(target: NDArray[Any]) -> NDArray[Any]:
+    """Class indices in the smallest signed type that holds them."""
+    fits = target.size == 0 or -32768 <= int(target.min()) <= int(target.max()) <= 32767
+    return np.ascontiguousarray(target, np.int16 if fits else np.int32)
+
+
+def _enlarged(values: NDArray[Any], scale: int) -> NDArray[Any]:
+    if scale != 1:
+        values = values.repeat(scale, axis=-2).repeat(scale, axis=-1)
+    return np.ascontiguousarray(values)
+
+
+def _grown(values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(..., h, w) at the top left of `size`, with zeros around."""
+    if tuple(values.shape[-2:]) == size:
+        return values
+    grown = values.new_zeros((*values.shape[:-2], *size))
+    grown[..., : values.shape[-2], : values.shape[-1]] = values
+    return grown

@@ -1,0 +1,125 @@
+"""What a data set is: samples by number, and what its labels mean.
+
+Any object with `__len__` and `__getitem__` that gives such samples works everywhere a reader does;
+`info` is optional. A stream has `__iter__` instead: its samples come in one order and are not
+counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segzoo.errors import DatasetError, printable
+
+__all__ = ["Dataset", "Info", "Sample", "Stream", "checked", "info_of"]
+
+
+class Sample(TypedDict):
+    """One picture with its answer.
+
+    image: (H, W, C) uint8, C of 1 (gray), 3 (RGB) or 4 (with alpha).
+    target: (H, W) integers, class indices or the ignored index; or (K, H, W) uint8 of 0 and 1, one
+        map per class, where classes overlap.
+    weight: (H, W) float32, how much a pixel counts; absent, each counts 1.
+    id: what names the sample to a person: a file, or a file and a number.
+    """
+
+    image: NDArray[np.uint8]
+    target: NDArray[Any]
+    weight: NotRequired[NDArray[np.float32]]
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What the labels of a data set mean; empty where it is not known.
+
+    classes: their names, in the order of their indices. palette: their colours, RGB in 0..255.
+    ignore_index: the value in a target that does not count. pixel_values: the values that the
+    mask files store, in the order of the classes, where they are not the indices themselves.
+    """
+
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    ignore_index: int | None = None
+    pixel_values: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples by number, from 0; reading one twice gives the same."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Samples one after the other; iterating again starts again."""
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+
+def info_of(dataset: object) -> Info:
+    """What a data set says of its labels; an empty Info when it says nothing."""
+    found = getattr(dataset, "info", None)
+    return found if isinstance(found, Info) else Info()
+
+
+def checked(sample: Any) -> Sample:
+    """The sample, once it is seen to be one. DatasetError names the id and what is wrong.
+
+    Values of the target are judged by `segzoo.labels`, where the number of classes is known.
+    """
+    try:
+        name = printable(str(sample["id"]))
+        image, target, weight = sample["image"], sample["target"], sample.get("weight")
+    except (TypeError, KeyError, AttributeError):
+        raise DatasetError(
+            "a data set gave something that is not a sample",
+            found=type(sample).__name__,
+            expected="a mapping with 'image', 'target' and 'id'",
+        ) from None
+    arrays = {"image": image, "target": target, "weight": weight}
+    for key, value in arrays.items():
+        if value is not None and not isinstance(value, np.ndarray):
+            kind = type(value).__name__
+            raise DatasetError(f"{key} is not a numpy array", file=name, found=kind)
+    pixels = image.ndim == 3 and image.size > 0 and image.shape[2] in (1, 3, 4)
+    if image.dtype != np.uint8 or not pixels:
+        raise DatasetError(
+            "image has a wrong type or shape",
+            file=name,
+            found=f"{image.dtype} {image.shape}",
+            expected="uint8 (H, W, 1), (H, W, 3) or (H, W, 4)",
+        )
+    if weight is not None and (weight.dtype != np.float32 or weight.ndim != 2):
+        raise DatasetError(
+            "weight has a wrong type or shape",
+            file=name,
+            found=f"{weight.dtype} {weight.shape}",
+            expected="float32 (H, W)",
+        )
+    if not np.issubdtype(target.dtype, np.integer) or target.ndim not in (2, 3):
+        raise DatasetError(
+            "target has a wrong type or shape",
+            file=name,
+            found=f"{target.dtype} {target.shape}",
+            expected="integers (H, W), or (K, H, W)",
+        )
+    for key, value in (("target", target), ("weight", weight)):
+        if value is not None and value.shape[-2:] != image.shape[:2]:
+            height, width = image.shape[:2]
+            swapped = ": its height and width are exchanged" * (
+                value.shape[-2:] == (width, height) and height != width
+            )
+            raise DatasetError(
+                f"{key} is not as large as the picture{swapped}",
+                file=name,
+                found=f"{key} {value.shape[-2]}x{value.shape[-1]}",
+                expected=f"{height}x{width} (height x width)",
+            )
+    return sample  # type: ignore[no-any-return]

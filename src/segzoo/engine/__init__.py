@@ -1,0 +1,1 @@
+"""Training and evaluation of any network; the engines never see a name of a model."""

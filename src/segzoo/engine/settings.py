@@ -1,0 +1,54 @@
+"""How a run uses the machine, as data. What changes the result is the recipe's."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segzoo.spec import Record
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Record):
+    """Of one machine and one occasion; a resumed run may have others.
+
+    device: "auto", "cpu", "cuda" or "mps"; under torchrun each process takes a card of its own.
+    workers: processes that read the data, of each training process. worker_timeout: seconds to
+        wait for one of them. cache: a folder that holds decoded samples between runs.
+    compile, channels_last, checkpointing: torch.compile; NHWC memory; less memory for more time.
+    deterministic: algorithms that give the same bits on a GPU; on a CPU they always do.
+    eval_every: steps between measurements on the validation set, None for once an epoch.
+    save_every: steps between checkpoints, None for each measurement; save_minutes: in minutes too.
+    keep: how many of the newest checkpoints stay; the best one always does.
+    max_minutes: the run saves and ends after so long. patience: it ends after so many measurements
+        without a better one.
+    trackers: "tensorboard", "wandb", "trackio".
+    """
+
+    device: str = "auto"
+    workers: int = 2
+    worker_timeout: float = 600.0
+    cache: str = ""
+    compile: bool = False
+    channels_last: bool = False
+    checkpointing: bool = False
+    deterministic: bool = False
+    eval_every: int | None = None
+    eval_batch_size: int = 8
+    save_every: int | None = None
+    save_minutes: float | None = None
+    keep: int = 2
+    max_minutes: float | None = None
+    patience: int | None = None
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    quiet: bool = False
+
+    def _faults(self) -> list[str]:
+        least = {"workers": 0, "worker_timeout": 0, "keep": 1, "eval_batch_size": 1}
+        least |= {"eval_every": 1, "save_every": 1, "patience": 1}
+        values = {name: getattr(self, name) for name in least}
+        return [
+            f"{name}={value} is below {least[name]}"
+            for name, value in values.items()
+            if value is not None and value < least[name]
+        ]

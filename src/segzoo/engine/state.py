@@ -1,0 +1,190 @@
+"""Everything that a run is at the end of a step, into a checkpoint and back, bit for bit."""
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from segzoo.engine import checkpoint, optimizer_state
+from segzoo.engine.checkpoint import Checkpoint
+from segzoo.engine.ema import Average
+from segzoo.errors import CheckpointError, RunError
+from segzoo.spec import Json
+
+__all__ = ["Progress", "State", "restore", "save"]
+
+MODEL, AVERAGE, OPTIMIZER, PROGRESS = "model", "average", "optimizer", "progress"
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    step: updates done. best: the value of the recipe's metric, at best_step; waited: how many
+    measurements since then were no better. overflows: updates that fp16 skipped.
+    seconds: of training, over all sittings.
+    """
+
+    step: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    overflows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """The parts of a run that change. network: the original module, without any wrapper."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    scaler: Any
+    progress: Progress
+
+
+def save(run: Path, state: State, *, rank: int, world: int, about: Mapping[str, Json]) -> None:
+    """Write the checkpoint of this step; with several processes all of them call this.
+
+    Each writes its own random numbers; the first one writes the rest and publishes the folder when
+    all are done.
+    """
+    with _together(world) as told:
+        if rank == 0:
+            told.append(checkpoint.begin(run, state.progress.step))
+    folder = told[0]
+    with _together(world):
+        tensors, rest = _random_numbers()
+        checkpoint.write_tensors(folder, _random_name(rank), tensors)
+        checkpoint.write_json(folder, _random_name(rank), rest)
+        if rank == 0:
+            _write_shared(folder, state)
+    with _together(world):
+        if rank == 0:
+            about = {"step": state.progress.step, "world": world, **about}
+            checkpoint.publish(folder, about=about)
+
+
+def _write_shared(folder: Path, state: State) -> None:
+    """What is the same in every process."""
+    checkpoint.write_tensors(folder, MODEL, state.network.state_dict())
+    if state.average is not None:
+        checkpoint.write_tensors(folder, AVERAGE, state.average.tensors())
+    tensors, groups = optimizer_state.flatten(state.optimizer, _names(state.network))
+    checkpoint.write_tensors(folder, OPTIMIZER, tensors)
+    checkpoint.write_json(folder, OPTIMIZER, groups)
+    scaler = state.scaler.state_dict() if state.scaler is not None else None
+    average = state.average.count if state.average is not None else None
+    progress = asdict(state.progress) | {"scaler": scaler, "average": average}
+    checkpoint.write_json(folder, PROGRESS, progress)
+
+
+@contextlib.contextmanager
+def _together(world: int) -> Iterator[list[Path]]:
+    """A stretch of work that all processes end together, or none does.
+
+    What fails in one of them is raised there, and a RunError that quotes it in the others, which
+    would otherwise wait for ever. What the first one puts into the list, all have afterwards.
+    """
+    told: list[Path] = []
+    if world == 1:
+        yield told
+        return
+    failure: BaseException | None = None
+    try:
+        yield told
+    except Exception as error:
+        failure = error
+    reports: list[Any] = [None] * world
+    dist.all_gather_object(reports, (str(failure) if failure else "", told))
+    if failure is not None:
+        raise failure
+    for rank, (problem, _) in enumerate(reports):
+        if problem:
+            raise RunError(f"process {rank} could not write the checkpoint: {problem}")
+    told[:] = reports[0][1]
+
+
+def restore(found: Checkpoint, state: State, *, rank: int, world: int) -> bool:
+    """Put a checkpoint's values into the state.
+
+    Gives whether the random numbers are those of this process too, which they are for as many
+    processes as then; otherwise they go on as they are.
+    """
+    load_network(found, state.network, MODEL)
+    progress = found.json(PROGRESS)
+    if state.average is not None:
+        load_network(found, state.average.network, AVERAGE)
+        state.average.count = progress["average"]
+    tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
+    optimizer_state.restore(state.optimizer, _names(state.network), tensors, groups)
+    if state.scaler is not None and progress["scaler"] is not None:
+        state.scaler.load_state_dict(progress["scaler"])
+    for name in vars(state.progress):
+        setattr(state.progress, name, progress[name])
+    if found.about.get("world") != world:
+        return False
+    name = _random_name(rank)
+    _set_random_numbers(found.tensors(name), found.json(name))
+    return True
+
+
+def load_network(found: Checkpoint, network: nn.Module, name: str) -> None:
+    """A checkpoint's weights into a network of the same names and shapes."""
+    try:
+        network.load_state_dict(found.tensors(name))
+    except RuntimeError as error:
+        raise CheckpointError(
+            "its weights are of another network",
+            file=found.path,
+            found=" ".join(str(error).split())[:300],
+            next_step="Give the model and the options that the run was begun with",
+        ) from None
+
+
+def has_average(found: Checkpoint) -> bool:
+    return found.json(PROGRESS)["average"] is not None
+
+
+def _names(network: nn.Module) -> dict[nn.Parameter, str]:
+    return {parameter: name for name, parameter in network.named_parameters()}
+
+
+# --- random numbers -------------------------------------------------------------------------------
+
+
+def _random_name(rank: int) -> str:
+    return f"random-{rank:05d}"
+
+
+def _random_numbers() -> tuple[dict[str, Tensor], Json]:
+    """The states of every generator of this process that a network or a loss may draw from."""
+    version, numbers, gauss = random.getstate()
+    numpys: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = numpys
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors, {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, int(position), int(has_gauss), float(cached)],
+    }
+
+
+def _set_random_numbers(tensors: Mapping[str, Tensor], rest: Json) -> None:
+    version, numbers, gauss = rest["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, position, has_gauss, cached = rest["numpy"]
+    keys = tensors["numpy"].numpy().astype(np.uint32)
+    np.random.set_state((kind, keys, position, has_gauss, cached))
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])

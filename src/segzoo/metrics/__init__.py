@@ -1,0 +1,1 @@
+"""Metrics: one definition each, on the level of a data set, with its source."""
