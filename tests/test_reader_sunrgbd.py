@@ -182,17 +182,19 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
         open_sunrgbd(tmp_path)
     write(tmp_path)
     with h5py.File(metadata / "SUNRGBD2Dseg.mat", "a") as mat:
-        del mat["#refs#/0"]
+        mat["SUNRGBD2Dseg/seglabel"][0, 0] = h5py.Reference()
     (tmp_path / "SUNRGBD" / FOLDERS[2] / "image" / "2.jpg").unlink()
     dataset = open_sunrgbd(tmp_path)
     with pytest.raises(DatasetError, match="SUNRGBD2Dseg/seglabel leads nowhere at 0; found"):
         dataset[0]
     with pytest.raises(DatasetError, match=r"image/2\.jpg: there is no such file"):
         dataset[1]
-    with h5py.File(metadata / "SUNRGBD2Dseg.mat", "w") as mat:
+    other = tmp_path / "other"
+    write(other)
+    with h5py.File(other / "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat", "w") as mat:
         mat["SUNRGBD2Dseg/seglabel"] = np.zeros((3, 1))
     with pytest.raises(DatasetError, match="SUNRGBD2Dseg/seglabel does not hold references"):
-        open_sunrgbd(tmp_path)[0]
+        open_sunrgbd(other)[0]
 
 
 def test_a_split_that_there_is_not(tmp_path):

@@ -15,13 +15,13 @@ from segzoo.resample import resize
 from segzoo.spec import Preprocess
 
 SIZES = [
-    ((300, 400), (320, 320)),
+    ((75, 100), (80, 80)),
     ((37, 53), (20, 31)),
     ((37, 53), (90, 77)),
     ((37, 53), (20, 100)),
     ((1, 9), (4, 4)),
     ((9, 1), (1, 3)),
-    ((5, 300), (64, 7)),
+    ((5, 150), (64, 7)),
 ]
 RULES = [
     (interpolation, antialias, border)

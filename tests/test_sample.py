@@ -31,21 +31,34 @@ def test_samples(changes):
 
 
 SHAPES = "uint8 (H, W, 1), (H, W, 3) or (H, W, 4)"
+INTEGERS = "expected integers (H, W), or (K, H, W)"
 SIZE = "expected 4x6 (height x width)"
 WRONG = [
-    ({"image": IMAGE[..., 0]}, f"image has a wrong type or shape; found uint8 (4, 6), expected {SHAPES}"),
-    ({"image": IMAGE / 255}, f"image has a wrong type or shape; found float64 (4, 6, 3), expected {SHAPES}"),
-    ({"image": IMAGE[..., :2]}, f"image has a wrong type or shape; found uint8 (4, 6, 2), expected {SHAPES}"),
-    ({"image": IMAGE[:0]}, f"image has a wrong type or shape; found uint8 (0, 6, 3), expected {SHAPES}"),
+    (
+        {"image": IMAGE[..., 0]},
+        f"image has a wrong type or shape; found uint8 (4, 6), expected {SHAPES}",
+    ),
+    (
+        {"image": IMAGE / 255},
+        f"image has a wrong type or shape; found float64 (4, 6, 3), expected {SHAPES}",
+    ),
+    (
+        {"image": IMAGE[..., :2]},
+        f"image has a wrong type or shape; found uint8 (4, 6, 2), expected {SHAPES}",
+    ),
+    (
+        {"image": IMAGE[:0]},
+        f"image has a wrong type or shape; found uint8 (0, 6, 3), expected {SHAPES}",
+    ),
     ({"image": IMAGE.tolist()}, "image is not a numpy array; found list"),
     ({"target": None}, "target is not a numpy array; found NoneType"),
     (
         {"target": TARGET > 0},
-        "target has a wrong type or shape; found bool (4, 6), expected integers (H, W), or (K, H, W)",
+        f"target has a wrong type or shape; found bool (4, 6), {INTEGERS}",
     ),
     (
         {"target": TARGET[0]},
-        "target has a wrong type or shape; found uint8 (6,), expected integers (H, W), or (K, H, W)",
+        f"target has a wrong type or shape; found uint8 (6,), {INTEGERS}",
     ),
     (
         {"weight": np.ones((4, 6))},
@@ -55,7 +68,10 @@ WRONG = [
         {"weight": np.ones((1, 4, 6), np.float32)},
         "weight has a wrong type or shape; found float32 (1, 4, 6), expected float32 (H, W)",
     ),
-    ({"weight": np.ones((4, 5), np.float32)}, f"weight is not as large as the picture; found weight 4x5, {SIZE}"),
+    (
+        {"weight": np.ones((4, 5), np.float32)},
+        f"weight is not as large as the picture; found weight 4x5, {SIZE}",
+    ),
     pytest.param(
         {"target": TARGET[:, :5]},
         f"target is not as large as the picture; found target 4x5, {SIZE}",
@@ -69,7 +85,7 @@ WRONG = [
     ),
     pytest.param(
         {"target": TARGET.astype(np.float32)},
-        "target has a wrong type or shape; found float32 (4, 6), expected integers (H, W), or (K, H, W)",
+        f"target has a wrong type or shape; found float32 (4, 6), {INTEGERS}",
         id="M1-floats",
     ),
 ]
@@ -101,7 +117,7 @@ def test_what_a_data_set_says_of_its_labels():
         info = Info(classes=("a",))
 
     class Silent:
-        info = {"classes": ["a"]}
+        info = ("a",)
 
     assert info_of(Own()).classes == ("a",)
     assert info_of(Silent()) == info_of(object()) == Info()

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from segzoo.model import Model as Model
     from segzoo.predictor import Prediction as Prediction
     from segzoo.predictor import Predictor as Predictor
+    from segzoo.spec import Recipe as Recipe
+    from segzoo.training import train as train
 
 _HOME_OF = {
     "Model": "segzoo.model",
     "Prediction": "segzoo.predictor",
     "Predictor": "segzoo.predictor",
+    "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",
     "list_models": "segzoo.api",
     "load": "segzoo.api",
     "model_info": "segzoo.api",
+    "train": "segzoo.training",
 }
 __all__ = sorted(_HOME_OF)
 

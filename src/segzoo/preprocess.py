@@ -25,11 +25,13 @@ __all__ = [
     "Geometry",
     "channels",
     "custom_values",
+    "framed",
     "luma",
     "mask_of",
     "mirror_index",
     "network_size",
     "per_channel",
+    "placed",
     "prepare",
     "probabilities",
 ]
@@ -85,7 +87,7 @@ def prepare(
     """
     image = channels(picture, preprocess.mode, in_channels)
     height, width = image.shape[:2]
-    inside, offset = _placed(height, width, preprocess)
+    inside, offset = placed(height, width, preprocess)
     values = resize(
         image,
         inside,
@@ -95,7 +97,7 @@ def prepare(
         border=preprocess.border,
     )
     if preprocess.size is not None:
-        values = _framed(values, preprocess.size, offset, preprocess.border)
+        values = framed(values, preprocess.size, offset, preprocess.border)
     if preprocess.custom is None:
         x = _normalized(values, preprocess, in_channels)
     else:
@@ -187,7 +189,7 @@ def channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> N
     )
 
 
-def _placed(height: int, width: int, preprocess: Preprocess) -> tuple[Size, Size]:
+def placed(height: int, width: int, preprocess: Preprocess) -> tuple[Size, Size]:
     """The size that a picture is resized to, and where it then lies in `preprocess.size`."""
     if preprocess.size is None:
         return (height, width), (0, 0)
@@ -202,7 +204,7 @@ def _placed(height: int, width: int, preprocess: Preprocess) -> tuple[Size, Size
     return (h, w), (0, 0)
 
 
-def _framed(values: NDArray[Any], size: Size, offset: Size, border: Border) -> NDArray[Any]:
+def framed(values: NDArray[Any], size: Size, offset: Size, border: Border) -> NDArray[Any]:
     """(h, w, C) in the middle of `size`; around it its edge pixels, or zero."""
     around = [
         (before, whole - before - part)

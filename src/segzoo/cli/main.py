@@ -1,7 +1,8 @@
 """The command `segzoo`: its verbs, and what an error looks like on a terminal.
 
-Exit codes: 0 done, 1 some items failed, 2 usage or settings, 3 unsafe or corrupt data, 70 a defect
-of segzoo itself, 130 interrupted.
+Exit codes: 0 done, 1 some items failed, 2 usage or settings, 3 unsafe or corrupt data, 5 not enough
+memory or disk, 6 a training that diverged, 70 a defect of segzoo itself, 130 interrupted, 143 told
+to end.
 """
 
 import os
@@ -10,7 +11,7 @@ import warnings
 
 import typer
 
-from segzoo.cli import check, doctor, info, predict
+from segzoo.cli import check, doctor, info, predict, train
 from segzoo.cli import list as list_
 from segzoo.errors import SegzooError
 
@@ -29,6 +30,7 @@ app.command("ls", hidden=True)(list_.list_models)
 app.command("info")(info.info)
 app.command("show", hidden=True)(info.info)
 app.command("predict")(predict.predict)
+app.command("train")(train.train)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 

@@ -5,6 +5,7 @@ that a boundary of epochs may fall inside a batch and no sample is left out. Pos
 sequence are all that a resumed run needs, on any number of processes and workers.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,16 +22,19 @@ from segzoo.data.pixel_weight import pixel_weight
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of
 from segzoo.errors import DatasetError, SegzooError
-from segzoo.pictures import Picture
+from segzoo.pictures import Picture, flatten
 from segzoo.preprocess import (
     BLACK,
     channels,
     custom_values,
+    framed,
     mirror_index,
     network_size,
     per_channel,
+    placed,
 )
 from segzoo.registry import cause
+from segzoo.resample import Size
 from segzoo.spec import Preprocess, Recipe
 
 __all__ = [
@@ -144,7 +148,13 @@ class Prepared:
 
     def whole(self, sample: Sample) -> Sample:
         """A judged sample at the size of the network's pictures, with its margins, uncropped."""
-        sample = resize_sample(sample, self.size, self.preprocess)
+        image = sample["image"]
+        if image.shape[2] == 4 != self.in_channels:  # before a resize blends what is transparent
+            sample = sample | {"image": flatten(_picture(image))}
+        if self.size is not None and self.preprocess.resize == "letterbox":
+            sample = self._letterboxed(sample, self.size)
+        else:
+            sample = resize_sample(sample, self.size, self.preprocess)
         margin = self.preprocess.margin
         return mirror(sample, (margin,) * 4) if margin else sample
 
@@ -173,18 +183,32 @@ class Prepared:
             x: NDArray[Any] = np.ascontiguousarray(image.transpose(2, 0, 1))
         else:
             x = custom_values(self.preprocess.custom, image, self.in_channels)
-        answer = tuple(side - 2 * margin for side in network)
-        target = _framed(_inner(sample["target"], margin), answer, self._beyond())
+        answer = (network[0] - 2 * margin, network[1] - 2 * margin)
+        target = _at(_inner(sample["target"], margin), (0, 0), answer, self._beyond())
         weight = sample.get("weight")
         if weight is not None or answer != (height, width):
             inner = np.ones((height, width)) if weight is None else _inner(weight, margin)
-            weight = _framed(inner.astype(np.float32), answer, 0)
+            weight = _at(inner.astype(np.float32), (0, 0), answer, 0)
         return {
             "image": torch.from_numpy(x),
             "target": torch.from_numpy(_enlarged(_narrow(target), self.scale)),
             "weight": None if weight is None else torch.from_numpy(_enlarged(weight, self.scale)),
             "id": sample["id"],
         }
+
+    def _letterboxed(self, sample: Sample, size: Size) -> Sample:
+        """Resized in its own shape, in the middle of `size`; around it nothing counts."""
+        rule = dataclasses.replace(self.preprocess, size=size)
+        height, width = sample["image"].shape[:2]
+        inside, offset = placed(height, width, rule)
+        sample = resize_sample(sample, inside, rule)
+        weight = sample.get("weight", np.ones(inside, np.float32))
+        return Sample(
+            image=framed(sample["image"], size, offset, rule.border),
+            target=_at(sample["target"], offset, size, self._beyond()),
+            weight=_at(weight, offset, size, 0),
+            id=sample["id"],
+        )
 
     def _beyond(self) -> int:
         return 0 if self.ignore_index is None else self.ignore_index
@@ -303,9 +327,13 @@ def as_channels(image: NDArray[np.uint8], preprocess: Preprocess, in_channels: i
         return image
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
+    return channels(_picture(image), preprocess.mode, in_channels)
+
+
+def _picture(image: NDArray[np.uint8]) -> Picture:
+    """(H, W, 3 or 4) as a decoded picture."""
     alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
-    picture = Picture(np.ascontiguousarray(image[..., :3]), alpha)
-    return channels(picture, preprocess.mode, in_channels)
+    return Picture(np.ascontiguousarray(image[..., :3]), alpha)
 
 
 def _unsized(preprocess: Preprocess) -> Preprocess:
@@ -322,11 +350,12 @@ def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:
     return values[..., margin : values.shape[-2] - margin, margin : values.shape[-1] - margin]
 
 
-def _framed(values: NDArray[Any], size: tuple[int, ...], fill: int) -> NDArray[Any]:
-    """(..., H, W) at the top left of `size`."""
-    around = [(0, 0)] * (values.ndim - 2)
-    around += [(0, whole - part) for whole, part in zip(size, values.shape[-2:], strict=True)]
-    return np.pad(values, around, constant_values=fill)
+def _at(values: NDArray[Any], offset: Size, size: Size, fill: int) -> NDArray[Any]:
+    """(..., h, w) with its top left corner at `offset` of (..., H, W)."""
+    filled = np.full((*values.shape[:-2], *size), fill, values.dtype)
+    (top, left), (height, width) = offset, values.shape[-2:]
+    filled[..., top : top + height, left : left + width] = values
+    return filled
 
 
 def _narrow(target: NDArray[Any]) -> NDArray[Any]:

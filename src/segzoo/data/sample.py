@@ -85,7 +85,8 @@ def checked(sample: Any) -> Sample:
         ) from None
     arrays = {"image": image, "target": target, "weight": weight}
     for key, value in arrays.items():
-        if value is not None and not isinstance(value, np.ndarray):
+        absent = key == "weight" and value is None
+        if not absent and not isinstance(value, np.ndarray):
             kind = type(value).__name__
             raise DatasetError(f"{key} is not a numpy array", file=name, found=kind)
     pixels = image.ndim == 3 and image.size > 0 and image.shape[2] in (1, 3, 4)

@@ -106,7 +106,7 @@ class Coco:
                 expected=error.expected,
                 next_step=error.next_step,
             ) from error
-        return Sample(image=image, target=drawn(photo), id=photo.file)
+        return Sample(image=image, target=_drawn(photo), id=photo.file)
 
     def id_of(self, index: int) -> str:
         return self.photos[index].file
@@ -133,7 +133,7 @@ def open_coco(path: str | os.PathLike[str], *, split: str = "train", classes: st
     return Coco(folder, photos, info=Info(classes=told, ignore_index=table.ignore_index))
 
 
-def drawn(photo: Photo) -> NDArray[np.uint8]:
+def _drawn(photo: Photo) -> NDArray[np.uint8]:
     """The class map (H, W): crowds below, then the regions from the largest to the smallest."""
     masks = [(region, _mask(region, photo)) for region in photo.regions]
     masks.sort(key=lambda pair: (not pair[0].crowd, -np.count_nonzero(pair[1])))

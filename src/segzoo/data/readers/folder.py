@@ -274,13 +274,13 @@ def _check_pairs(
         if names:
             shown = ", ".join(map(printable, names[:room]))
             more = " and more" * (len(names) > room)
-            said.append(f"{len(names)} {words}" + f" ({shown}{more})" * bool(shown))
+            said.append(f"{words}: {len(names)}" + f" ({shown}{more})" * bool(shown))
             room = max(0, room - len(names))
     raise DatasetError(
         "pictures and masks do not make pairs",
         file=root,
         found="; ".join(said),
-        expected=f"one mask of the same name for each of {len(images)} pictures",
+        expected="one mask of the same name for each picture",
         next_step="If the names of masks end in something of their own, say it: suffix=_mask"
         if unpaired == len(images)
         else "Add, remove or rename these files",

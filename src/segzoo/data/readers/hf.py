@@ -125,17 +125,19 @@ def open_hf(
     meaning = declared(values=values, classes=classes, palette=palette, ignore_index=ignore_index)
     try:
         import datasets
+        from datasets.io.parquet import ParquetDatasetReader
     except ImportError as error:
         raise DependencyMissingError(
             "the reader 'hf' needs datasets", next_step="Run: pip install 'segzoo-core[data]'"
         ) from error
-    what: dict[str, Any] = {"path": path, "name": config or None, "revision": revision or None}
-    if os.path.exists(path):
-        what = {"path": "parquet", "data_files": {split: _parquet_files(path, split)}}
+    options = {"split": split, "streaming": streaming, "cache_dir": cache_dir or None}
+    local = os.path.exists(path)
     with _told(path), _quiet(datasets):
-        rows = datasets.load_dataset(
-            **what, split=split, streaming=streaming, cache_dir=cache_dir or None
-        )
+        if local:  # not by load_dataset, which tells the Hub of every call
+            files = _parquet_files(path, split)
+            rows = ParquetDatasetReader(files, **options).read()
+        else:
+            rows = datasets.load_dataset(path, config or None, revision=revision or None, **options)
         for column in (image, mask):
             if column not in (rows.column_names or [column]):
                 raise DatasetError(
@@ -146,7 +148,7 @@ def open_hf(
                 )
             if isinstance((rows.features or {}).get(column), datasets.Image):
                 rows = rows.cast_column(column, datasets.Image(decode=False))
-    columns = Columns(os.path.basename(path) if os.path.exists(path) else path, image, mask)
+    columns = Columns(os.path.basename(os.path.normpath(path)) if local else path, image, mask)
     return (RowStream if streaming else Rows)(rows, columns, meaning)
 
 

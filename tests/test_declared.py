@@ -1,0 +1,97 @@
+"""What options say of masks: read exactly, or refused with the words that were wrong."""
+
+import re
+
+import numpy as np
+import pytest
+
+from segzoo.data.declared import declared
+from segzoo.data.sample import Info
+from segzoo.errors import UsageError
+from segzoo.palettes import DIGITS, TABLES, VOC
+
+
+@pytest.mark.parametrize(
+    ("options", "info"),
+    [
+        ({}, Info()),
+        ({"values": "0, 255"}, Info(pixel_values=(0, 255))),
+        ({"values": "0,255", "classes": "cell"}, Info(classes=("cell",), pixel_values=(0, 255))),
+        ({"classes": " cat ,dog,"}, Info(classes=("cat", "dog"))),
+        ({"ignore_index": "255"}, Info(ignore_index=255)),
+        ({"ignore_index": 0}, Info(ignore_index=0)),
+        ({"palette": "#0000FF, #ff0000"}, Info(palette=((0, 0, 255), (255, 0, 0)))),
+        ({"palette": "#000000,#ffffff", "classes": "cell"}, Info(classes=("cell",))),
+        ({"palette": "digits"}, Info(classes=DIGITS.classes, palette=DIGITS.palette)),
+        (
+            {"palette": "Camvid-32"},
+            Info(
+                classes=TABLES["camvid_32"].classes,
+                palette=TABLES["camvid_32"].palette,
+                ignore_index=255,
+            ),
+        ),
+        (
+            {"palette": "voc", "ignore_index": 200},
+            Info(classes=VOC.classes, palette=VOC.palette, ignore_index=200),
+        ),
+    ],
+)
+def test_what_is_known_then(options, info):
+    assert declared(**options).info == info
+
+
+TABLE_NAMES = ", ".join(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"values": "0,255", "palette": "voc"},
+            "values= and palette= exclude each other: masks hold values or colours",
+        ),
+        ({"values": "0,a"}, "values='a' cannot be read; expected whole numbers"),
+        ({"values": "0,255,0"}, "values= names one of them twice; found (0, 255, 0)"),
+        ({"classes": "a,a"}, "classes= names one of them twice; found ('a', 'a')"),
+        ({"ignore_index": "none"}, "ignore_index='none' cannot be read; expected whole numbers"),
+        (
+            {"values": "0,1,2", "classes": "a,b"},
+            "there is not one class for each value or colour; found 2 classes for 3, "
+            "expected as many, or one class and two: without it, with it",
+        ),
+        (
+            {"palette": "pascal"},
+            "palette='pascal' cannot be read; expected colours such as #000000,#ff0000, "
+            f"or one of {TABLE_NAMES}",
+        ),
+        (
+            {"palette": "#00000,#ff0000"},
+            "palette='#00000,#ff0000' cannot be read; expected colours such as #000000,#ff0000, "
+            f"or one of {TABLE_NAMES}",
+        ),
+        (
+            {"palette": "coco"},
+            "palette=coco: this data set has no colours. Say which values its masks hold: values=",
+        ),
+        (
+            {"palette": "ade20k"},
+            "a palette has one colour for two indices, so it cannot be read backwards; "
+            "found #8c8c8c for 6 and 48",
+        ),
+        (
+            {"palette": "#000000,#000000"},
+            "a palette has one colour for two indices, so it cannot be read backwards; "
+            "found #000000 for 0 and 1",
+        ),
+    ],
+)
+def test_options_that_cannot_be_used(options, message):
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        declared(**options)
+
+
+def test_gray_masks_are_colours_too():
+    """(H, W) where colours were declared: the gray of that value."""
+    meaning = declared(palette="#ffffff,#000000")
+    assert meaning(np.array([[0, 255]], np.uint8)).tolist() == [[1, 0]]
