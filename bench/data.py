@@ -31,15 +31,31 @@ from torch import Tensor
 
 from segzoo import pictures
 from segzoo.data.decoded import Decoded
-from segzoo.data.resizing import resize_sample
+from segzoo.data.loader import Draw, Prepared, collated, normalized
 from segzoo.data.sample import Dataset
 from segzoo.data.source import Subset, open_data
-from segzoo.spec import Preprocess
+from segzoo.spec import Preprocess, Recipe
 
 AIM = 5.0  # times the scripts' loader, at least
 SIZE, CROP, BATCH = 320, 288, 10
-MEAN, STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
-PREPROCESS = Preprocess(size=(SIZE, SIZE), resize="stretch", antialias="none", border="zero")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESS = Preprocess(
+    size=(SIZE, SIZE),
+    resize="stretch",
+    antialias="none",
+    border="zero",
+    rescale="image_max",
+    mean=MEAN,
+    std=STD,
+)
+RECIPE = Recipe(
+    steps=1,
+    batch_size=BATCH,
+    optimizer=("adam", {}),
+    lr=1e-3,
+    crop=(CROP, CROP),
+    augment=(("flip", {}),),
+)
 RNG = np.random.default_rng(0)
 
 Batch = tuple[Tensor, Tensor]  # (N, 3, 288, 288) float32 and (N, 1, 288, 288) float32
@@ -66,22 +82,16 @@ def of_the_scripts(files: Sequence[tuple[Path, Path]]) -> Batch:
     return torch.stack(images).float(), torch.stack(masks).float()
 
 
-def of_segzoo(dataset: Dataset, indices: Sequence[int]) -> Batch:
-    """The same batch from a data set of segzoo, some pictures mirrored."""
-    images = np.empty((len(indices), 3, CROP, CROP), np.float32)
-    masks = np.empty((len(indices), 1, CROP, CROP), np.float32)
-    for place, index in enumerate(indices):
-        sample = resize_sample(dataset[index], (SIZE, SIZE), PREPROCESS)
-        top, left = RNG.integers(0, SIZE - CROP, 2)
-        rows, columns = slice(top, top + CROP), slice(left, left + CROP)
-        image, target = sample["image"][rows, columns], sample["target"][rows, columns]
-        if RNG.random() < 0.5:
-            image, target = image[:, ::-1], target[:, ::-1]
-        scale = 1 / (max(int(image.max()), 1) * STD)
-        np.multiply(image.transpose(2, 0, 1), scale[:, None, None], out=images[place])
-        masks[place, 0] = target
-    images -= (MEAN / STD).astype(np.float32)[:, None, None]
-    return torch.from_numpy(images), torch.from_numpy(masks)
+def of_segzoo(prepared: Prepared, indices: Sequence[int]) -> Batch:
+    """The same batch as `segzoo train` makes it, some pictures mirrored."""
+    batch = collated([prepared[Draw(0, index, 0)] for index in indices])
+    assert isinstance(batch, dict)
+    return normalized(batch["image"], PREPROCESS), batch["target"].float().unsqueeze(1)
+
+
+def in_training(dataset: Dataset) -> Prepared:
+    """A data set with the recipe's crop and flip."""
+    return Prepared(dataset, recipe=RECIPE, preprocess=PREPROCESS, in_channels=3, num_classes=1)
 
 
 def decoded_alone(files: Sequence[tuple[Path, Path]]) -> None:
@@ -112,10 +122,11 @@ def measure(folder: Path, rounds: int, count: int) -> dict[str, list[float]]:
         part = Subset(dataset, indices)
         cached = Decoded(part, size=(SIZE, SIZE), preprocess=PREPROCESS, folder=temporary)
         files = unpacked(folder, [part.id_of(n) for n in range(len(part))], Path(temporary))
+        ours, kept = in_training(part), in_training(cached)
         ways: dict[str, Callable[[slice], object]] = {
             "scripts": lambda batch: of_the_scripts(files[batch]),
-            "segzoo": lambda batch: of_segzoo(part, range(len(part))[batch]),
-            "cached": lambda batch: of_segzoo(cached, range(len(part))[batch]),
+            "segzoo": lambda batch: of_segzoo(ours, range(len(part))[batch]),
+            "cached": lambda batch: of_segzoo(kept, range(len(part))[batch]),
             "decode": lambda batch: decoded_alone(files[batch]),
         }
         speeds: dict[str, list[float]] = {name: [] for name in ways}

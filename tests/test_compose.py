@@ -27,7 +27,13 @@ from segzoo.data.compose import (
     write_digits,
 )
 from segzoo.data.source import open_data
-from segzoo.errors import DatasetError, DependencyMissingError, ResourceError, UsageError
+from segzoo.errors import (
+    DatasetError,
+    DependencyMissingError,
+    OutputError,
+    ResourceError,
+    UsageError,
+)
 
 
 def blocks(count: int = 40) -> Digits:
@@ -351,6 +357,21 @@ def test_shares_that_cannot_be(tmp_path, shares, message):
         write_digits(tmp_path / "out", source=tmp_path / "d.npz", val=shares[0], test=shares[1])
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_where_one_part_cannot_be(tmp_path):
+    np.savez(tmp_path / "d.npz", **blocks(40)._asdict())
+    for change, message in (
+        ({"count": 1}, "1 pictures are too few to be shared out so; found none for val and test"),
+        ({"count": 90, "size": (4, 9)}, "not every digit fits into pictures of 4x9"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            write_digits(tmp_path / "out", source=tmp_path / "d.npz", val=0.25, test=0.25, **change)
+        assert message in str(caught.value)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_digits(tmp_path / "file", source=tmp_path / "d.npz", count=40, val=0.25, test=0.25)
+    assert {*os.listdir(tmp_path)} == {"d.npz", "file"}
 
 
 def test_real_digits_of_mnist(tmp_path):

@@ -20,7 +20,7 @@ from skimage.color import lab2xyz
 
 from segzoo import pictures
 from segzoo.errors import PictureError, PictureTooLargeError, UsageError
-from segzoo.pictures import Picture, encode, flatten, read
+from segzoo.pictures import Picture, encode, flatten, read, read_values
 
 MIB = 1 << 20
 RGB = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
@@ -962,6 +962,130 @@ print(*read_mutated(20_000, seed=1), peak())
     assert refused > 5_000
     assert whole > 2_000
     assert mib < 300
+
+
+# --- the values that files of labels store --------------------------------------------------------
+
+LABELS = np.random.default_rng(2).integers(0, 256, (9, 14), dtype=np.uint8)
+
+
+def indexed(values: np.ndarray, colours: int = 256) -> Image.Image:
+    """A picture whose palette runs against its indices, so that one is not taken for the other."""
+    im = Image.fromarray(values)
+    im.putpalette([255 - n for n in range(colours) for _ in "RGB"])
+    return im
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "PPM"])
+def test_values_of_gray_pictures(format):
+    values = read_values(content(LABELS, format))
+    np.testing.assert_array_equal(values, LABELS)
+    assert values.dtype == np.uint8
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "GIF"])
+@pytest.mark.parametrize("colours", [2, 4, 16, 256])
+def test_values_of_palettes_are_indices(colours, format):
+    stored = (LABELS.astype(int) % colours).astype(np.uint8)
+    options = {"optimize": False} if format == "GIF" else {}  # else Pillow renumbers the entries
+    file = content(indexed(stored, colours), format, **options)
+    np.testing.assert_array_equal(read_values(file), stored)
+
+
+def test_values_of_a_palette_with_a_transparent_entry_are_indices():
+    np.testing.assert_array_equal(
+        read_values(content(indexed(LABELS), "PNG", transparency=3)), LABELS
+    )
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "PPM"])
+def test_values_of_one_bit_are_0_and_255(format):
+    found = read_values(content(Image.fromarray(LABELS > 99), format))
+    np.testing.assert_array_equal(found, (LABELS > 99) * 255)
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_values_of_sixteen_bits(format):
+    stored = LABELS.astype(np.uint16) * 257
+    found = read_values(content(stored, format))
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, stored)
+
+
+def test_values_of_32_bits_are_read_where_16_hold_them():
+    stored = LABELS.astype(np.int32) * 257
+    np.testing.assert_array_equal(read_values(content(stored, "TIFF")), stored)
+    with pytest.raises(PictureError, match="it is not known how bright these 32-bit values are"):
+        read_values(content(stored - 70000, "TIFF"))
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
+def test_values_of_colours(format):
+    np.testing.assert_array_equal(read_values(content(RGB, format)), RGB)
+    opaque = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    np.testing.assert_array_equal(read_values(content(opaque, format)), RGB)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_values_lie_as_the_picture_does(orientation):
+    stored = indexed(LABELS)
+    if STORED[orientation] is not None:
+        stored = stored.transpose(STORED[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for format in ("PNG", "TIFF"):
+        found = read_values(content(stored, format, exif=exif))
+        np.testing.assert_array_equal(found, LABELS)
+        assert found.flags.c_contiguous
+
+
+NO_LABELS = (
+    "a picture of mode {} does not hold labels; "
+    "expected gray values, palette indices or opaque RGB colours"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (content(np.dstack([RGB, RGB[..., 0]]), "PNG"), NO_LABELS.format("RGBA")),
+        (content(np.dstack([LABELS, LABELS]), "PNG"), NO_LABELS.format("LA")),
+        (content(Image.fromarray(RGB).convert("CMYK"), "JPEG"), NO_LABELS.format("CMYK")),
+        pytest.param(
+            content(LABELS.astype(np.float32), "TIFF"), NO_LABELS.format("F"), id="M1-floats"
+        ),
+        (content(LABELS, "PNG")[:-20], "the PNG is damaged in its chunk b'IDAT': it is cut short"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_files_that_hold_no_labels(file, message, tmp_path):
+    path = tmp_path / "mask"
+    path.write_bytes(file)
+    with pytest.raises(PictureError) as raised:
+        read_values(path)
+    assert str(raised.value) == f"{path}: {message}"
+
+
+def test_values_under_the_limit_alone():
+    with pytest.raises(PictureTooLargeError, match="found height 9 and width 14, expected at most"):
+        read_values(content(LABELS, "PNG"), max_pixels=9 * 14 - 1)
+    with pytest.raises(TypeError, match=r"not ndarray$"):
+        read_values(LABELS)
+
+
+def test_600_mutated_files_give_values_or_one_error():
+    chance, refused = random.Random(3), 0
+    originals = [*seeds(), content(indexed(LABELS), "PNG"), content(indexed(LABELS), "GIF")]
+    for _ in range(600):
+        try:
+            values = read_values(mutated(chance.choice(originals), chance))
+        except PictureError:
+            refused += 1
+        else:
+            assert values.dtype in (np.uint8, np.uint16)
+            assert values.ndim == 2 or values.shape[2:] == (3,)
+    assert 200 < refused < 550
 
 
 # --- arrays ---------------------------------------------------------------------------------------

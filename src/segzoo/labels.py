@@ -148,14 +148,21 @@ def apply_map(
     lists values that are not in the map. uint8 where every index fits, else int64.
     """
     known = dict(mapping) if ignore_index is None else {ignore_index: ignore_index, **mapping}
-    first, last = min(known) - 1, max(known) + 1  # both stand for all values beyond
+    bytewise = values.dtype == np.uint8 and 0 <= min(known) <= max(known) < 256
+    # otherwise both ends stand for all values beyond
+    first, last = (0, 255) if bytewise else (min(known) - 1, max(known) + 1)
     table = np.zeros(last - first + 1, np.int64)
     listed = np.zeros(len(table), np.bool_)
     places = np.array([*known], np.int64) - first
     table[places], listed[places] = [*known.values()], True
     if table.min() >= 0 and table.max() < 256:
         table = table.astype(np.uint8)
-    chosen = np.clip(values.astype(np.int64), first, last) - first
+    if bytewise and table.dtype == np.uint8:  # bytes.translate: a tenth of numpy's time
+        raw = values.tobytes()
+        if 0 not in raw.translate(listed.tobytes()):
+            indices = np.frombuffer(bytearray(raw.translate(table.tobytes())), np.uint8)
+            return indices.reshape(values.shape)
+    chosen = values if bytewise else np.clip(values.astype(np.int64), first, last) - first
     fine = listed[chosen]
     if not fine.all():
         raise DatasetError(

@@ -507,8 +507,8 @@ OXFORD_PET = Table(classes=("foreground", "background", "border"), values={1: 0,
 
 # --- digits ---------------------------------------------------------------------------------------
 
-# Twilight737, "Keras-Unet", blog.csdn.net. OpenCV writes that picture, so the article has the
-# colours in the order blue, green, red; here they are red, green, blue.
+# Twilight737's article on segmenting M2NIST, blog.csdn.net. OpenCV writes its picture, so the
+# colours stand there in the order blue, green, red; here they are red, green, blue.
 _DIGITS: dict[str, Colour] = {
     "0": (255, 0, 255),
     "1": (255, 0, 0),

@@ -206,12 +206,16 @@ def test_the_order_of_classes_does_not_matter():
     assert cross_entropy()(LOGITS[:, order], mixed).item() == pytest.approx(value.item())
 
 
-def test_ignored_pixels_do_not_count():
-    target = TARGET.clone()
-    target[:, 2:] = 255
-    part = cross_entropy()(LOGITS[:, :, :2], {"target": TARGET[:, :2]})
-    assert cross_entropy()(LOGITS, {"target": target}).item() == pytest.approx(part.item())
-    assert cross_entropy()(LOGITS, {"target": torch.full_like(TARGET, 255)}).item() == 0
+@pytest.mark.parametrize("factory", [cross_entropy, binary_cross_entropy])
+@pytest.mark.parametrize("ignored", [255, -1])
+def test_ignored_pixels_do_not_count(factory, ignored):
+    _, logits, target = LOSSES[factory.__name__]
+    loss = factory(ignore_index=ignored)
+    changed = target.clone()
+    changed[:, 2:] = ignored
+    part = loss(logits[:, :, :2], {"target": target[:, :2]})
+    assert loss(logits, {"target": changed}).item() == pytest.approx(part.item())
+    assert loss(logits, {"target": torch.full_like(target, ignored)}).item() == 0
 
 
 # --- what the spec says ---------------------------------------------------------------------------

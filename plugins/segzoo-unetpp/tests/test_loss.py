@@ -32,6 +32,8 @@ def test_bce_dice_equals_that_of_pytorch_nested_unet():
     alone = bce_dice()(heads[0], batch)
     assert list(alone) == ["loss", "loss_head1"]
     assert alone["loss"].item() == pytest.approx(want["per_head"][0], abs=1e-12)
+    in_eval_mode = bce_dice(head_weights=(5, 0.2, 0, 0.2))(heads[0], batch)
+    assert in_eval_mode["loss"].item() == alone["loss"].item()
 
 
 def test_bce_dice_of_batch_equals_that_of_the_authors():
@@ -146,11 +148,21 @@ def test_right_and_certain_logits_give_nearly_0(loss, target):
     assert loss(-certain, {"target": target})["loss"].item() > 10
 
 
-def test_ignored_pixels_do_not_count():
-    target = CLASSES.clone()
-    target[:, 3:] = 255
-    part = cross_entropy_dice()(LOGITS[:, :, :3], {"target": CLASSES[:, :3]})["loss"]
-    value = cross_entropy_dice()(LOGITS, {"target": target})["loss"]
-    assert value.item() == pytest.approx(part.item(), abs=1e-12)
-    nothing = cross_entropy_dice()(LOGITS, {"target": torch.full_like(CLASSES, 255)})["loss"]
+@pytest.mark.parametrize("ignored", [255, -1])
+@pytest.mark.parametrize("factory", [bce_dice, bce_dice_of_batch, cross_entropy_dice])
+def test_ignored_pixels_do_not_count(factory, ignored):
+    whole = CLASSES if factory is cross_entropy_dice else MASKS
+    target = whole.clone()
+    target[..., 3:, :] = ignored
+    loss = factory(ignore_index=ignored)
+    part = loss(LOGITS[:, :, :3], {"target": whole[..., :3, :]})["loss"]
+    assert loss(LOGITS, {"target": target})["loss"].item() == pytest.approx(part.item(), abs=1e-12)
+    nothing = loss(LOGITS, {"target": torch.full_like(target, ignored)})["loss"]
     assert nothing.item() == 0
+
+
+def test_a_class_of_overlapping_ones_may_be_ignored_alone():
+    target = MASKS.clone()
+    target[:, 1] = 255
+    others = bce_dice()(LOGITS[:, [0, 2]], {"target": MASKS[:, [0, 2]]})["loss"]
+    assert bce_dice()(LOGITS, {"target": target})["loss"].item() == pytest.approx(others.item())

@@ -99,7 +99,7 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="End after so many measurements without a better one.", min=1)
     ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory.")] = False,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Less memory for more time.")
@@ -131,7 +131,7 @@ def train(
             device=device,
             workers=workers,
             cache=cache,
-            compile=compile,
+            compile=compiled,
             channels_last=channels_last,
             checkpointing=checkpointing,
             deterministic=deterministic,

@@ -95,15 +95,23 @@ def write_digits(
     parts = share_out(digits.labels, val=val, test=test, seed=seed)
     counts = {"val": round(val * count), "test": round(test * count)}
     counts["train"] = count - sum(counts.values())
-    paths = {part: os.path.join(os.fsdecode(folder), f"{part}.npz") for part in parts}
-    files.make_folder(folder)
+    if empty := [part for part in parts if counts[part] < 1]:
+        raise UsageError(
+            f"{count} pictures are too few to be shared out so",
+            found=f"none for {' and '.join(empty)}",
+        )
+    composed: dict[str, dict[str, NDArray[Any]]] = {}
     for part, chosen in parts.items():
         some = Digits(digits.images[chosen], digits.labels[chosen])
         draws = [seed, 1 + PARTS.index(part)]  # [seed] has served to share out the digits
         images, masks, index = _composed(counts[part], some, draws, size, most, overlap)
         index = np.where(index < 0, np.int32(-1), chosen[index])
+        composed[part] = {"images": images, "masks": masks, "index": index}
+    files.make_folder(folder)
+    paths = {part: os.path.join(os.fsdecode(folder), f"{part}.npz") for part in composed}
+    for part, arrays in composed.items():
         with files.replacing(paths[part]) as stream:
-            _write_npz(stream, {"images": images, "masks": masks, "index": index})
+            _write_npz(stream, arrays)
     return paths
 
 
@@ -326,11 +334,11 @@ def _read_idx(file: str, magic: int) -> Bytes:
 def _read_npz(file: str) -> Digits:
     try:
         with zipfile.ZipFile(file) as archive:
-            size = sum(archive.getinfo(f"{key}.npy").file_size for key in ("images", "labels"))
-        if size > MAX_BYTES:
-            raise DatasetError("the file is too large", file=file, found=f"{size:,} bytes")
-        with np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
+            members = [archive.getinfo(f"{key}.npy") for key in ("images", "labels")]
+            size = sum(member.file_size for member in members)
+            if size > MAX_BYTES:
+                raise DatasetError("the file is too large", file=file, found=f"{size:,} bytes")
+            images, labels = (_read_npy(archive, member) for member in members)
     except DAMAGED as error:
         raise DatasetError("the file cannot be read", file=file, found=_cause(error)) from error
     whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
@@ -342,6 +350,12 @@ def _read_npz(file: str) -> Digits:
             expected="images uint8 (N, h, w) and labels (N,) of 0 to 9",
         )
     return Digits(images, np.minimum(labels, 255).astype(np.uint8))
+
+
+def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as content:
+        array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
+        return array
 
 
 def _cause(error: BaseException) -> str:

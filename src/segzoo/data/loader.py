@@ -112,6 +112,7 @@ class Prepared:
         self.scale = scale
         self.ignore_index = ignore_index_of(recipe, dataset)
         self.size = recipe.size or preprocess.size
+        self.answers = _unsized(preprocess)
         self.augment = augmenter(
             recipe.augment, ignore_index=self.ignore_index, transform=transform
         )
@@ -174,7 +175,7 @@ class Prepared:
         margin = self.preprocess.margin
         image = as_channels(sample["image"], self.preprocess, self.in_channels)
         height, width = (side - 2 * margin for side in image.shape[:2])
-        network = network_size(height, width, _unsized(self.preprocess))
+        network = network_size(height, width, self.answers)
         for axis, length in enumerate(network):
             if length != image.shape[axis]:
                 index = mirror_index(image.shape[axis], length, 0)

@@ -1,15 +1,55 @@
 """Mean and spread of a data set's pictures, for recipes that normalise by them."""
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Self
 
-from segzoo.data.loader import as_channels
+import numpy as np
+from numpy.typing import NDArray
+
+from segzoo import pictures
 from segzoo.data.sample import Dataset, checked
 from segzoo.errors import DatasetError
+from segzoo.preprocess import channels
 from segzoo.spec import Preprocess
 
-__all__ = ["mean_and_std"]
+__all__ = ["Moments", "mean_and_std"]
 
 LEAST = 1e-3  # of a set of pictures that are all alike
+LEVELS = np.arange(256.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over pixels, which are whole numbers: in whatever order they are added, the same.
+
+    count: of pixels. total, squares: (C,) of their values and of the squares of these.
+    """
+
+    count: int
+    total: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], *, peak: float = 1) -> Self:
+        """The sums of (H, W, C), each value divided by `peak`."""
+        # Counting levels took 0.8 ms for 240x320 RGB where sums of squares in int64 took 7.
+        levels = np.array(
+            [np.bincount(c.reshape(-1), minlength=256) for c in np.moveaxis(image, 2, 0)]
+        )
+        count = image.shape[0] * image.shape[1]
+        return cls(count, levels @ LEVELS / peak, levels @ LEVELS**2 / peak**2)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    def mean_and_std(self, *, peak: float = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of each channel, divided by `peak`; the spread is never 0."""
+        mean = self.total / self.count / peak
+        variance = self.squares / self.count / peak**2 - mean**2
+        std = np.sqrt(np.maximum(variance, LEAST**2))
+        return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def mean_and_std(
@@ -19,20 +59,12 @@ def mean_and_std(
 
     DatasetError for an empty set.
     """
-    count = 0
-    total, squares = np.zeros(in_channels), np.zeros(in_channels)
+    sums = Moments(0, np.zeros(in_channels), np.zeros(in_channels))
     for index in range(len(dataset)):
-        image = as_channels(checked(dataset[index])["image"], preprocess, in_channels)
-        values = image.reshape(-1, in_channels).astype(np.float64)
-        if preprocess.rescale == "255":
-            values /= 255
-        elif preprocess.rescale == "image_max":
-            values /= max(values.max(), 1)
-        count += len(values)
-        total += values.sum(0)
-        squares += (values**2).sum(0)
-    if not count:
+        picture = pictures.read(checked(dataset[index])["image"])
+        image = channels(picture, preprocess.mode, in_channels)
+        peak = max(int(image.max()), 1) if preprocess.rescale == "image_max" else 1
+        sums += Moments.of(image, peak=peak)
+    if not sums.count:
         raise DatasetError("the data set is empty", expected="pictures to take a mean of")
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, LEAST**2))
-    return tuple(map(float, mean)), tuple(map(float, std))
+    return sums.mean_and_std(peak=255 if preprocess.rescale == "255" else 1)

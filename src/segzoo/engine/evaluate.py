@@ -4,8 +4,8 @@ Every picture is judged at its own size. What a metric adds up is added over all
 all processes, before any number is made of it.
 """
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,18 +21,31 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segzoo import labels
-from segzoo.data.loader import Prepared, ignore_index_of
+from segzoo.data.loader import Prepared
 from segzoo.data.sample import Dataset, Sample, checked
 from segzoo.engine.reduce import Loss, mapped
-from segzoo.errors import DatasetError
-from segzoo.metrics.measure import Measure, needed
+from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
+from segzoo.metrics.measure import Measure, added, needed
+from segzoo.metrics.overlapping import Overlapping
 from segzoo.pictures import Picture
+from segzoo.predictor import logits_size
 from segzoo.preprocess import Geometry, prepare
+from segzoo.registry import cause
+from segzoo.runtimes.torch import (
+    _forward,
+    _is_out_of_memory,
+    _logits_of,
+    _offers_all_heads,
+    evaluating,
+)
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
-__all__ = ["Evaluation", "Row", "Task", "evaluate", "probabilities_of", "restored"]
+__all__ = ["NO_LABEL", "Evaluation", "Judged", "Row", "Task", "evaluate", "judged"]
 
-Sums: TypeAlias = dict[str, dict[str, Tensor]]  # measure -> what it adds up
+Sums: TypeAlias = Mapping[str, Mapping[str, Tensor]]  # measure -> what it adds up
+
+NO_LABEL = -1  # in a mask: no class is above the threshold
+CHANNELS = 16  # maps that are resized at once, in float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,29 +67,57 @@ class Row(NamedTuple):
     sums: Sums
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evaluation:
     """What was found. values: every metric's numbers of the whole set, and "loss" where asked for.
 
-    rows: picture by picture, where asked for. totals: the sums that the values are made of.
+    count: of the pictures. totals: the sums that the values are made of. rows: picture by picture,
+    where asked for. batch_size: how many pictures went through the network at once in the end,
+    fewer than asked for where memory was short.
     """
 
     values: dict[str, Any]
     count: int
     totals: Sums
     rows: list[Row] = field(default_factory=list)
+    batch_size: int = 1
+
+
+class Judged(NamedTuple):
+    """One picture with its target and the network's answer, at its own size, on the CPU.
+
+    target, mask: (H, W) int64, 0 and 1 for one class, NO_LABEL where there is no answer; (K, H, W)
+    of 0 and 1 where classes overlap. probabilities: (K, H, W) float32 in 0..1.
+    """
+
+    image: NDArray[np.uint8]
+    target: Tensor
+    probabilities: Tensor
+    mask: Tensor
+    id: str
+
+
+class _View(NamedTuple):
+    """A picture as the network's input: x (C, h, w), and where the picture lies in it."""
+
+    x: NDArray[np.float32]
+    geometry: Geometry
 
 
 class _Item(NamedTuple):
-    """One picture on its way through the network."""
+    """One picture on its way through the network, at each of the scales asked for."""
 
     number: int
     id: str
-    x: NDArray[np.float32]
-    geometry: Geometry
-    target: NDArray[Any]
+    views: list[_View]
+    image: NDArray[np.uint8]
+    target: Tensor
     answer: Tensor | None  # the target at the size of the logits
     weight: Tensor | None
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [view.x.shape for view in self.views]
 
 
 def evaluate(
@@ -94,118 +135,111 @@ def evaluate(
     rank: int = 0,
     world: int = 1,
     precision: str = "fp32",
+    progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
-    """Measure a network on a data set. The network is in eval mode afterwards.
+    """Measure a network on a data set, where its parameters are. Its mode stays what it was.
 
     measures: by name; their numbers get that name in front where two are called alike.
-    loss: averaged over the pictures, at the network's size. flip, scales: also measure the
-    mirrored picture, and it at these factors of the network's size, and average the probabilities.
-    rank, world: this process takes every `world`-th picture; all of them get the result.
-    DatasetError for an empty set and for labels outside the classes.
+    loss: averaged over the pictures, at the network's size. batch_size: halved, and tried again,
+    when memory runs out. flip, scales: also look at the mirrored picture, and at it at these
+    factors of its size, and take the mean of the probabilities.
+    rank, world: this process takes every `world`-th picture; all of them get the result, or raise
+    what one of them does. progress: called with the number of pictures that were just measured.
+
+    DatasetError for an empty set, for labels outside the classes and for what a data set raises;
+    PluginError when the network fails; ResourceError when a single picture does not fit.
     """
     if len(dataset) == 0:
         raise DatasetError("the data set to measure on is empty", expected="at least one sample")
-    device = next(network.parameters()).device
-    network.eval()
-    totals: Sums = {name: {} for name in measures}
+    source = _Pictures(dataset, task, scales=scales, with_loss=loss is not None)
+    look = partial(_answers, network, task, flip, precision, all_heads=loss is not None)
     rows: list[Row] = []
-    lost = torch.zeros(2, dtype=torch.float64, device=device)
-    with torch.inference_mode(), _autocast(device, precision):
-        for group in _groups(dataset, task, loss is not None, batch_size, workers, rank, world):
-            x = torch.from_numpy(np.stack([item.x for item in group])).to(device)
-            outputs = _outputs_of(network, x, all_heads=loss is not None)
-            if loss is not None:
-                lost += _loss_of(loss, outputs, group, device)
-            maps = probabilities_of(
-                network,
-                x,
-                [item.geometry for item in group],
-                task,
-                outputs=outputs,
-                flip=flip,
-                scales=scales,
-            )
-            for item, probabilities in zip(group, maps, strict=True):
-                mask = _mask_of(probabilities, task.postprocess)
-                target = torch.from_numpy(item.target).to(device, torch.int64)
-                sums = {
-                    name: measure.sums(probabilities, mask, target)
-                    for name, measure in measures.items()
-                }
-                for name, parts in sums.items():
-                    _add(totals[name], parts)
-                if keep_rows:
-                    kept = {name: needed(m, sums[name]) for name, m in measures.items()}
-                    rows.append(Row(item.number, item.id, _on_cpu(kept)))
+    losses: list[float] = []
+    totals: dict[str, dict[str, Tensor]] = {name: {} for name in measures}
+    failed: SegzooError | None = None
+    try:
+        # not inference_mode: what a network keeps for later could then never be trained with
+        with evaluating(network), torch.no_grad():
+            for items in _groups(source, batch_size, workers, rank, world):
+                while items:
+                    found = _measured(items[:batch_size], look, task.postprocess, measures, loss)
+                    if found is None:
+                        batch_size = (min(batch_size, len(items)) + 1) // 2
+                        continue
+                    for row, value in found:
+                        losses.append(value)
+                        for name, sums in row.sums.items():
+                            totals[name] = added([totals[name], sums] if totals[name] else [sums])
+                        if keep_rows:
+                            kept = {n: needed(m, row.sums[n]) for n, m in measures.items()}
+                            rows.append(row._replace(sums=kept))
+                    if progress is not None:
+                        progress(len(found))
+                    items = items[batch_size:]
+    except SegzooError as error:
+        if world == 1:
+            raise
+        failed = error
     if world > 1:
-        totals = _over_processes(totals)
-        dist.all_reduce(lost)
-        rows = [row for part in _gathered(rows) for row in part]
+        parts = _gathered((failed, totals, losses, rows))
+        faults = [part[0] for part in parts if part[0] is not None]
+        if faults:
+            raise faults[0]
+        totals = {name: added(p[1][name] for p in parts if p[1][name]) for name in measures}
+        losses = [value for part in parts for value in part[2]]
+        rows = [row for part in parts for row in part[3]]
     values: dict[str, Any] = {}
     for name, measure in measures.items():
-        for key, value in measure.result(totals[name]).items():
-            values[key if key not in values else f"{name}.{key}"] = value
+        for key, number in measure.result(totals[name]).items():
+            values[key if key not in values else f"{name}.{key}"] = number
     if loss is not None:
-        values["loss"] = float(lost[0] / lost[1])
+        values["loss"] = sum(losses) / len(losses)
     rows.sort(key=lambda row: row.number)
-    return Evaluation(values, len(dataset), _on_cpu(totals), rows)
+    return Evaluation(values, len(dataset), totals, rows, batch_size)
 
 
-def probabilities_of(
+def judged(
     network: nn.Module,
-    x: Tensor,
-    geometries: Sequence[Geometry],
-    task: Task,
+    dataset: Dataset,
+    numbers: Sequence[int],
     *,
-    outputs: Any = None,
+    task: Task,
     flip: bool = False,
     scales: Sequence[float] = (),
-) -> list[Tensor]:
-    """x (N, C, h, w) -> of each picture (K, H, W) float32 in 0..1, at its own size.
-
-    outputs: the network's of x, where they are known already. flip, scales: as in `evaluate`.
-    """
-    post = task.postprocess
-    views: list[list[Tensor]] = [[] for _ in geometries]
-    for scale in (1.0, *scales):
-        seen = _scaled(x, scale, task.preprocess)
-        for turn in (False, True)[: 1 + flip]:
-            plain = scale == 1.0 and not turn
-            given = outputs if plain and outputs is not None else None
-            given = network(seen.flip(-1) if turn else seen) if given is None else given
-            logits: Tensor = given if isinstance(given, Tensor) else given[0]
-            if scale != 1.0:
-                size = tuple(post.scale * side for side in x.shape[-2:])
-                logits = F.interpolate(logits, size, mode="bilinear", antialias=True)
-            if turn:
-                logits = logits.flip(-1)
-            for view, maps, geometry in zip(views, logits.float(), geometries, strict=True):
-                view.append(_activated(restored(maps, geometry, scale=post.scale), post))
-    means = (view[0] if len(view) == 1 else torch.stack(view).mean(0) for view in views)
-    return [_stretched(mean, post) for mean in means]
-
-
-def restored(maps: Tensor, geometry: Geometry, *, scale: int = 1) -> Tensor:
-    """The network's maps (K, ...) at the picture's size, as `Geometry.restore`, on any device."""
-    (top, left), (height, width) = geometry.offset, geometry.inside
-    maps = maps[:, scale * top : scale * (top + height), scale * left : scale * (left + width)]
-    if tuple(maps.shape[1:]) == geometry.picture:
-        return maps
-    return F.interpolate(maps[None], geometry.picture, mode="bilinear", antialias=True)[0]
+    precision: str = "fp32",
+) -> Iterator[Judged]:
+    """Some of the pictures with the network's answers, one by one, as `evaluate` sees them."""
+    source = _Pictures(dataset, task, scales=scales, with_loss=False)
+    for number in numbers:
+        item = source[number]
+        if isinstance(item, SegzooError):
+            raise item
+        with evaluating(network), torch.no_grad():
+            answers = _answers(network, task, flip, precision, [item], all_heads=False)
+            probabilities = _probabilities(answers, 0, item, task.postprocess)
+        mask = _mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
+        yield Judged(item.image, item.target, probabilities.cpu(), mask.cpu(), item.id)
 
 
 # --- pictures -------------------------------------------------------------------------------------
 
 
 class _Pictures:
-    """A data set's samples as items, by number."""
+    """A data set's samples as items, by number; or why there is none.
 
-    def __init__(self, dataset: Dataset, task: Task, with_loss: bool) -> None:
-        self.dataset = dataset
-        self.task = task
+    An error is given back: torch garbles what a worker raises.
+    """
+
+    def __init__(
+        self, dataset: Dataset, task: Task, *, scales: Sequence[float], with_loss: bool
+    ) -> None:
         recipe = Recipe(
             steps=1, batch_size=1, optimizer=("", {}), lr=1.0, ignore_index=task.ignore_index
         )
+        self.dataset = dataset
+        self.task = task
+        self.scales = (1.0, *scales)
+        self.with_loss = with_loss
         self.prepared = Prepared(
             dataset,
             recipe=recipe,
@@ -214,47 +248,61 @@ class _Pictures:
             num_classes=task.num_classes,
             scale=task.postprocess.scale,
         )
-        self.with_loss = with_loss
 
-    def __getitem__(self, number: int) -> _Item:
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> "_Item | SegzooError":
+        try:
+            return self.item(number)
+        except SegzooError as error:
+            return error
+        except Exception as error:  # a user's data set may raise anything
+            return DatasetError(f"sample {number} of the data set cannot be read: {cause(error)}")
+
+    def item(self, number: int) -> _Item:
         task = self.task
         sample = checked(self.dataset[number])
+        name = printable(str(sample["id"]))
         target = labels.judged(
             sample["target"],
             num_classes=task.num_classes,
-            ignore_index=ignore_index_of(self.prepared.recipe, self.dataset),
-            file=sample["id"],
+            ignore_index=self.prepared.ignore_index,
+            file=name,
         )
-        sample["target"] = target
-        x, geometry = prepare(_picture_of(sample), task.preprocess, task.in_channels)
+        if target.ndim == 3 and len(target) == 1:
+            target = target[0]
+        picture = _picture_of(sample)
+        views = [
+            _View(*prepare(picture, _scaled(task.preprocess, scale, target), task.in_channels))
+            for scale in self.scales
+        ]
         answer = weight = None
         if self.with_loss:
-            arrays = self.prepared.arrays(self.prepared.whole(sample))
+            arrays = self.prepared.arrays(self.prepared.whole(sample | {"target": target}))
             answer, weight = arrays["target"], arrays["weight"]
-        return _Item(number, sample["id"], x, geometry, target, answer, weight)
+        wide = torch.from_numpy(target.astype(np.int64))
+        return _Item(number, name, views, picture.image, wide, answer, weight)
 
 
 def _groups(
-    dataset: Dataset,
-    task: Task,
-    with_loss: bool,
-    batch_size: int,
-    workers: int,
-    rank: int,
-    world: int,
+    source: _Pictures, batch_size: int, workers: int, rank: int, world: int
 ) -> Iterator[list[_Item]]:
-    """This process's pictures, at most `batch_size` at once, those of one x size together."""
+    """This process's pictures, at most `batch_size` at once, those of the same sizes together."""
     loader: DataLoader[Any] = DataLoader(
-        _Pictures(dataset, task, with_loss),  # type: ignore[arg-type]
-        sampler=range(rank, len(dataset), world),
+        source,  # type: ignore[arg-type]  # it has what the loader needs
+        sampler=range(rank, len(source), world),
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=list,
-        generator=torch.Generator(),
+        generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
     )
     for items in loader:
-        ordered = sorted(items, key=lambda item: item.x.shape)
-        for _, group in groupby(ordered, key=lambda item: item.x.shape):
+        for item in items:
+            if isinstance(item, SegzooError):
+                raise item
+        ordered = sorted(items, key=lambda item: item.shapes)
+        for _, group in groupby(ordered, key=lambda item: item.shapes):
             yield list(group)
 
 
@@ -266,7 +314,158 @@ def _picture_of(sample: Sample) -> Picture:
     return Picture(np.ascontiguousarray(image[..., :3]), alpha)
 
 
+def _scaled(preprocess: Preprocess, scale: float, target: NDArray[Any]) -> Preprocess:
+    """The way to a network's input that is this much larger. target: of the picture's size."""
+    if scale == 1:
+        return preprocess
+    height, width = preprocess.size or target.shape[-2:]
+    size = (max(1, round(scale * height)), max(1, round(scale * width)))
+    resize = "stretch" if preprocess.size is None else preprocess.resize
+    return dataclasses.replace(preprocess, size=size, resize=resize)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def _measured(
+    items: Sequence[_Item],
+    look: "Callable[[Sequence[_Item]], list[_Answer]]",
+    post: Postprocess,
+    measures: Mapping[str, Measure],
+    loss: Loss | None,
+) -> list[tuple[Row, float]] | None:
+    """Every picture's sums and loss; None where memory does not hold so many at once.
+
+    ResourceError where it does not hold one.
+    """
+    try:
+        answers, found = look(items), []
+        for number, item in enumerate(items):
+            probabilities = _probabilities(answers, number, item, post)
+            mask = _mask_of(probabilities, post, overlapping=item.target.ndim == 3)
+            target = item.target.to(mask.device)
+            sums = {
+                name: _judging(measure, item).sums(probabilities, mask, target)
+                for name, measure in measures.items()
+            }
+            value = 0.0 if loss is None else _loss_of(loss, answers[0].outputs, number, item)
+            found.append((Row(item.number, item.id, sums), value))
+        return found
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        if len(items) > 1:
+            return None
+        raise ResourceError(
+            "memory ran out while this picture was measured, by itself",
+            file=items[0].id,
+            found=f"a network input of {max(items[0].shapes)}",
+            next_step="Use smaller pictures, or another device",
+        ) from error
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+class _Answer(NamedTuple):
+    """What the network said of one view of some pictures. outputs: all of it, for a loss."""
+
+    view: int
+    mirrored: bool
+    logits: Tensor
+    outputs: Any
+
+
+def _answers(
+    network: nn.Module,
+    task: Task,
+    flip: bool,
+    precision: str,
+    items: Sequence[_Item],
+    *,
+    all_heads: bool,
+) -> list[_Answer]:
+    """Every view of some pictures through the network; the first view first, and not mirrored."""
+    values = next(network.parameters(), torch.empty(0))
+    arguments = {"all_heads": True} if all_heads and _offers_all_heads(network) else {}
+    answers = []
+    for view in range(len(items[0].views)):
+        x = torch.from_numpy(np.stack([item.views[view].x for item in items]))
+        x = x.to(values.device, values.dtype if values.is_floating_point() else None)
+        for mirrored in (False, True)[: 1 + flip]:
+            wanted = arguments if view == 0 and not mirrored else {}
+            with _autocast(values.device, precision):
+                outputs = _run(network, x.flip(-1) if mirrored else x, wanted)
+            logits = _logits_of(outputs)[0]
+            _check(logits, x, task)
+            answers.append(_Answer(view, mirrored, logits, outputs))
+    return answers
+
+
+def _run(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
+    try:
+        return _forward(network, x, arguments)
+    except Exception as error:  # a plugin may raise anything
+        if _is_out_of_memory(error):
+            raise
+        shape = tuple(x.shape)
+        raise PluginError(f"the network failed for an input {shape}: {cause(error)}") from error
+
+
+def _check(logits: Any, x: Tensor, task: Task) -> None:
+    """PluginError for logits of another shape than the contract's."""
+    n, _, h, w = x.shape
+    expected = (n, task.num_classes, *logits_size(h, w, task.preprocess, task.postprocess))
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != expected:
+        raise PluginError(
+            f"the network's logits have a wrong shape for an input {tuple(x.shape)}",
+            found=str(found),
+            expected=str(expected),
+            next_step="Run `segzoo check` on the model",
+        )
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, kind) if kind else nullcontext()
+
+
 # --- maps -----------------------------------------------------------------------------------------
+
+
+def _probabilities(
+    answers: Sequence[_Answer], number: int, item: _Item, post: Postprocess
+) -> Tensor:
+    """(K, H, W) float32 in 0..1 of one picture, at its own size: the mean of its views."""
+    views = []
+    for answer in answers:
+        logits = answer.logits[number].float()
+        if not logits.isfinite().all():
+            raise PluginError("the network gave numbers that are not finite", file=item.id)
+        if answer.mirrored:
+            logits = logits.flip(-1)
+        maps = _restored(logits, item.views[answer.view].geometry, scale=post.scale)
+        views.append(_activated(maps, post))
+    mean = views[0] if len(views) == 1 else torch.stack(views).mean(0)
+    return _stretched(mean, post)
+
+
+def _restored(maps: Tensor, geometry: Geometry, *, scale: int) -> Tensor:
+    """The network's maps (K, ...) at the picture's size, as `Geometry.restore`, on their device.
+
+    In float64, as the weights of a resize in float32 would be wrong by 1e-5 for a large picture.
+    """
+    (top, left), (height, width) = geometry.offset, geometry.inside
+    maps = maps[:, scale * top : scale * (top + height), scale * left : scale * (left + width)]
+    if tuple(maps.shape[1:]) == geometry.picture:
+        return maps
+    if maps.device.type == "mps":  # it has no float64
+        maps = maps.cpu()
+    size, some = geometry.picture, range(0, len(maps), CHANNELS)
+    wide = (maps[None, start : start + CHANNELS].double() for start in some)
+    parts = (F.interpolate(part, size, mode="bilinear", antialias=True)[0] for part in wide)
+    return torch.cat([part.float() for part in parts])
 
 
 def _activated(logits: Tensor, post: Postprocess) -> Tensor:
@@ -283,65 +482,53 @@ def _stretched(maps: Tensor, post: Postprocess) -> Tensor:
     return maps.clamp(0, 1)
 
 
-def _mask_of(probabilities: Tensor, post: Postprocess) -> Tensor:
-    """(K, H, W) -> (H, W) int64 class indices; 1 where the only class is above the threshold.
+def _mask_of(probabilities: Tensor, post: Postprocess, *, overlapping: bool) -> Tensor:
+    """(K, H, W) -> (H, W) int64 as `preprocess.mask_of`, with 1 for 255 of one class.
 
-    Every pixel gets a class: one that no class is sure of counts as its likeliest one's.
+    NO_LABEL where no class of several is above the threshold. overlapping: (K, H, W) instead, 1
+    where a class is above it.
     """
-    if len(probabilities) == 1:
-        threshold = 0.5 if post.threshold is None else post.threshold
-        return (probabilities[0] > threshold).long()
-    return probabilities.argmax(0)
-
-
-def _scaled(x: Tensor, scale: float, preprocess: Preprocess) -> Tensor:
-    """x at about this factor of its size, at a size that the network takes."""
-    if scale == 1.0:
-        return x
-    step, rest = preprocess.multiple_of, preprocess.remainder
-    size = [max(step, round((side * scale - rest) / step) * step) + rest for side in x.shape[-2:]]
-    return F.interpolate(x, size, mode="bilinear", antialias=True)
-
-
-def _outputs_of(network: nn.Module, x: Tensor, *, all_heads: bool) -> Any:
-    """Logits, or a tuple with them first where the network has side outputs and these are asked."""
-    if all_heads and "all_heads" in inspect.signature(network.forward).parameters:
-        return network(x, all_heads=True)
-    return network(x)
-
-
-def _loss_of(loss: Loss, outputs: Any, group: Sequence[_Item], device: torch.device) -> Tensor:
-    """The sum of the losses of some pictures, each by itself, and their number.
-
-    A loss of a batch need not be the mean of its pictures'; this one does not depend on which
-    pictures go through the network together.
-    """
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for number, item in enumerate(group):
-        assert item.answer is not None
-        target = item.answer.to(device)[None]
-        batch = {"target": target.long() if target.ndim == 3 else target.float()}
-        if item.weight is not None:
-            batch["weight"] = item.weight.to(device)[None]
-        value = loss(mapped(outputs, partial(_one_of, number)), batch)
-        total += value["loss"] if isinstance(value, Mapping) else value
-    return torch.stack([total, torch.full_like(total, len(group))])
-
-
-def _one_of(number: int, maps: Tensor) -> Tensor:
-    return maps[number : number + 1]
+    if overlapping or len(probabilities) == 1:
+        above = (probabilities > (0.5 if post.threshold is None else post.threshold)).long()
+        return above if overlapping else above[0]
+    likeliest, mask = probabilities.max(0)
+    if post.threshold is not None:
+        mask = mask.where(likeliest > post.threshold, NO_LABEL)
+    return mask
 
 
 # --- sums -----------------------------------------------------------------------------------------
 
 
-def _add(total: dict[str, Tensor], sums: Mapping[str, Tensor]) -> None:
-    for key, value in sums.items():
-        total[key] = total[key] + value if key in total else value
+def _judging(measure: Measure, item: _Item) -> Measure:
+    """The measure, once it is seen to suit the target: one class per pixel, or a map per class."""
+    overlap = item.target.ndim == 3
+    if overlap != isinstance(measure, Overlapping):
+        kinds = ("one class per pixel", "a map of each class")
+        raise DatasetError(
+            "the target is of another kind than the metrics are of",
+            file=item.id,
+            found=kinds[overlap],
+            expected=kinds[not overlap],
+        )
+    return measure
 
 
-def _on_cpu(sums: Sums) -> Sums:
-    return {name: {k: v.cpu() for k, v in values.items()} for name, values in sums.items()}
+def _loss_of(loss: Loss, outputs: Any, number: int, item: _Item) -> float:
+    """The loss of one picture by itself.
+
+    A loss of a batch need not be the mean of its pictures'; this one does not depend on which
+    pictures go through the network together.
+    """
+    assert item.answer is not None
+    own = mapped(outputs, lambda maps: maps[number : number + 1].float())
+    device = _logits_of(own)[0].device
+    target = item.answer.to(device)[None]
+    batch = {"target": target.long() if target.ndim == 3 else target.float()}
+    if item.weight is not None:
+        batch["weight"] = item.weight.to(device)[None]
+    value = loss(own, batch)
+    return float(value["loss"] if isinstance(value, Mapping) else value)
 
 
 def _gathered(value: Any) -> list[Any]:
@@ -349,17 +536,3 @@ def _gathered(value: Any) -> list[Any]:
     parts = [None] * dist.get_world_size()
     dist.all_gather_object(parts, value)
     return parts
-
-
-def _over_processes(totals: Sums) -> Sums:
-    """The sums of all processes, some of which may have had no picture."""
-    added: Sums = {name: {} for name in totals}
-    for part in _gathered(_on_cpu(totals)):
-        for name, sums in part.items():
-            _add(added[name], sums)
-    return added
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(device.type, kind) if kind else nullcontext()

@@ -30,17 +30,20 @@ def cross_entropy(*, ignore_index: int = 255) -> Loss:
     return loss
 
 
-def binary_cross_entropy() -> Loss:
+def binary_cross_entropy(*, ignore_index: int = 255) -> Loss:
     """For one class against the rest.
 
     As `cross_entropy`, with logits (N, 1, H, W) and batch["target"] (N, H, W) or (N, 1, H, W) of
-    values from 0 to 1.
+    values from 0 to 1, or `ignore_index`.
     """
 
     def loss(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        target = batch["target"].to(logits.dtype).reshape(logits.shape)
-        pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none").squeeze(1)
-        return weighted_mean(pixels, batch.get("weight", torch.ones_like(pixels)))
+        target = batch["target"].reshape(logits.shape)
+        counts = target != ignore_index
+        truth = (target * counts).to(logits.dtype)
+        pixels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").squeeze(1)
+        weight = counts.squeeze(1) * batch.get("weight", torch.ones_like(pixels))
+        return weighted_mean(pixels, weight)
 
     return loss
 

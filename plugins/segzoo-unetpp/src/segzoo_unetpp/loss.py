@@ -6,8 +6,10 @@ of the heads: their mean or their sum.
 
 Each function makes a loss of (outputs, batch). outputs: logits (N, K, H, W), or several of them
 from the deepest head to the shallowest. batch["weight"], optional: (N, H, W), how much a pixel
-counts. Gives {"loss": scalar, "loss_head4": scalar, ...}, all 0 when nothing counts.
-head_weights: one factor per head in the same order; ValueError when there are not as many.
+counts. Where the target is `ignore_index` nothing counts.
+Gives {"loss": scalar, "loss_head4": scalar, ...}, all 0 when nothing counts.
+head_weights: one factor per head in the same order; ValueError when there are not as many. A head
+alone, as the network gives in eval mode, counts 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,7 @@ Batch = Mapping[str, Tensor]
 Loss = Callable[[Tensor | Sequence[Tensor], Batch], dict[str, Tensor]]
 
 
-def bce_dice(*, head_weights: Sequence[float] | None = None) -> Loss:
+def bce_dice(*, head_weights: Sequence[float] | None = None, ignore_index: int = 255) -> Loss:
     """That of github.com/4uiiurz1/pytorch-nested-unet at 557ea02, where it is called BCEDiceLoss.
 
     The Dice is of each picture with all its classes together; the heads' losses are averaged.
@@ -29,15 +31,16 @@ def bce_dice(*, head_weights: Sequence[float] | None = None) -> Loss:
     """
 
     def head_loss(logits: Tensor, batch: Batch) -> Tensor:
-        pixels, masks = _binary(logits, batch)
-        weight = _weight(logits, batch)
+        pixels, masks, weight = _binary(logits, batch, ignore_index)
         dice = _dice(logits.sigmoid(), masks, weight, over=(1, 2, 3), smooth=1e-5)
         return 0.5 * _mean(pixels, weight) + 1 - dice.mean()
 
     return _over_heads(head_loss, head_weights, mean=True)
 
 
-def bce_dice_of_batch(*, head_weights: Sequence[float] | None = None) -> Loss:
+def bce_dice_of_batch(
+    *, head_weights: Sequence[float] | None = None, ignore_index: int = 255
+) -> Loss:
     """That of the authors' Keras code, where it is called bce_dice_loss, plus 1.
 
     The Dice is of the whole batch, and smoother; the heads' losses are summed, as Keras does.
@@ -45,8 +48,7 @@ def bce_dice_of_batch(*, head_weights: Sequence[float] | None = None) -> Loss:
     """
 
     def head_loss(logits: Tensor, batch: Batch) -> Tensor:
-        pixels, masks = _binary(logits, batch)
-        weight = _weight(logits, batch)
+        pixels, masks, weight = _binary(logits, batch, ignore_index)
         dice = _dice(logits.sigmoid(), masks, weight, over=(0, 1, 2, 3), smooth=1.0)
         return 0.5 * _mean(pixels, weight) + 1 - dice
 
@@ -65,7 +67,7 @@ def cross_entropy_dice(
         target = batch["target"]
         pixels = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
         counts = target != ignore_index
-        weight = _weight(logits, batch) * counts.unsqueeze(1)
+        weight = _weight(counts.unsqueeze(1).to(logits.dtype), batch)
         masks = F.one_hot(target * counts, logits.shape[1]).movedim(-1, 1)
         dice = _dice(logits.softmax(1), masks, weight, over=(1, 2, 3), smooth=1e-5)
         return 0.5 * _mean(pixels.unsqueeze(1), weight) + 1 - dice.mean()
@@ -80,8 +82,10 @@ def _over_heads(
     mean: bool,
 ) -> Loss:
     def loss(outputs: Tensor | Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        alone = isinstance(outputs, Tensor)
         heads = [outputs] if isinstance(outputs, Tensor) else [*outputs]
-        factors = head_weights or [1 / len(heads) if mean else 1.0] * len(heads)
+        even = [1 / len(heads) if mean else 1.0] * len(heads)
+        factors = even if alone or head_weights is None else head_weights
         if len(factors) != len(heads):
             raise ValueError(f"head_weights has {len(factors)} values for {len(heads)} heads")
         parts = {}
@@ -95,24 +99,24 @@ def _over_heads(
     return loss
 
 
-def _binary(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Cross-entropy per pixel and class, and the target, both (N, K, H, W)."""
-    masks = batch["target"]
-    masks = masks if masks.ndim == 4 else masks.unsqueeze(1)
-    masks = masks.to(logits.dtype).expand_as(logits)
-    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none"), masks
+def _binary(logits: Tensor, batch: Batch, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy, target and weight of each pixel and class, all (N, K, H, W)."""
+    target = batch["target"]
+    target = (target if target.ndim == 4 else target.unsqueeze(1)).expand_as(logits)
+    counts = target != ignore_index
+    masks = (target * counts).to(logits.dtype)
+    pixels = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    return pixels, masks, _weight(counts.to(logits.dtype), batch)
 
 
-def _weight(logits: Tensor, batch: Batch) -> Tensor:
-    """How much each pixel counts, (N, 1, H, W)."""
-    if "weight" in batch:
-        return batch["weight"].to(logits.dtype).unsqueeze(1)
-    return torch.ones_like(logits[:, :1])
+def _weight(counts: Tensor, batch: Batch) -> Tensor:
+    """How often each pixel counts, of those (N, K, H, W) that do."""
+    return counts * batch["weight"].unsqueeze(1) if "weight" in batch else counts
 
 
 def _mean(pixels: Tensor, weight: Tensor) -> Tensor:
-    """The mean of (N, K, H, W) values, each pixel as often as its weight says."""
-    return (pixels.mean(1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1e-12)
+    """The mean of (N, K, H, W) values, each as often as its weight says."""
+    return (pixels * weight).sum() / weight.sum().clamp_min(1e-12)
 
 
 def _dice(

@@ -7,7 +7,8 @@
 Silberman, Hoiem, Kohli, Fergus: Indoor Segmentation and Support Inference from RGBD Images, 2012.
 The .mat is of version 7.3 and of 2.8 GB; a picture and its labels are read when they are asked for.
 Depths are not read. The classes that 894 become are in mapClass of classMapping40.mat, which goes
-round with Gupta's code; it is not in the official toolbox.
+round with Gupta's code; it is not in the official toolbox. Tested on small files of the documented
+layout, not on the data set.
 """
 
 import os

@@ -9,7 +9,8 @@ picture's labels are read when they are asked for. The repacked ones are PNGs by
 (https://github.com/ankurhanda/sunrgbd-meta-data): 1 to 5050 the test set, then the training set.
 
 Depths are not read, nor the seg.mat beside each picture, whose labels are names of its own and not
-the 37 classes, nor Handa's 13 classes (the reader `folder` can read those).
+the 37 classes, nor Handa's 13 classes (the reader `folder` can read those). Tested on small files
+of these layouts, not on the data set.
 """
 
 import os

@@ -1,0 +1,338 @@
+"""segzoo data: is a data set fit to be trained on, what does it look like, how is it read?"""
+
+import dataclasses
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segzoo import api, registry
+from segzoo.cli.text import print_json, table
+from segzoo.errors import DatasetError, PluginError, UsageError, printable
+from segzoo.spec import Json, Option, Preprocess, ReaderSpec, Recipe, asdict
+
+if TYPE_CHECKING:
+    from segzoo.data.check import Finding, Report
+    from segzoo.data.sample import Dataset, Info, Sample, Stream
+
+SHOWN = 40  # values of masks in a table, where nothing says which are classes
+WORDS = "reader:path?option=value; a path alone is a folder."
+MOST = 64  # samples on a sheet
+COMMON = (
+    """Every reader also takes split=FROM:TO, and val=SHARE or fold=I/N with seed= and part=."""
+)
+
+app = typer.Typer(
+    help="Check data sets, look at them, make one of digits.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Words = Annotated[str, typer.Argument(help=WORDS, metavar="WORDS")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+
+@app.command()
+def check(
+    words: Words,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="A set that must share no picture with this one.", metavar="WORDS"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="How many classes.  [default: as the data set says]", min=1)
+    ] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(help="The value that does not count in masks.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read; 0 for none.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Read a data set once and say what is wrong with it, before anything is trained on it.
+
+    Faults, which end with exit code 3: files that cannot be read, masks of another size or with
+    values that are no class, pictures that are in another set too. Notes: classes that never
+    occur, masks that are ignored all over, pictures that are there twice. A set with val= or fold=
+    is also compared with its held-out part.
+    """
+    from segzoo.data.check import check as check_data
+    from segzoo.data.source import held_out, open_data
+
+    others = {other: open_data(other) for other in against or ()}
+    if held_out(words):
+        others["its val part"] = open_data(words, part="val")
+    report = check_data(
+        open_data(words),
+        num_classes=classes,
+        ignore_index=ignore_index,
+        others=others,
+        workers=workers,
+    )
+    if as_json:
+        print_json({"data": words, "ok": report.ok, **dataclasses.asdict(report)})
+    else:
+        typer.echo("\n".join(_lines(words, report)))
+    if not report.ok:
+        raise typer.Exit(DatasetError.exit_code)
+
+
+def _lines(words: str, report: "Report") -> Iterator[str]:
+    yield f"{printable(words)}: {_many(report.samples, 'sample')}"
+    if report.sizes is not None:
+        sizes = dataclasses.asdict(report.sizes).items()
+        yield "size     " + ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes) + " (H x W)"
+        for name, values in (("mean", report.mean), ("std", report.std)):
+            yield f"{name:<9}" + " ".join(f"{value:.4f}" for value in values) + " (RGB in 0..1)"
+    if report.ignored:
+        share = report.ignored / (report.ignored + report.pixels)
+        yield f"ignored  {report.ignored:,} pixels, {share:.1%}"
+    if report.pixels:
+        yield ""
+        yield from _classes(report)
+    yield ""
+    for finding in report.notes:
+        yield from _finding("note", finding)
+    for finding in report.faults:
+        yield from _finding("FAULT", finding)
+    count = sum(finding.count for finding in report.faults)
+    yield f"{_many(count, 'fault')}, {_many(len(report.notes), 'note')}"
+
+
+def _classes(report: "Report") -> Iterator[str]:
+    """How often each class occurs."""
+    shown = report.classes if report.num_classes else report.classes[:SHOWN]
+    rows = [
+        (
+            str(found.index),
+            printable(found.name) if found.name != str(found.index) else "",
+            f"{found.pixels:,}",
+            f"{found.pixels / report.pixels:.2%}",
+            f"{found.pictures:,}",
+        )
+        for found in shown
+    ]
+    name = "NAME" if any(row[1] for row in rows) else ""
+    header = ("CLASS" if report.num_classes else "VALUE", name, "PIXELS", "SHARE", "PICTURES")
+    yield table(header, rows, right="> >>>")
+    if len(shown) < len(report.classes):
+        yield f"and {len(report.classes) - len(shown)} more"
+
+
+def _finding(kind: str, finding: "Finding") -> Iterator[str]:
+    """The finding, what to do, and each thing that it is about on a line of its own."""
+    step = f". {finding.next_step}" if finding.next_step else ""
+    count = f"{finding.count} x " if finding.items or finding.count > 1 else ""
+    yield f"{kind:<9}{count}{finding.problem}{step}"
+    for item in finding.items:
+        yield " " * 11 + (f"{item.name}: {item.detail}" if item.detail else item.name)
+    if finding.items and finding.count > len(finding.items):
+        yield " " * 11 + f"and {finding.count - len(finding.items)} more"
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+# --- preview -------------------------------------------------------------------------------------
+
+
+@app.command()
+def preview(
+    words: Words,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="What to change of the recipe: crop=256, augment=flip,rotate ...",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Show samples as this model trains on them.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="One of the model's recipes.  [default: its first]")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", help="Samples.", min=1, max=MOST)] = 12,
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE.png")] = "preview.png",
+    seed: Annotated[int, typer.Option(help="Of which samples, and of what is drawn.")] = 0,
+) -> None:
+    """Draw a sheet of pictures, masks and overlays.
+
+    With a model, or with a recipe's values (augment=flip,rotate crop=256), samples are resized,
+    cropped and augmented as in training. Without, they are shown as they are stored.
+    """
+    if not out.lower().endswith(".png"):
+        raise UsageError("the sheet is a PNG", found=printable(out), expected="-o FILE.png")
+    if recipe and not model:
+        raise UsageError("a recipe is a model's", next_step=f"Add: --model NAME --recipe {recipe}")
+    from segzoo import files, pictures
+    from segzoo.data.sample import checked, info_of
+    from segzoo.data.source import open_data
+    from segzoo.report.panels import of_samples
+
+    dataset = open_data(words)
+    info = info_of(dataset)
+    numbered, numbers = _chosen(dataset, count, seed)
+    ignore_index = info.ignore_index
+    if model or changes:
+        chosen = _recipe(model, recipe, changes or (), seed=seed, ignore_index=ignore_index)
+        samples = _prepared(numbered, numbers, model, chosen, info)
+        ignore_index = chosen.ignore_index
+    else:
+        samples = [checked(numbered[number]) for number in numbers]
+    sheet = of_samples(samples, info=info, ignore_index=ignore_index)
+    files.write(out, pictures.encode(sheet))
+    typer.echo(f"{printable(out)}: {_many(len(samples), 'sample')}")
+
+
+def _chosen(dataset: "Dataset | Stream", count: int, seed: int) -> "tuple[Dataset, Sequence[int]]":
+    """Some samples and their numbers: drawn from a data set, or the first of a stream."""
+    from segzoo.data.sample import Dataset
+
+    if not isinstance(dataset, Dataset):
+        first = [*islice(dataset, count)]
+        return first, range(len(first))
+    numbers = range(len(dataset))
+    return dataset, sorted(random.Random(seed).sample(numbers, min(count, len(numbers))))
+
+
+def _recipe(
+    model: str | None,
+    name: str | None,
+    changes: Sequence[str],
+    *,
+    seed: int,
+    ignore_index: int | None,
+) -> Recipe:
+    """The recipe of a model, or one that does nothing, with what is changed of it."""
+    from segzoo.engine import recipes
+
+    recipe = recipes.DEFAULT
+    if model:
+        _, recipe = recipes.of_spec(api.find_spec(model)[1], name)
+    recipe = recipes.overridden(dataclasses.replace(recipe, seed=seed), changes)
+    if recipe.ignore_index is None:
+        recipe = dataclasses.replace(recipe, ignore_index=ignore_index)
+    return recipe
+
+
+def _prepared(
+    dataset: "Dataset", numbers: Sequence[int], model: str | None, recipe: Recipe, info: "Info"
+) -> "list[Sample]":
+    """The samples as a network is given them in the first epoch."""
+    from segzoo.data.check import classes_of
+    from segzoo.data.loader import Draw, Prepared
+
+    preprocess, in_channels, num_classes = Preprocess(), 3, classes_of(info) or 256
+    if model:
+        _, spec = api.find_spec(model)
+        preprocess, in_channels = spec.preprocess, spec.in_channels
+        num_classes = len(info.classes) or spec.num_classes
+        if num_classes == 2:
+            num_classes = min(2, spec.num_classes)  # a class and its background
+    prepared = Prepared(
+        dataset,
+        recipe=recipe,
+        preprocess=preprocess,
+        in_channels=in_channels,
+        num_classes=num_classes,
+    )
+    return [prepared.sample(Draw(0, number, 0)) for number in numbers]
+
+
+# --- compose-digits ------------------------------------------------------------------------------
+
+
+@app.command("compose-digits")
+def compose_digits(
+    out: Annotated[str, typer.Argument(help="A folder.", metavar="OUT")],
+    count: Annotated[int, typer.Option(help="Pictures, of all parts together.", min=1)] = 5000,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="sklearn, MNIST's file of pictures, or an .npz with images and labels.",
+            metavar="SOURCE",
+        ),
+    ] = "sklearn",
+    size: Annotated[str, typer.Option(help="Height and width.", metavar="H,W")] = "64,84",
+    most: Annotated[int, typer.Option(help="Digits in a picture.", min=1)] = 3,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Digits may lie over each other.")
+    ] = False,
+    val: Annotated[float, typer.Option(help="Share for validation.", min=0, max=1)] = 0.1,
+    test: Annotated[float, typer.Option(help="Share for the test.", min=0, max=1)] = 0.1,
+    seed: Annotated[int, typer.Option(help="The same one makes the same files.", min=0)] = 0,
+) -> None:
+    """Make a data set like M2NIST: pictures of a few digits, with the class of each pixel.
+
+    No digit of the source is in two parts. Classes are 0 to 9, and 10 for the background.
+    """
+    from segzoo.data.compose import write_digits
+
+    paths = write_digits(
+        out,
+        source=source,
+        count=count,
+        size=_size(size),
+        seed=seed,
+        most=most,
+        overlap=overlap,
+        val=val,
+        test=test,
+    )
+    for path in paths.values():
+        typer.echo(f"arrays:{printable(path)}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """ "64,84" -> (64, 84); "64" -> (64, 64)."""
+    try:
+        height, width = map(int, (text.split(",") * 2)[:2] if "," not in text else text.split(","))
+    except ValueError:
+        raise UsageError(f"--size {printable(text)!r}", expected="height,width: 64,84") from None
+    return height, width
+
+
+# --- readers -------------------------------------------------------------------------------------
+
+
+@app.command()
+def readers(as_json: AsJson = False) -> None:
+    """Show what reads data sets, ours and anybody's, with its options.
+
+    A reader that does not work is shown with its cause; the others are not affected.
+    """
+    rows, records = [], []
+    for entry in registry.entries(registry.READERS):
+        origin = f"{entry.distribution} {entry.version}".strip()
+        record: dict[str, Json] = {"name": entry.name, "plugin": origin, "problem": ""}
+        try:
+            spec = entry.load_as(ReaderSpec)
+        except PluginError as error:
+            record["problem"] = entry.problem or registry.cause(error.__cause__ or error)
+            rows += [(entry.name, f"cannot be used: {record['problem']}"), ("", origin)]
+        else:
+            record |= asdict(spec)
+            options = ", ".join(_option(name, option) for name, option in spec.options.items())
+            about = (spec.summary, options, spec.license and f"licence: {spec.license}", spec.url)
+            rows += [(entry.name * (line is about[0]), line) for line in about if line]
+        records.append(record)
+    if as_json:
+        print_json(records)
+    else:
+        typer.echo(table(("READER", "WHAT IT READS, ITS OPTIONS, ITS SOURCE"), rows))
+        typer.echo(f"\n{COMMON}")
+
+
+def _option(name: str, option: Option) -> str:
+    """An option with its default, if it has one."""
+    return name if option.default in (None, "") else f"{name}={option.default}"
