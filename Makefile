@@ -3,7 +3,9 @@
 #   make demo       cut out the photos in demo/photos
 #   make test       the tests, without those that take minutes or need a GPU, browser or network
 #   make test-all   all that this machine can run
+#   make wheels     build all wheels, and test them together without their sources
 #   make check      lint, formatting, types
+#   make docs       write what pages take from elsewhere: docs/models.md, files shown in pages
 #   make bench      measure; writes bench/results/
 #   make clean      delete .venv and everything that was built
 #
@@ -17,7 +19,7 @@ PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 EDITABLE := $(PLUGINS:%=-e %)
 QUICK := not slow and not stress and not gpu and not browser and not network
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all wheels check docs bench clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --as mask,cutout --overwrite
@@ -29,10 +31,16 @@ test: .venv/for-development
 test-all: .venv/for-development
 	.venv/bin/pytest -rs
 
+wheels: .venv/for-development
+	.venv/bin/python .ci/wheels.py
+
 check: .venv/for-development
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: .venv/for-development
+	.venv/bin/python docs/generate.py
 
 bench: .venv/for-development
 	.venv/bin/python bench/startup.py

@@ -23,6 +23,7 @@ from segzoo.errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
+from segzoo.spec import Option
 
 X = torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0))
 
@@ -95,8 +96,27 @@ def test_option_values(value, says):
 
 
 def test_an_absurd_network_is_refused_before_memory_is_taken():
-    with pytest.raises(ConfigError, match=r"ask for a network of 31,000,000,001 parameters"):
-        segzoo.load(tiny.TINY, width=10**9)
+    spec = dataclasses.replace(tiny.TINY, options={"width": Option(default=4, max=10**12)})
+    for width, count in ((10**9, "31,000,000,001"), (10**11, "3,100,000,000,001")):
+        with pytest.raises(ConfigError) as caught:
+            segzoo.load(spec, width=width)
+        assert str(caught.value) == (
+            f"tiny: these options ask for a network of {count} parameters; "
+            "expected at most 20,000,000,000"
+        )
+
+
+def test_an_absurd_network_is_not_made_for_weights_either(saved):
+    """Four terabytes: the file and the folder are compared with shapes alone."""
+    _, folder = saved
+    spec = dataclasses.replace(tiny.TINY, options={"width": Option(default=10**11)})
+    with pytest.raises(WeightsMismatchError, match=r"expected \[1, 100000000000, 1, 1\]"):
+        segzoo.load(spec, weights=folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["options"]["width"] = 10**9  # the most that the spec allows
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsMismatchError, match=r"expected \[1, 1000000000, 1, 1\]"):
+        segzoo.load(str(folder))
 
 
 def test_without_weights_the_message_says_what_can_be_done(monkeypatch):

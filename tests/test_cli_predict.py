@@ -281,6 +281,7 @@ def test_json(predict, saved):
             {
                 "input": "photos/a.png",
                 "size": [5, 4],
+                "tiles": [1, 1],
                 "network_input": [3, 5, 4],
                 "logits": [1, 5, 4],
                 "outputs": {"mask": "out/mask/a.png", "color": "out/color/a.png"},
@@ -297,6 +298,7 @@ def test_json(predict, saved):
             {
                 "input": "photos/c.gif",
                 "size": [2, 3],
+                "tiles": [1, 1],
                 "network_input": [3, 2, 3],
                 "logits": [1, 2, 3],
                 "outputs": {"mask": "out/mask/c.png", "color": "out/color/c.png"},
@@ -356,6 +358,31 @@ def test_random_init_runs_without_weights_and_prints_the_sizes(capsys):
         "photo.png: picture (5, 4), input (3, 5, 4), logits (1, 5, 4), mask (5, 4)\n"
     )
     assert files("out") == ["photo.png"]
+
+
+def test_a_large_picture_in_tiles(predict):
+    save("photo.png", half_bright(100, 70))
+    predict("photo.png", "-o", "whole", "--as", "probability")
+    out, _ = predict(
+        *("photo.png", "-o", "tiled", "--as", "probability"),
+        *("--tile", "48", "--overlap", "8", "--json"),
+    )
+    difference = values("tiled/photo.png").astype(int) - values("whole/photo.png")
+    assert np.abs(difference).max() <= 1
+    (record,) = json.loads(out)["pictures"]
+    assert record["size"] == [100, 70]
+    assert record["tiles"] == [3, 2]
+    assert record["network_input"] == [3, 39, 39]
+    assert record["logits"] == [1, 39, 39]
+
+
+def test_the_sizes_of_tiles_are_printed(capsys):
+    save("photo.png", half_bright(100, 70))
+    assert run(["predict", "bright", "photo.png", "-o", "out", "--random-init", "--tile=64"]) == 0
+    assert capsys.readouterr().out == (
+        "photo.png: picture (100, 70), input (3, 58, 43), logits (1, 58, 43), mask (100, 70) "
+        "(2x2 windows; input and logits are the largest one's)\n"
+    )
 
 
 def test_a_seed_decides_the_random_values():
@@ -543,6 +570,16 @@ def test_quiet_shows_errors_alone(predict):
             id="weights-and-random",
         ),
         pytest.param(
+            ["a.png", "-o", "out", "--overlap", "8"],
+            "overlap=8 is of tiles, and none is given. Give tile (--tile) too",
+            id="overlap-without-tile",
+        ),
+        pytest.param(
+            ["a.png", "-o", "out", "--tile", "8", "--overlap", "8"],
+            "overlap=8 is not below tile=8",
+            id="overlap-of-the-tile",
+        ),
+        pytest.param(
             ["a.png", "-o", "out", "--random-init"],
             "{model} names weights, --random-init wants none",
             id="saved-and-random",
@@ -563,7 +600,10 @@ def test_what_cannot_work_is_refused_before_the_work(predict, saved, arguments, 
     assert not os.path.exists("out")
 
 
-@pytest.mark.parametrize("arguments", [["--threshold", "1.5"], ["--batch-size", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--threshold", "1.5"], ["--batch-size", "0"], ["--tile", "0"], ["--overlap", "-1"]],
+)
 def test_values_out_of_range(predict, arguments):
     save("a.png")
     _, err = predict("a.png", "-o", "out", *arguments, code=2)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import re
+import runpy
 import shutil
-import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_commands_run(line, place, capsys):
 
 
 def verbs() -> set[str]:
-    return {str(command.name) for command in app.registered_commands}
+    return {str(verb.name) for verb in (*app.registered_commands, *app.registered_groups)}
 
 
 def present(page: Path) -> str:
@@ -212,34 +212,10 @@ def test_the_contract_has_every_field_and_no_other(record):
     ] == []
 
 
-# --- the plugin of docs/write-a-plugin.md ---------------------------------------------------------
+# --- what pages take from elsewhere ---------------------------------------------------------------
 
 
-@pytest.fixture
-def my_net(tmp_path, monkeypatch):
-    """The tutorial's plugin, with the metadata that pip would leave."""
-    files = {b.file: b.code for b in blocks(ROOT / "docs/write-a-plugin.md") if b.file}
-    for name, code in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code, "utf-8")
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    info = tmp_path / "src" / "segzoo_my_net-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = project["entry-points"]["segzoo.models"]
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[segzoo.models]", *lines]))
-    monkeypatch.syspath_prepend(tmp_path / "src")
-
-
-@pytest.mark.usefixtures("my_net")
-def test_the_tutorials_plugin_keeps_the_contract(capsys):
-    assert run(["list"]) == 0
-    listed = capsys.readouterr()
-    assert "two convolutions and a head" in listed.out
-    assert listed.err == ""
-    for verb in ("info", "check"):
-        assert run([verb, "my_net"]) == 0, capsys.readouterr()
+@pytest.mark.parametrize("page", ["docs/models.md", "docs/write-a-plugin.md"])
+def test_a_page_is_as_make_docs_would_write_it(page):
+    written = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
+    assert written[ROOT / page] == (ROOT / page).read_text("utf-8"), "run: make docs"

@@ -394,7 +394,130 @@ def test_what_concerns_every_picture_is_raised():
         next(stream)
 
 
-@pytest.mark.parametrize("name", ["batch_size", "max_pixels"])
+@pytest.mark.parametrize("name", ["batch_size", "max_pixels", "tile"])
 def test_settings_below_one(name):
     with pytest.raises(UsageError, match=f"^{name}=0 is below 1$"):
         make(**{name: 0})
+
+
+# --- tiles ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tile": (64, 0)}, "tile=(64, 0) is below 1"),
+        ({"tile": 64, "overlap": -1}, "overlap=-1 is below 0"),
+        ({"tile": 64.0}, "tile=64.0 is neither a number of pixels nor (H, W)"),
+        ({"tile": (64,)}, "tile=(64,) is neither a number of pixels nor (H, W)"),
+        ({"tile": "64"}, "tile='64' is neither a number of pixels nor (H, W)"),
+        ({"tile": 64, "overlap": 64}, "overlap=64 is not below tile=64"),
+        ({"tile": (64, 32), "overlap": 32}, "overlap=32 is not below tile=(64, 32)"),
+        ({"overlap": 8}, "overlap=8 is of tiles, and none is given. Give tile (--tile) too"),
+        (
+            {"tile": 64, "preprocess": Preprocess(size=(320, 240), resize="stretch")},
+            "tiles are for a network that takes pictures at their own size; found one that sees "
+            "every picture at 320x240. Leave the tile (--tile) out",
+        ),
+    ],
+)
+def test_tiles_that_cannot_be(settings, message):
+    with pytest.raises(UsageError) as caught:
+        make(**settings)
+    assert str(caught.value) == message
+
+
+def test_a_picture_larger_than_a_tile_runs_in_windows_and_others_in_batches():
+    runtime = Batches()
+    sources = [half_bright(h, 50) for h in (40, 50, 90, 50, 20, 50)]
+    found = make(runtime, batch_size=3, tile=(50, 60), overlap=10).predict(sources)
+    for prediction, image in zip(found, sources, strict=True):
+        np.testing.assert_array_equal(prediction.mask > 0, image[..., 0] > 127)
+    sizes = sorted((n, h) for n, _, h, _ in runtime.shapes)
+    assert sizes == [(1, 20), (1, 40), (1, 50), (1, 50), (3, 50)]  # of 90: two, sharing 10
+
+
+def test_windows_of_one_size_run_together(monkeypatch):
+    runtime = Batches()
+    predictor = make(runtime, batch_size=3, tile=32, overlap=0)
+    assert predictor.predict(half_bright(32, 32 * 7)).present == {"foreground": 16 * 32 * 7}
+    assert [shape[0] for shape in runtime.shapes] == [3, 3, 1]
+    runtime.shapes.clear()
+    monkeypatch.setattr(module, "TOGETHER", 2 * 32 * 32)
+    predictor.predict(half_bright(32, 32 * 7))
+    assert [shape[0] for shape in runtime.shapes] == [2, 2, 2, 1]
+
+
+def test_windows_too_many_for_the_device_are_halved():
+    shapes = []
+
+    def runtime(x, *, all_heads=False):
+        shapes.append(len(x))
+        if len(x) > 2:
+            raise MemoryError
+        return bright(x)
+
+    found = make(runtime, tile=32, overlap=0).predict(half_bright(32, 32 * 8))
+    assert found.present == {"foreground": 16 * 32 * 8}
+    assert shapes == [8, 4, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "tile"),
+    [({}, 512), ({"tile": 600}, 300), ({"tile": (10, 100)}, 50)],
+)
+def test_memory_that_runs_out_in_a_large_picture_calls_for_tiles(settings, tile):
+    def runtime(x, *, all_heads=False):
+        raise MemoryError
+
+    with pytest.raises(PictureTooLargeError) as caught:
+        make(runtime, **settings).predict(picture(4, 700))
+    assert str(caught.value) == (
+        "memory ran out while the network ran. "
+        f"Run it in smaller pieces: --tile {tile} (tile={tile})"
+    )
+
+
+def test_side_outputs_are_put_together_too():
+    image = half_bright(100, 70)
+    whole = make().predict(image, all_heads=True)
+    tiled = make(tile=40).predict(image, all_heads=True)
+    assert len(tiled.heads) == 1
+    np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-6)
+    np.testing.assert_allclose(tiled.heads[0].probability, whole.heads[0].probability, atol=1e-6)
+
+
+def test_numbers_of_one_window_that_are_not_finite_are_the_pictures_error():
+    def runtime(x, *, all_heads=False):
+        logits = bright(x)[0]
+        logits[x.max(axis=1, keepdims=True) == 0] = np.nan
+        return (logits,)
+
+    broken = picture(64, 64)
+    broken[63, 63] = 0
+    predictor = make(runtime, tile=32, overlap=0)
+    results = [r for _, r in predictor.stream([picture(64, 64), broken, picture(4, 4)])]
+    assert [isinstance(r, Prediction) for r in results] == [True, False, True]
+    assert str(results[1]) == (
+        "the network gave numbers that are not finite; found NaN or infinity in 1 of 1024 logits"
+    )
+
+
+def test_the_preprocess_sees_the_whole_picture():
+    """Only what the network is given is cut, so every window is divided by the same value."""
+    image = picture(80, 80, 50)
+    image[0, 0] = 100
+    relative = Preprocess(rescale="image_max")
+    found = make(preprocess=relative, tile=32).predict(image)
+    np.testing.assert_allclose(
+        found.probability, make(preprocess=relative).predict(image).probability, atol=1e-6
+    )
+
+
+def test_a_predictor_with_tiles_can_be_pickled():
+    predictor = make(tile=(32, 40), overlap=4)
+    image = half_bright(70, 90)
+    expected = predictor.predict(image).mask
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(predictor)).predict(image).mask, expected
+    )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset, Info, checked, info_of
 from segzoo.data.source import held_out, open_data
 from segzoo.engine import evaluate as engine
-from segzoo.engine.evaluate import Evaluation, Task
+from segzoo.engine.evaluate import Evaluation, Judged, Task
 from segzoo.errors import UsageError
 from segzoo.files import make_folder
 from segzoo.labels import Palette, default_classes, default_palette
@@ -36,10 +36,11 @@ from segzoo.model import Model
 from segzoo.report.confusion import draw_confusion, refuse_missing
 from segzoo.report.evaluation_report import draw_judged, write_metrics, write_rows
 from segzoo.report.panels import palette_of
+from segzoo.runtimes.torch import device_of
 from segzoo.spec import Json, ModelSpec, asdict
 from segzoo.training import MAIN, measures_of
 
-__all__ = ["Evaluated", "evaluate"]
+__all__ = ["Evaluated", "evaluate", "measures_for", "opened", "task_for"]
 
 SALIENT = ("saliency", "binary")  # tasks that the saliency metrics are made for
 SHOWN = 6  # pictures of the data set on panels.png
@@ -117,30 +118,19 @@ def evaluate(
             raise UsageError(f"{name}={value} is below {least}")
     if not all(0 < scale <= LARGEST_SCALE for scale in scales):
         raise UsageError(f"scales={tuple(scales)}", expected=f"above 0, at most {LARGEST_SCALE:g}")
-    dataset = open_data(data, part="val") if isinstance(data, str) else data
-    if not isinstance(dataset, Dataset):
-        raise UsageError(
-            "a stream cannot be measured on: its samples have no numbers",
-            next_step="Download its shards, or write samples to a folder first",
-        )
+    dataset = opened(data)
     with _processes(device) as (rank, world, place):
         zoo, origin = _loaded(model, weights, place)
         info = info_of(dataset)
-        _refuse_other_classes(zoo, info)
-        overlapping = zoo.num_classes > 1 and _overlaps(dataset)
+        task = task_for(zoo, info)
+        default = ["saliency"] if zoo.task in SALIENT else []
+        measures = measures_for(zoo, dataset, [*default, *metrics])
+        overlapping = isinstance(measures["semantic"], Overlapping)
         folder = Path(out) if out is not None and rank == 0 else None
         if folder is not None:
             make_folder(folder)
             if not overlapping:
                 refuse_missing()
-        task = Task(
-            preprocess=zoo.preprocess,
-            postprocess=zoo.postprocess,
-            in_channels=zoo.in_channels,
-            num_classes=zoo.num_classes,
-            ignore_index=info.ignore_index,
-        )
-        measures = _measures(zoo, metrics, info.ignore_index, overlapping=overlapping)
         found = engine.evaluate(
             zoo.network,
             dataset,
@@ -191,11 +181,63 @@ def evaluate(
             protocol=protocol,
         )
         if folder is not None:
-            look = partial(
-                engine.judged, zoo.network, dataset, task=task, flip=flip, scales=scales
-            )
+            look = partial(engine.judged, zoo.network, dataset, task=task, flip=flip, scales=scales)
             _report(folder, result, found, look, _palette(zoo, info, overlapping=overlapping))
     return result
+
+
+def opened(data: str | Dataset) -> Dataset:
+    """The data set to measure on; of words that part theirs, the held-out part.
+
+    UsageError for a stream.
+    """
+    dataset = open_data(data, part="val") if isinstance(data, str) else data
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            "a stream cannot be measured on: its samples have no numbers",
+            next_step="Download its shards, or write samples to a folder first",
+        )
+    return dataset
+
+
+def task_for(zoo: Model, info: Info) -> Task:
+    """What the model's numbers mean on this data.
+
+    UsageError when the data has another number of classes; a warning for other names.
+    """
+    there, here = len(info.classes), zoo.num_classes
+    if there not in (0, here) and {there, here} != {1, 2}:
+        raise UsageError(
+            "the data set has not as many classes as the model",
+            found=f"{there}: {', '.join(info.classes)[:200]}",
+            expected=str(here),
+        )
+    if here > 1 and there == len(zoo.classes):
+        for number, names in enumerate(zip(info.classes, zoo.classes, strict=True)):
+            if len({registry.fold(name) for name in names}) > 1:
+                warnings.warn(
+                    f"class {number} is {names[0]!r} in the data set, {names[1]!r} to the model",
+                    stacklevel=3,
+                )
+    return Task(
+        preprocess=zoo.preprocess,
+        postprocess=zoo.postprocess,
+        in_channels=zoo.in_channels,
+        num_classes=zoo.num_classes,
+        ignore_index=info.ignore_index,
+    )
+
+
+def measures_for(zoo: Model, dataset: Dataset, names: Sequence[str] = ()) -> dict[str, Measure]:
+    """Metrics by name, "semantic" always the last; of each class by itself where classes overlap.
+
+    Whether they do, the first target tells: it then is a map per class.
+    """
+    ignore_index = info_of(dataset).ignore_index
+    if zoo.num_classes > 1 and len(dataset) and checked(dataset[0])["target"].ndim == 3:
+        found = measures_of(names, 1, ignore_index)
+        return {name: Overlapping(each, zoo.num_classes) for name, each in found.items()}
+    return measures_of(names, zoo.num_classes, ignore_index)
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -223,12 +265,152 @@ def _processes(device: str) -> Iterator[tuple[int, int, str]]:
 def _loaded(
     model: str | ModelSpec | Model, weights: str | os.PathLike[str] | None, device: str
 ) -> tuple[Model, dict[str, Json]]:
-    """The model, and where it comes from."""
-    origin: dict[str, Json] = {"reference": None, "weights": None, "sha256": None}
+    """The model, and what it is: its name, options and weights."""
+    name: str | None = None
+    sha256: str | None = None
     if isinstance(model, Model):
         if weights is not None:
             raise UsageError("a Model has its weights already", file=weights)
-        zoo = model if device == "auto" else model.to(api_device(device))
+        zoo = model if device == "auto" else model.to(device_of(device))
     else:
         zoo = api.load(model, pretrained=weights is None, weights=weights, device=device)
-    ...
+        tags = (tag for tag, record in zoo.spec.weights.items() if record is zoo.weights)
+        if zoo.weights is not None:
+            name, sha256 = f"{zoo.config.model}.{next(tags)}", zoo.weights.sha256
+        elif weights is not None:
+            with open(weights, "rb") as stream:
+                name, sha256 = (
+                    os.fsdecode(weights),
+                    hashlib.file_digest(stream, "sha256").hexdigest(),
+                )
+        else:
+            name, sha256 = str(model), zoo.config.files.get(WEIGHTS_NAME)
+    return zoo, {
+        "name": zoo.config.model,
+        "plugin": zoo.config.distribution,
+        "options": dict(zoo.config.options),
+        "task": zoo.task,
+        "num_classes": zoo.num_classes,
+        "weights": name,
+        "sha256": sha256,
+    }
+
+
+def _counting(
+    progress: Callable[[int, int], object] | None, total: int
+) -> Callable[[int], object] | None:
+    """What adds up the pictures that were measured."""
+    if progress is None:
+        return None
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return tell
+
+
+# --- what was found -------------------------------------------------------------------------------
+
+
+def _rows(found: Evaluation, measures: Mapping[str, Measure]) -> list[dict[str, Any]]:
+    """Every picture's numbers, but for those of single classes."""
+    rows = []
+    for number, name, sums in found.rows:
+        numbers = engine.numbers_of(measures, sums)
+        single = {key: value for key, value in numbers.items() if isinstance(value, float)}
+        rows.append({"number": number, "id": name, **single})
+    return rows
+
+
+def _intervals(
+    found: Evaluation, measures: Mapping[str, Measure], rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Of every number of the whole set that is defined, and is not one class's."""
+    result: dict[str, tuple[float, float]] = {}
+    for name, measure in measures.items() if rounds else ():
+        numbers = measure.result(found.totals[name])
+        names = [k for k, v in numbers.items() if isinstance(v, float) and not math.isnan(v)]
+        sums = [row.sums[name] for row in found.rows]
+        pairs = intervals(measure, sums, names=names, rounds=rounds, seed=SEED)
+        result |= engine.distinct(name, pairs, result)
+    return result
+
+
+def _worst(
+    rows: Sequence[Mapping[str, Any]], main: str, measures: Mapping[str, Measure]
+) -> list[int]:
+    """The pictures for which the main metric is defined, the worst first."""
+    sign = -1 if any(main in measure.lower_is_better for measure in measures.values()) else 1
+    known = [row for row in rows if not math.isnan(row[main])]
+    return [row["number"] for row in sorted(known, key=lambda row: sign * row[main])]
+
+
+def _labels(zoo: Model, info: Info) -> tuple[str, ...]:
+    """A name for every label: one class has two, background and foreground."""
+    names = zoo.classes or info.classes
+    if max(zoo.num_classes, len(names)) <= 2:
+        if zoo.num_classes == 1 or len(names) == 1:
+            return ("background", names[-1] if names else "foreground")
+    return names or default_classes(zoo.num_classes)
+
+
+def _palette(zoo: Model, info: Info, *, overlapping: bool) -> Palette:
+    """A colour for every label."""
+    if zoo.palette:
+        return zoo.palette if zoo.num_classes > 1 else ((0, 0, 0), *zoo.palette)
+    if overlapping and not info.palette:
+        return default_palette(zoo.num_classes + 1)[1:]  # without the background's black
+    return palette_of(info, zoo.num_classes)
+
+
+def _versions(zoo: Model) -> dict[str, str]:
+    names = ["segzoo-core", "torch", "numpy", "pillow"]
+    found = {name: version(name) for name in names} | {"python": platform.python_version()}
+    if zoo.config.distribution:
+        found[zoo.config.distribution] = zoo.config.version
+    return found
+
+
+def _defined(value: float | list[float]) -> Json:
+    """Numbers as JSON has them: null for nan."""
+    if isinstance(value, list):
+        return [_defined(one) for one in value]
+    return None if math.isnan(value) else value
+
+
+def _report(
+    folder: Path,
+    result: Evaluated,
+    found: Evaluation,
+    look: Callable[[Sequence[int]], Iterator[Judged]],
+    palette: Palette,
+) -> None:
+    """Files of the folder: numbers first, then pictures."""
+    write_metrics(folder, result.as_json())
+    write_rows(folder, result.rows)
+    main, count = result.protocol["main"], len(result.rows)
+    few = range(0, count, -(-count // SHOWN))
+    for name, numbers, across in (("panels.png", few, 1), ("worst.png", result.worst, 2)):
+        if numbers:
+            captions = [
+                f"{result.rows[n]['id']}  {main} {result.rows[n][main]:.4f}" for n in numbers
+            ]
+            draw_judged(
+                folder / name,
+                look(numbers),
+                captions=captions,
+                classes=result.classes,
+                palette=palette,
+                ignore_index=result.protocol["data"]["ignore_index"],
+                across=across,
+            )
+    if result.confusion is not None:
+        draw_confusion(
+            folder / "confusion.png",
+            result.confusion,
+            pixels=found.totals["semantic"]["targets"],
+            classes=result.classes,
+        )

@@ -5,11 +5,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from os import PathLike
+from pathlib import Path
 from typing import BinaryIO
 
 from segzoo.errors import OutputError
 
-__all__ = ["make_folder", "replacing", "write"]
+__all__ = ["make_folder", "replacing", "sweep", "write"]
 
 
 @contextlib.contextmanager
@@ -41,6 +42,13 @@ def write(path: str | PathLike[str], data: bytes) -> None:
     """Write a file: `path` is then the whole new content, or what it was before."""
     with replacing(path) as stream:
         stream.write(data)
+
+
+def sweep(folder: str | PathLike[str]) -> None:
+    """Remove what killed processes left in a folder that nobody else writes into now."""
+    for path in Path(folder).glob(".segzoo-*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def make_folder(path: str | PathLike[str]) -> None:

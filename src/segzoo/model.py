@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from torch import nn
+from torch import Tensor, nn
 
 from segzoo import config as configs
 from segzoo import files, pictures, weights
@@ -76,10 +76,24 @@ class Model(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.network(*args, **kwargs)
 
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """What each stage of the network gives for x (N, in_channels, H, W), by its name.
+
+        The stages are those that `segzoo info` lists; see `segzoo.features.features`.
+        """
+        from segzoo.features import features
+
+        return features(self.network, x)
+
     def predictor(
-        self, *, batch_size: int = 8, max_pixels: int = pictures.MAX_PIXELS
+        self,
+        *,
+        batch_size: int = 8,
+        max_pixels: int = pictures.MAX_PIXELS,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
     ) -> "Predictor":
-        """A Predictor on the device that the network is on."""
+        """A Predictor on the device that the network is on; it says what the settings mean."""
         from segzoo.predictor import Predictor
         from segzoo.runtimes.torch import TorchRuntime
 
@@ -93,11 +107,19 @@ class Model(nn.Module):
             palette=self.palette,
             batch_size=batch_size,
             max_pixels=max_pixels,
+            tile=tile,
+            overlap=overlap,
         )
 
     @overload
     def predict(
-        self, source: "Source", *, batch_size: int = 8, all_heads: bool = False
+        self,
+        source: "Source",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
     ) -> "Prediction": ...
     @overload
     def predict(
@@ -106,6 +128,8 @@ class Model(nn.Module):
         *,
         batch_size: int = 8,
         all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
     ) -> "list[Prediction]": ...
     def predict(
         self,
@@ -113,14 +137,17 @@ class Model(nn.Module):
         *,
         batch_size: int = 8,
         all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
     ) -> "Prediction | list[Prediction]":
         """Masks at the pictures' upright size.
 
         source: a path, bytes, a PIL image or an array (H, W[, 3|4]) uint8 gives a Prediction; a
-        list of these gives a list. all_heads: side outputs too. PictureError for one that cannot
-        be decoded.
+        list of these gives a list. all_heads: side outputs too. tile, overlap: run large pictures
+        in windows, as `Predictor` says. PictureError for one that cannot be decoded.
         """
-        return self.predictor(batch_size=batch_size).predict(source, all_heads=all_heads)
+        predictor = self.predictor(batch_size=batch_size, tile=tile, overlap=overlap)
+        return predictor.predict(source, all_heads=all_heads)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write model.safetensors and config.json; `segzoo.load(folder)` reads them back.

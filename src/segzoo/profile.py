@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Stage", "stages"]
+__all__ = ["Stage", "parts", "stages"]
 
 
 class Stage(NamedTuple):
@@ -45,14 +45,15 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
             name, type(module).__name__, parameters, sum(flops.get(path, {}).values()) // 2
         )
 
-    return [*(stage(name, module) for name, module in _parts(network)), stage("", network)]
+    return [*(stage(name, module) for name, module in parts(network)), stage("", network)]
 
 
-def _parts(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    parts = []
+def parts(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """The children that have parameters, with their names; those that are lists by their items."""
+    found = []
     for name, child in network.named_children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            parts += _parts(child, f"{prefix}{name}.")
+            found += parts(child, f"{prefix}{name}.")
         elif any(True for _ in child.parameters()):
-            parts.append((f"{prefix}{name}", child))
-    return parts
+            found.append((f"{prefix}{name}", child))
+    return found

@@ -3,36 +3,52 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import util
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import nn
 
 from segzoo import api, build, files, registry, weights
 from segzoo import config as configs
 from segzoo.config import Config
-from segzoo.data.sample import Dataset, Info, info_of
-from segzoo.data.source import held_out, open_data
+from segzoo.data.check import classes_of
+from segzoo.data.decoded import Decoded
+from segzoo.data.loader import ignore_index_of
+from segzoo.data.sample import Dataset, Info, checked, info_of
+from segzoo.data.source import held_out, open_data, parse
 from segzoo.data.statistics import mean_and_std
 from segzoo.engine import recipes
 from segzoo.engine.evaluate import Task
+from segzoo.engine.launch import rank_of_this_process
+from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss
+from segzoo.engine.schedule import steps_of
 from segzoo.engine.settings import Settings
-from segzoo.engine.train import RUN, Result
+from segzoo.engine.train import Result
 from segzoo.engine.train import train as run_engine
-from segzoo.errors import RunError, UsageError
+from segzoo.errors import DatasetError, RunError, UsageError, printable
 from segzoo.files import make_folder
 from segzoo.metrics.measure import Measure
+from segzoo.metrics.overlapping import Overlapping
 from segzoo.model import Model
 from segzoo.report.curves import draw_curves
+from segzoo.runtimes.torch import device_of
 from segzoo.spec import Json, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults, asdict
 
-__all__ = ["MODEL", "Trained", "measures_of", "options_of", "train"]
+__all__ = ["MAIN", "MODEL", "Trained", "measures_of", "options_of", "train"]
 
 MODEL = "model"  # the folder in a run that holds its best weights, ready for `segzoo predict`
 MAIN = {"saliency": "max_f", "binary": "iou", "multiclass": "mean_iou", "multilabel": "mean_iou"}
+ONE_CLASS = ("binary", "saliency")  # tasks that tell one class from the rest
+
+Changes: TypeAlias = Mapping[str, str] | Iterable[str]
+Rows: TypeAlias = list[tuple[str, str]]  # of a table of two columns
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ def train(
     run: str | os.PathLike[str] = "run",
     val: str | Dataset | None = None,
     recipe: str | Recipe | None = None,
-    changes: Sequence[str] = (),
+    changes: Changes = (),
     loss: Loss | str | None = None,
     metrics: Sequence[str] = (),
     settings: Settings | None = None,
@@ -79,74 +95,83 @@ def train(
         class count is allowed and replaces the head.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
         (model, data, val, recipe, metrics) is as it was there.
-    num_classes: by default the data's classes. preprocess, postprocess: for an nn.Module.
+    num_classes: by default the data's classes; a model that can tell one class from the rest has
+        one where the data has two. task: by default the first of the model's that suits.
+    preprocess, postprocess: instead of the model's own.
     transform: an augmentation of one's own, (image, mask) -> (image, mask).
     options: of the architecture.
 
     SegzooError says what to do. The folder `run/model` holds the best weights; load it by name.
     """
+    settings = settings or Settings()
+    rebuilt = False
     if resume is not None:
-        then = _begun(Path(resume))
-        data = data or then.data
-        val = val or then.val
-        recipe = recipe or then.recipe
-        metrics = metrics or then.metrics
-        model = model or _rebuilt(Path(resume))
-    if model is None or data is None:
+        begun = _begun(Path(resume))
+        data, val = data or begun.data, val or begun.val
+        recipe, metrics = recipe or begun.recipe, metrics or begun.metrics
+        if model is None:
+            model, rebuilt = _rebuilt(Path(resume)), True
+    if data is None or model is None:
         raise UsageError("nothing to train, or to train on", expected="a model and data")
-    dataset = open_data(data, part="train") if isinstance(data, str) else data
-    if not isinstance(dataset, Dataset):
-        raise UsageError(
-            "a stream cannot be trained on: its samples have no numbers to resume by",
-            next_step="Download its shards, or write samples to a folder first",
-        )
+    dataset = _opened(data, "train")
     held = val if val is not None else data if isinstance(data, str) and held_out(data) else None
-    measured = open_data(held, part="val") if isinstance(held, str) else held
-    assert measured is None or isinstance(measured, Dataset)
-    info = info_of(dataset)
+    measured = None if held is None else _opened(held, "val")
 
-    if isinstance(model, nn.Module) and not isinstance(model, Model):
-        zoo, network, defaults, spec = None, model, None, None
-        name, chosen = "", recipe
-        if not isinstance(chosen, Recipe) or num_classes is None:
-            raise UsageError("an nn.Module needs recipe=Recipe(...) and num_classes=")
-    else:
-        zoo = _loaded(
-            model,
-            pretrained=pretrained,
-            init_from=init_from,
-            num_classes=num_classes or _classes_of(info),
-            in_channels=in_channels,
-            task=task,
-            **options,
-        )
-        network, spec, defaults = zoo.network, zoo.spec, zoo.spec.tasks[zoo.task]
-        name, chosen = zoo.config.model, recipe
-        if not isinstance(chosen, Recipe):
-            _, chosen = recipes.of_spec(spec, chosen)
-    chosen = recipes.overridden(chosen, changes)
-    about = _task_of(zoo, chosen, dataset, num_classes, in_channels, preprocess, postprocess)
-    if not chosen.frozen and spec is not None and (pretrained or init_from):
-        chosen = dataclasses.replace(chosen, frozen=spec.frozen)
-    kind = zoo.task if zoo is not None else task or ("binary" if num_classes == 1 else "multiclass")
-    measures = measures_of(
-        metrics or ([kind] if kind == "saliency" else []), about.num_classes, about.ignore_index
+    wishes = _Wishes(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        task=task,
+        preprocess=preprocess,
+        postprocess=postprocess,
+        pretrained=pretrained,
+        init_from=init_from,
+        options=options,
+        normalized=rebuilt,
     )
-    if measured is not None and not chosen.eval_metric:
-        chosen = dataclasses.replace(chosen, eval_metric=MAIN[kind])
-    function = _loss(loss, chosen, defaults, about)
+    if isinstance(model, str | ModelSpec | Model):
+        subject = _of_zoo(model, dataset, recipe, changes, wishes)
+    else:
+        subject = _of_network(model, dataset, recipe, changes, wishes)
+    about, chosen = subject.about, subject.recipe
+    kind = [subject.task] if subject.task == "saliency" else []
+    measures = measures_of(
+        [*kind, *metrics], about.num_classes, about.ignore_index, overlapping=subject.overlapping
+    )
+    if measured is not None:
+        chosen = dataclasses.replace(chosen, eval_metric=chosen.eval_metric or MAIN[subject.task])
+        _refuse_unmeasured(chosen.eval_metric, measures, subject)
+    if isinstance(loss, str):
+        chosen = dataclasses.replace(chosen, loss=(loss, {}))
+    function = _loss(chosen, subject) if loss is None or isinstance(loss, str) else loss
 
-    folder = Path(run)
-    source = None if zoo is None else _config_for(zoo, about, info)
-    if source is not None and _is_first_process() and not (folder / RUN).exists():
+    folder, is_first = Path(run), rank_of_this_process() == 0
+    config = _config_for(subject, info_of(dataset))
+    if is_first and config is not None and not (folder / RUN).exists():
         make_folder(folder)
-        files.write(folder / configs.CONFIG_NAME, configs.dump(source).encode())
+        files.write(folder / configs.CONFIG_NAME, configs.dump(config).encode())
+    if is_first and not settings.quiet:
+        begins = subject.begins if resume is None else f"as {os.fspath(resume)} ended"
+        _show(
+            [
+                *_rows_of_model(subject, begins),
+                *_rows_of_data(data, dataset, held, measured),
+                *_rows_of_run(folder, chosen, dataset, settings),
+                *_rows_of_recipe(subject.recipe_name, chosen),
+            ]
+        )
+    if settings.cache:
+        stretched = about.preprocess.resize == "stretch"
+        kept = about.preprocess if stretched else dataclasses.replace(about.preprocess, **UNSIZED)
+        dataset = _decoded(dataset, data, settings.cache, kept)
+        kept = dataclasses.replace(kept, **UNSIZED)  # each is judged at its own size
+        measured = measured and _decoded(measured, held, settings.cache, kept)
 
     def keep(best: nn.Module) -> None:
-        _save(best, folder / MODEL, zoo, source)
+        _save(best, folder / MODEL, subject, config)
 
+    draw = _drawing() if is_first else None
     result = run_engine(
-        network,
+        subject.network,
         loss=function,
         data=dataset,
         val=measured,
@@ -155,19 +180,20 @@ def train(
         run=folder,
         measures=measures,
         settings=settings,
-        identity=_identity(name, zoo, about, data, val, metrics),
+        identity=_identity(subject, data, val, metrics),
         resume=None if resume is None else Path(resume),
         force_resume=force_resume,
         transform=transform,
         on_best=keep,
-        after_measuring=draw_curves,
+        after_measuring=draw,
     )
-    if result.best_step is None and _is_first_process():
-        keep(network)
-        draw_curves(folder)
-    finished: nn.Module = network
-    if zoo is not None and source is not None:
-        finished = Model(network, spec=zoo.spec, config=source).eval()
+    if is_first and result.best_step is None:
+        keep(subject.network)
+        if draw is not None:
+            draw(folder)
+    finished = subject.network
+    if subject.zoo is not None and config is not None:
+        finished = Model(finished, spec=subject.zoo.spec, config=config).eval()
     return Trained(finished, result, folder)
 
 
@@ -177,7 +203,7 @@ def options_of(items: Sequence[str]) -> dict[str, Json]:
     for item in items:
         name, equals, text = item.partition("=")
         if not equals:
-            raise UsageError(f"cannot read the option {item!r}", expected="name=value")
+            raise UsageError(f"cannot read the option {printable(item)!r}", expected="name=value")
         try:
             options[name] = json.loads(text)
         except ValueError:
@@ -186,147 +212,371 @@ def options_of(items: Sequence[str]) -> dict[str, Json]:
 
 
 def measures_of(
-    names: Sequence[str], num_classes: int, ignore_index: int | None
+    names: Sequence[str],
+    num_classes: int,
+    ignore_index: int | None,
+    *,
+    overlapping: bool = False,
 ) -> dict[str, Measure]:
-    """Metrics by name, "semantic" always among them and the last."""
-    found = {}
+    """Metrics by name, "semantic" always among them and the last.
+
+    overlapping: targets have a map per class; each class is then judged by itself.
+    """
+    found: dict[str, Measure] = {}
     for name in dict.fromkeys([*names, "semantic"]):
-        factory = registry.find(name, registry.METRICS).load_as(object)
-        found[name] = factory(num_classes=num_classes, ignore_index=ignore_index)  # type: ignore[operator]
+        factory: Any = registry.find(name, registry.METRICS).load_as(object)
+        each = factory(num_classes=1 if overlapping else num_classes, ignore_index=ignore_index)
+        found[name] = Overlapping(each, num_classes) if overlapping else each
     return found
 
 
-def _loaded(
+# --- the data -------------------------------------------------------------------------------------
+
+UNSIZED: Mapping[str, Any] = {"size": None, "resize": "none"}
+
+
+def _opened(data: str | Dataset, part: Any) -> Dataset:
+    """A data set whose samples are numbered."""
+    dataset = open_data(data, part=part) if isinstance(data, str) else data
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            "a stream cannot be trained on: its samples have no numbers to resume by",
+            found=type(dataset).__name__,
+            next_step="Download its shards, or write samples to a folder first",
+        )
+    if len(dataset) == 0:
+        raise DatasetError("the data set is empty", expected="at least one sample")
+    return dataset
+
+
+def _decoded(dataset: Dataset, words: Any, folder: str, preprocess: Preprocess) -> Decoded:
+    """The data set with its samples decoded, and resized as the preprocess says, in a file."""
+    key = ""
+    if isinstance(words, str) and os.path.isfile(path := os.path.expanduser(parse(words).path)):
+        status = os.stat(path)
+        key = f"{words} {status.st_size} {status.st_mtime_ns}"
+    return Decoded(dataset, size=preprocess.size, preprocess=preprocess, folder=folder, key=key)
+
+
+def _overlaps(dataset: Dataset) -> bool:
+    """Whether targets have a map per class."""
+    return bool(checked(dataset[0])["target"].ndim == 3)
+
+
+def _classes_in(dataset: Dataset) -> int | None:
+    """How many classes there are, where the data set knows."""
+    target = checked(dataset[0])["target"]
+    return classes_of(info_of(dataset)) or (len(target) if target.ndim == 3 else None)
+
+
+# --- what is trained ------------------------------------------------------------------------------
+
+
+class _Wishes(NamedTuple):
+    """What a caller asks for, of `train`'s arguments.
+
+    normalized: mean and std are the data set's already.
+    """
+
+    num_classes: int | None
+    in_channels: int | None
+    task: str | None
+    preprocess: Preprocess | None
+    postprocess: Postprocess | None
+    pretrained: bool
+    init_from: str | os.PathLike[str] | None
+    options: Mapping[str, Json]
+    normalized: bool
+
+
+class _Subject(NamedTuple):
+    """What trains, and how. zoo: its model; None for a network of the caller's own.
+
+    begins: with which values, for a person.
+    """
+
+    network: nn.Module
+    zoo: Model | None
+    begins: str
+    recipe_name: str
+    recipe: Recipe
+    task: str
+    overlapping: bool
+    about: Task
+
+
+def _of_network(
+    network: nn.Module,
+    dataset: Dataset,
+    recipe: str | Recipe | None,
+    changes: Changes,
+    wishes: _Wishes,
+) -> _Subject:
+    """A network of the caller's own, of which nothing is known."""
+    if not isinstance(recipe, Recipe) or wishes.num_classes is None:
+        raise UsageError("an nn.Module needs recipe=Recipe(...) and num_classes=")
+    if wishes.options or wishes.pretrained or wishes.init_from:
+        raise UsageError(
+            "pretrained=, init_from= and options are about models that segzoo builds",
+            found=", ".join(wishes.options),
+            next_step="Build the nn.Module, with its weights, before it is trained",
+        )
+    recipe = recipes.overridden(recipe, changes)
+    overlapping = _overlaps(dataset)
+    suits = "multilabel" if overlapping else "multiclass"
+    task = wishes.task or ("binary" if wishes.num_classes == 1 else suits)
+    post = Postprocess()
+    if task == "multiclass":
+        post = Postprocess(activation="softmax", threshold=None)
+    about = _task_of(Preprocess(), post, wishes.num_classes, 3, recipe, dataset, wishes)
+    return _Subject(network, None, "as it is", "", recipe, task, overlapping, about)
+
+
+def _of_zoo(
     model: str | ModelSpec | Model,
-    *,
-    pretrained: bool,
-    init_from: str | os.PathLike[str] | None,
-    num_classes: int | None,
-    **wishes: Any,
-) -> Model:
-    """The model to train, with as many classes as the data unless its spec means one by two."""
-    if isinstance(model, Model):
-        return model
-    reference: str | ModelSpec = model
-    file = None
-    if init_from is not None:
-        path = os.fspath(init_from)
-        if os.path.isdir(path):
-            reference = api.LOCAL_DIR + path
-        else:
-            file = path
-    if (
-        num_classes == 2
-        and isinstance(reference, str | ModelSpec)
-        and os.path.sep not in str(model)
-    ):
-        _, spec = api.find_spec(model)
-        num_classes = 1 if spec.num_classes == 1 else 2
-    return api.load(
-        reference, pretrained=pretrained, weights=file, num_classes=num_classes, **wishes
+    dataset: Dataset,
+    recipe: str | Recipe | None,
+    changes: Changes,
+    wishes: _Wishes,
+) -> _Subject:
+    """A model of the zoo: by name, by its spec, saved in a folder, or loaded before."""
+    reference, file = _reference(model, wishes)
+    if isinstance(reference, Model):
+        spec, config, weighs = reference.spec, reference.config, True
+    else:
+        spec, config, weighs = _origin(reference, wishes.pretrained)
+    changes = changes if isinstance(changes, Mapping) else [*changes]
+    _refuse_misplaced(config.model, spec, changes, wishes.options)
+    name, chosen = ("", recipe) if isinstance(recipe, Recipe) else recipes.of_spec(spec, recipe)
+    chosen = recipes.overridden(chosen, changes)
+    overlapping = _overlaps(dataset)
+    if isinstance(reference, Model):
+        zoo, begins = reference, "as it is"
+    else:
+        origin = wishes.init_from or (reference if weighs else None)
+        begins = f"with the weights of {origin}" if origin else f"at random, seed {chosen.seed}"
+        has = config.num_classes if weighs else None
+        num_classes, task = _suiting(spec, has, _classes_in(dataset), overlapping, wishes)
+        zoo = api.load(
+            reference,
+            pretrained=wishes.pretrained,
+            weights=file,
+            num_classes=num_classes,
+            in_channels=wishes.in_channels,
+            task=task,
+            seed=chosen.seed,
+            **wishes.options,
+        )
+    if zoo.task == "multilabel" and zoo.num_classes > 1 and not overlapping:
+        raise UsageError(
+            "the targets have one class per pixel, and the task multilabel a map per class",
+            expected="task=multiclass" if "multiclass" in spec.tasks else "(K, H, W) targets",
+        )
+    about = _task_of(
+        zoo.preprocess,
+        zoo.postprocess,
+        zoo.num_classes,
+        zoo.in_channels,
+        chosen,
+        dataset,
+        wishes,
     )
+    return _Subject(zoo.network, zoo, begins, name, chosen, zoo.task, overlapping, about)
 
 
-def _classes_of(info: Info) -> int | None:
-    return len(info.classes) or None
+def _reference(
+    model: str | ModelSpec | Model, wishes: _Wishes
+) -> tuple[str | ModelSpec | Model, Path | None]:
+    """What to load, and the file of weights to load into it."""
+    if isinstance(model, Model):
+        asked = (wishes.num_classes, wishes.in_channels, wishes.task, wishes.init_from)
+        if wishes.options or wishes.pretrained or any(value is not None for value in asked):
+            raise UsageError(
+                f"this {model.config.model} is built already, with its classes, channels, task, "
+                "options and weights",
+                next_step="Give those to segzoo.load, or train it by its name",
+            )
+        return model, None
+    if wishes.init_from is None:
+        return model, None
+    path = Path(wishes.init_from)
+    if not path.is_dir():
+        return model, path
+    config = configs.read(path / configs.CONFIG_NAME)
+    if not config.distribution:  # of a spec that no plugin offers: this one
+        return model, path / configs.WEIGHTS_NAME
+    _, wanted, _ = _origin(model, False)
+    if wanted.model != config.model:
+        raise UsageError(
+            "the weights to begin with are of another model",
+            file=path,
+            found=config.model,
+            expected=wanted.model,
+        )
+    return f"{api.LOCAL_DIR}{path}", None
+
+
+def _origin(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, Config, bool]:
+    """The spec behind a reference, the config that it begins with, and whether it has weights."""
+    if folder := api._folder(reference):
+        _, spec, config = api.saved(folder)
+        return spec, config, True
+    name, tag = api._split_tag(reference)
+    entry, spec = api.find_spec(name)
+    tag = tag or (spec.default_weights if pretrained else None)
+    record = spec.weights.get(tag) if tag else None
+    return spec, build.config_of(entry, spec, record), record is not None
+
+
+def _suiting(
+    spec: ModelSpec, has: int | None, found: int | None, overlapping: bool, wishes: _Wishes
+) -> tuple[int | None, str | None]:
+    """The number of classes and the task; None where the model's own will do.
+
+    has: classes of the weights that it begins with. found: classes of the data set.
+    """
+    number, task = wishes.num_classes or found, wishes.task
+    one = any(name in spec.tasks for name in ONE_CLASS) if task is None else task in ONE_CLASS
+    if wishes.num_classes is None and found == 2 != has and one and not overlapping:
+        number = 1
+    if task is None and (number or spec.num_classes) > 1:
+        task = "multilabel" if overlapping else "multiclass"
+        task = task if task in spec.tasks else None
+    return number, task
 
 
 def _task_of(
-    zoo: Model | None,
+    preprocess: Preprocess,
+    postprocess: Postprocess,
+    num_classes: int,
+    in_channels: int,
     recipe: Recipe,
     dataset: Dataset,
-    num_classes: int | None,
-    in_channels: int | None,
-    preprocess: Preprocess | None,
-    postprocess: Postprocess | None,
+    wishes: _Wishes,
 ) -> Task:
     """What the network's numbers mean in this run, and in what it saves."""
-    from segzoo.data.loader import ignore_index_of
-
-    if zoo is not None:
-        num_classes, in_channels = zoo.num_classes, zoo.in_channels
-    assert num_classes is not None
-    pre = preprocess or (zoo.preprocess if zoo is not None else Preprocess())
-    post = postprocess or (zoo.postprocess if zoo is not None else _postprocess(num_classes))
+    pre = wishes.preprocess or preprocess
+    in_channels = wishes.in_channels or in_channels
     if recipe.size is not None:
         resize = pre.resize if pre.resize != "none" else "stretch"
         pre = dataclasses.replace(pre, size=recipe.size, resize=resize)
-    if recipe.normalize == "dataset":
-        mean, std = mean_and_std(dataset, pre, in_channels or 3)
+    if recipe.normalize == "dataset" and not wishes.normalized:
+        mean, std = mean_and_std(dataset, pre, in_channels)
         pre = dataclasses.replace(pre, mean=mean, std=std)
     return Task(
         preprocess=pre,
-        postprocess=post,
-        in_channels=in_channels or 3,
+        postprocess=wishes.postprocess or postprocess,
+        in_channels=in_channels,
         num_classes=num_classes,
         ignore_index=ignore_index_of(recipe, dataset),
     )
 
 
-def _postprocess(num_classes: int) -> Postprocess:
-    if num_classes == 1:
-        return Postprocess()
-    return Postprocess(activation="softmax", threshold=None)
-
-
-def _loss(
-    loss: Loss | str | None, recipe: Recipe, defaults: TaskDefaults | None, task: Task
-) -> Loss:
-    if callable(loss):
-        return loss
-    num_classes = task.num_classes
-    recipe = dataclasses.replace(recipe, ignore_index=task.ignore_index)
-    if loss is not None:
-        recipe = dataclasses.replace(recipe, loss=(loss, {}))
-    if defaults is None:
-        name = "binary_cross_entropy" if num_classes == 1 else "cross_entropy"
+def _loss(recipe: Recipe, subject: _Subject) -> Loss:
+    """The recipe's loss, else the task's."""
+    recipe = dataclasses.replace(recipe, ignore_index=subject.about.ignore_index)
+    if subject.zoo is not None:
+        defaults = subject.zoo.spec.tasks[subject.zoo.task]
+    else:
+        name = "cross_entropy" if subject.task == "multiclass" else "binary_cross_entropy"
         defaults = TaskDefaults(loss=f"segzoo.losses:{name}", postprocess=Postprocess())
-    found: Loss = recipes.loss_of(recipe, defaults, num_classes=num_classes)
-    return found
+    return recipes.loss_of(recipe, defaults, num_classes=subject.about.num_classes)
 
 
-def _config_for(zoo: Model, task: Task, info: Info) -> Config:
+def _refuse_misplaced(
+    model: str, spec: ModelSpec, changes: Changes, options: Mapping[str, Json]
+) -> None:
+    """UsageError for what is given in the wrong place, with the right one."""
+    fields, settings = (
+        {field.name for field in dataclasses.fields(cls)} for cls in (Recipe, Settings)
+    )
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key in fields:
+            continue
+        if key in spec.options:
+            raise UsageError(
+                f"{key!r} is an option of {model}, not of its recipe",
+                next_step=f"Write --option {change}, in Python train(..., {key}={value or '...'})",
+            )
+        if key in settings:
+            raise UsageError(
+                f"{key!r} is a setting, not a field of the recipe",
+                next_step=f"In Python: settings=Settings({key}={value or '...'})",
+            )
+    for key, given in options.items():
+        if key not in spec.options and key in fields | settings:
+            right = f"changes=['{key}={given}']"
+            right = right if key in fields else f"settings=Settings({key}={given!r})"
+            raise UsageError(f"{key!r} is not an option of {model}", next_step=f"Give {right}")
+
+
+def _refuse_unmeasured(metric: str, measures: Mapping[str, Measure], subject: _Subject) -> None:
+    """UsageError for a metric that none of the measures gives: the run would end at its first."""
+    side, k = 8, subject.about.num_classes
+    nothing = torch.zeros((k, side, side) if subject.overlapping else (side, side)).long()
+    names = {"loss": None}
+    for name, measure in measures.items():
+        numbers = measure.result(measure.sums(torch.zeros(k, side, side), nothing, nothing))
+        for key, value in numbers.items():
+            if isinstance(value, float):
+                names[key if key not in names else f"{name}.{key}"] = None
+    if metric not in names:
+        raise UsageError(
+            f"eval_metric={printable(metric)!r} is not measured here",
+            expected=", ".join(names),
+            next_step="More are measured with --metric saliency or --metric boundary",
+        )
+
+
+# --- what is saved --------------------------------------------------------------------------------
+
+
+def _config_for(subject: _Subject, info: Info) -> Config | None:
     """The config of what the run saves: the model's, with what this run decided."""
-    changes: dict[str, Any] = {"preprocess": task.preprocess, "postprocess": task.postprocess}
-    classes = info.classes
-    if task.num_classes == 1 and len(classes) == 2:
+    if subject.zoo is None:
+        return None
+    classes, palette = info.classes, info.palette
+    if subject.about.num_classes == 1 and len(classes) == 2:
         classes = classes[1:]
-    if len(classes) == task.num_classes:
-        changes["classes"] = classes
-        palette = info.palette[1:] if len(info.palette) == len(classes) + 1 else info.palette
-        changes["palette"] = palette if len(palette) == len(classes) else ()
-    return dataclasses.replace(zoo.config, **changes, files={})
+    if len(palette) == subject.about.num_classes + 1 == 2:
+        palette = palette[1:]
+    fits = len(classes) == subject.about.num_classes
+    return dataclasses.replace(
+        subject.zoo.config,
+        preprocess=subject.about.preprocess,
+        postprocess=subject.about.postprocess,
+        classes=classes if fits else (),
+        palette=palette if fits and len(palette) == len(classes) else (),
+        files={},
+    )
 
 
-def _save(network: nn.Module, folder: Path, zoo: Model | None, config: Config | None) -> None:
-    if zoo is not None and config is not None:
-        Model(network, spec=zoo.spec, config=config).save_pretrained(folder)
+def _save(network: nn.Module, folder: Path, subject: _Subject, config: Config | None) -> None:
+    if subject.zoo is not None and config is not None:
+        Model(network, spec=subject.zoo.spec, config=config).save_pretrained(folder)
     else:
         make_folder(folder)
-        weights.save(network.state_dict(), folder / "model.safetensors")
+        weights.save(network.state_dict(), folder / configs.WEIGHTS_NAME)
 
 
 def _identity(
-    name: str,
-    zoo: Model | None,
-    task: Task,
-    data: str | Dataset,
-    val: str | Dataset | None,
-    metrics: Sequence[str],
+    subject: _Subject, data: str | Dataset, val: str | Dataset | None, metrics: Sequence[str]
 ) -> dict[str, Json]:
     """What a resumed run must have in common with the one before, besides its recipe."""
     words = {"data": data, "val": val}
     identity: dict[str, Json] = {k: v for k, v in words.items() if isinstance(v, str)}
-    options = dict(zoo.config.options) if zoo is not None else {}
-    identity["model"] = {
-        "name": name,
-        "options": options,
-        "num_classes": task.num_classes,
-        "in_channels": task.in_channels,
+    config = None if subject.zoo is None else subject.zoo.config
+    return identity | {
+        "model": {
+            "name": "" if config is None else config.model,
+            "options": {} if config is None else dict(config.options),
+            "num_classes": subject.about.num_classes,
+            "in_channels": subject.about.in_channels,
+        },
+        "metrics": [*metrics],
+        "preprocess": asdict(subject.about.preprocess),
     }
-    identity["metrics"] = [*metrics]
-    identity["preprocess"] = asdict(task.preprocess)
-    return identity
 
 
 class _Begun(NamedTuple):
@@ -342,22 +592,110 @@ def _begun(run: Path) -> _Begun:
     if not (run / RUN).exists():
         raise RunError("there is no run to go on with", file=run, expected=f"a folder with {RUN}")
     record = configs.read_json(run / RUN)
-    identity = record["identity"]
+    identity = record.get("identity") or {}
     return _Begun(
         identity.get("data"),
         identity.get("val"),
-        recipes.from_json(record["recipe"]),
+        recipes.from_json(record.get("recipe") or {}),
         tuple(identity.get("metrics") or ()),
     )
 
 
 def _rebuilt(run: Path) -> Model:
     """The model of a run as it was built; its values are in the checkpoints."""
+    file = run / configs.CONFIG_NAME
+    if not file.exists() or not configs.read(file).distribution:
+        raise UsageError(
+            "the run is of a network or spec of your own, which it cannot name",
+            file=run,
+            next_step="Give it again: segzoo.train(NETWORK, resume=...)",
+        )
     _, spec, config = api.saved(run)
     spec = build.variant_of(spec, config.options)
     network = build.builder_of(spec, config)()
     return Model(network, spec=spec, config=config)
 
 
-def _is_first_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
+def _drawing() -> Callable[[Path], object] | None:
+    """What draws the curves; nothing where matplotlib is not installed."""
+    if util.find_spec("matplotlib") is not None:
+        return draw_curves
+    warnings.warn(
+        "no curves.png: matplotlib is not installed; run: pip install 'segzoo-core[train]'",
+        stacklevel=3,
+    )
+    return None
+
+
+# --- what a person sees at the start --------------------------------------------------------------
+
+
+def _show(rows: Rows) -> None:
+    """Two columns on standard error, in colours where it is a terminal."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows:
+            table.add_row(Text(name, "bold"), Text(printable(value)))
+        Console(stderr=True).print(table)
+    else:
+        width = max(len(name) for name, _ in rows)
+        lines = (f"{name:{width}}  {printable(value)}" for name, value in rows)
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _rows_of_model(subject: _Subject, begins: str) -> Rows:
+    zoo, about = subject.zoo, subject.about
+    name = type(subject.network).__name__ if zoo is None else zoo.config.model
+    if zoo is not None and zoo.config.options:
+        name += f" ({', '.join(f'{k}={v}' for k, v in zoo.config.options.items())})"
+    sizes = {n: p.numel() for n, p in subject.network.named_parameters()}
+    total = sum(sizes.values())
+    trained = total - sum(v for n, v in sizes.items() if n.startswith(subject.recipe.frozen))
+    part = "" if trained == total else f", {trained:,} of them trained"
+    classes = f"{about.num_classes} class{'es' * (about.num_classes > 1)}"
+    task = f"{subject.task}, {classes}, {about.in_channels} channels"
+    return [
+        ("model", f"{name}: {total:,} parameters{part}"),
+        ("begins", begins),
+        ("task", task.replace("1 channels", "1 channel")),
+    ]
+
+
+def _rows_of_data(
+    data: str | Dataset, dataset: Dataset, held: str | Dataset | None, measured: Dataset | None
+) -> Rows:
+    def told(words: str | Dataset | None, found: Dataset) -> str:
+        name = words if isinstance(words, str) else type(found).__name__
+        return f"{name}: {len(found):,} samples"
+
+    val = "nothing: no --val" if measured is None else told(held, measured)
+    return [("trains on", told(data, dataset)), ("measures on", val)]
+
+
+def _rows_of_run(folder: Path, recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:
+    steps = steps_of(recipe, len(dataset))
+    epochs = f"{steps * recipe.batch_size / len(dataset):.3g} epochs"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    many = f"{processes} process{'es' * (processes > 1)}"
+    return [
+        ("takes", f"{steps:,} steps of {recipe.batch_size} samples: {epochs}"),
+        ("runs on", f"{device_of(settings.device)}, {many}, {recipe.precision}"),
+        ("writes to", f"{folder}"),
+    ]
+
+
+def _rows_of_recipe(name: str, recipe: Recipe) -> Rows:
+    """What the recipe says where it differs from a recipe that says nothing."""
+    plain = Recipe(epochs=1, batch_size=1, optimizer=("", {}), lr=1.0)
+    usual = dict(recipes.described(plain))
+    hidden = ("expect", "epochs", "steps", "batch_size", "precision")
+    told = [
+        f"{key}={value}"
+        for key, value in recipes.described(recipe)
+        if usual.get(key) != value and key not in hidden
+    ]
+    return [(f"recipe {name}".rstrip(), " ".join(told))]

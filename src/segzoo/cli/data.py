@@ -150,7 +150,7 @@ def preview(
         list[str] | None,
         typer.Argument(
             help="What to change of the recipe: crop=256, augment=flip,rotate ...",
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             show_default=False,
         ),
     ] = None,
@@ -294,9 +294,9 @@ def compose_digits(
 
 
 def _size(text: str) -> tuple[int, int]:
-    """ "64,84" -> (64, 84); "64" -> (64, 64)."""
+    """ "64,84" -> (64, 84)."""
     try:
-        height, width = map(int, (text.split(",") * 2)[:2] if "," not in text else text.split(","))
+        height, width = map(int, text.split(","))
     except ValueError:
         raise UsageError(f"--size {printable(text)!r}", expected="height,width: 64,84") from None
     return height, width

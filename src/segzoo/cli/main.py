@@ -11,7 +11,8 @@ import warnings
 
 import typer
 
-from segzoo.cli import check, doctor, info, predict, train
+from segzoo.cli import check, data, doctor, features, info, new, predict, prune, train
+from segzoo.cli import eval as eval_
 from segzoo.cli import list as list_
 from segzoo.errors import SegzooError
 
@@ -30,7 +31,13 @@ app.command("ls", hidden=True)(list_.list_models)
 app.command("info")(info.info)
 app.command("show", hidden=True)(info.info)
 app.command("predict")(predict.predict)
+app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("eval")(eval_.evaluate)
+app.command("val", hidden=True)(eval_.evaluate)
+app.command("prune")(prune.prune)
+app.command("features")(features.features)
+app.command("new")(new.new)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 

@@ -104,6 +104,23 @@ def predict(
         str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
     ] = "auto",
     batch_size: Annotated[int, typer.Option(help="Pictures run together, at most.", min=1)] = 8,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Run larger pictures in windows of this many pixels a side; takes less memory.",
+            min=1,
+            metavar="PIXELS",
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the windows of --tile.  [default: a quarter of it]",
+            min=0,
+            metavar="PIXELS",
+            show_default=False,
+        ),
+    ] = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -144,7 +161,9 @@ def predict(
         jobs.refuse_clashes(folders, layout, overwrite=overwrite, skip_existing=skip_existing)
     with _ready(layout):
         network = _load(model, weights=weights, random_init=random_init, device=device, seed=seed)
-        predictor = network.predictor(batch_size=batch_size, max_pixels=max_pixels)
+        predictor = network.predictor(
+            batch_size=batch_size, max_pixels=max_pixels, tile=tile, overlap=overlap
+        )
         if threshold is not None:
             postprocess = dataclasses.replace(predictor.postprocess, threshold=threshold)
             predictor = dataclasses.replace(predictor, postprocess=postprocess)
@@ -296,9 +315,13 @@ def _run(todo: Iterator[Job], writer: "_Writer", report: "_Report", *, skip_exis
 
 
 class _Record(NamedTuple):
-    """What became of a picture: sizes, the files written, and pixels of each class."""
+    """What became of a picture: sizes, the files written, and pixels of each class.
+
+    tiles: windows down and across; network_input and logits are those of the largest one.
+    """
 
     size: tuple[int, int]
+    tiles: tuple[int, int]
     network_input: tuple[int, int, int]
     logits: tuple[int, int, int]
     outputs: dict[str, str]
@@ -338,9 +361,11 @@ class _Writer:
                 _put(path, encode(output))
                 written[f"head-{number}/{kind}" if self.layout.heads else kind] = path
         height, width = result.mask.shape
-        h, w = network_size(height, width, predictor.preprocess)
+        grid = predictor.grid(height, width)
+        h, w = grid.largest if grid else network_size(height, width, predictor.preprocess)
         return _Record(
             size=(height, width),
+            tiles=(len(grid.rows), len(grid.columns)) if grid else (1, 1),
             network_input=(predictor.in_channels, h, w),
             logits=(
                 predictor.num_classes,
@@ -430,6 +455,9 @@ class _Report:
                 f"{printable(job.source)}: picture {record.size}, input {record.network_input}, "
                 f"logits {record.logits}, mask {record.size}"
             )
+            if record.tiles != (1, 1):
+                down, across = record.tiles
+                text += f" ({down}x{across} windows; input and logits are the largest one's)"
             _say(text) if self.layout.out == STDIO else self._print(text)
         self._tell(job, record._asdict())
 

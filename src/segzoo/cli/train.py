@@ -1,17 +1,24 @@
 """segzoo train: any model on any data set, from a recipe, resumable."""
 
-import dataclasses
+import inspect
+import json
+import math
+import os
+import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.models import OptionInfo
 
-from segzoo.errors import UsageError
+from segzoo import files
+from segzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from segzoo.engine.settings import Settings
     from segzoo.training import Trained
 
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell has it
+FOLDS = "folds.json"
 
 
 def train(
@@ -122,7 +129,10 @@ def train(
         raise UsageError("no model", next_step="Run: segzoo train MODEL --data WORDS")
     if data is None and resume is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
+    if folds is not None and (data is None or val is not None):
+        raise UsageError("--folds parts what --data names, so it needs that and no --val")
     from segzoo import training
+    from segzoo.engine.record import RUN
     from segzoo.engine.settings import Settings
 
     steps, minutes = _interval(save_every)
@@ -147,7 +157,7 @@ def train(
     except ValueError as error:
         raise UsageError(str(error)) from None
 
-    def once(words: str | None, folder: str, settings: "Settings") -> "Trained":
+    def once(words: str | None, folder: str, resume: str | None) -> "Trained":
         return training.train(
             model,
             words,
@@ -170,30 +180,49 @@ def train(
 
     folder = run or resume or "run"
     if folds is None:
-        return _said(once(data, folder, settings), quiet)
-    if data is None or val is not None or resume is not None:
-        raise UsageError("--folds needs --data, and neither --val nor --resume")
-    done = []
+        return _said(once(data, folder, resume), model, quiet)
+    values = []
     for number in range(folds):
-        words = f"{data}{'&' if '?' in data else '?'}fold={number}/{folds}"
-        quietly = dataclasses.replace(settings, quiet=quiet)
-        trained = once(words, f"{folder}/fold-{number}", quietly)
-        done.append(trained)
-        if code := _said(trained, quiet):
+        words = f"{data}{'&' if '?' in str(data) else '?'}fold={number}/{folds}"
+        part = os.path.join(folder, f"fold-{number}")
+        begun = resume is not None and os.path.exists(os.path.join(part, RUN))
+        trained = once(words, part, part if begun else None)
+        if code := _said(trained, model, quiet):
             return code
-    values = [trained.result.best for trained in done if trained.result.best is not None]
-    mean = sum(values) / len(values)
-    spread = (sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
-    typer.echo(f"{folds} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
-    return 0
+        values.append(trained.result.best)
+    return _summed_up(values, folder, quiet)
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The model, if one is named, and the changes."""
+    """The model, if one is named, and the changes. UsageError for what is a flag."""
     names = [text for text in arguments if "=" not in text]
     if len(names) > 1:
-        raise UsageError(f"one model at a time, not {', '.join(names)}")
-    return (names[0] if names else None), [text for text in arguments if "=" in text]
+        raise UsageError(
+            f"one model at a time, not {printable(', '.join(names))}",
+            next_step="What changes the recipe is written field=value",
+        )
+    changes, flags = [text for text in arguments if "=" in text], _flags()
+    for change in changes:
+        key, _, value = change.partition("=")
+        if flag := flags.get(key.replace("-", "_")):
+            raise UsageError(
+                f"{printable(key)!r} is not a field of the recipe",
+                next_step=f"Write {flag.replace('VALUE', printable(value))}",
+            )
+    return (names[0] if names else None), changes
+
+
+def _flags() -> dict[str, str]:
+    """How every argument of `train` is written, by its name and its flag's."""
+    flags: dict[str, str] = {}
+    for name, parameter in inspect.signature(train).parameters.items():
+        option = parameter.annotation.__metadata__[0]
+        if not isinstance(option, OptionInfo) or name == "loss":  # a field of the recipe too
+            continue
+        flag = next(iter(option.param_decls or ()), f"--{name.replace('_', '-')}")
+        value = "" if parameter.default is False else " VALUE"
+        flags |= {name: flag + value, flag.lstrip("-").replace("-", "_"): flag + value}
+    return flags | {"save_minutes": "--save-every 10m", "trackers": "--tracker VALUE"}
 
 
 def _interval(text: str | None) -> tuple[int | None, float | None]:
@@ -205,13 +234,36 @@ def _interval(text: str | None) -> tuple[int | None, float | None]:
             return None, float(text[:-1])
         return int(text), None
     except ValueError:
-        raise UsageError(f"--save-every {text!r}", expected="steps, or minutes as in 10m") from None
+        raise UsageError(
+            f"--save-every {printable(text)!r}", expected="steps, or minutes as in 10m"
+        ) from None
 
 
-def _said(trained: "Trained", quiet: bool) -> int:
-    """A last line for a person, and the exit code."""
-    result = trained.result
+def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
+    """What a person reads at the end, and the exit code."""
+    result, folder = trained.result, trained.run / "model"
     if not quiet:
-        best = "" if result.best is None else f", best {result.best:.4f} at {result.best_step}"
-        typer.echo(f"{trained.run}/model: {result.step} steps{best}")
+        step = result.step if result.best_step is None else result.best_step
+        best = "" if result.best is None else f", the best of {result.step}: {result.best:.4f}"
+        typer.echo(f"{folder}: the weights of step {step}{best}")
+        here = str(folder) if os.sep in str(folder) else f"local-dir:{folder}"
+        config = getattr(trained.model, "config", None)
+        if config is not None and not config.distribution:  # no plugin offers its spec
+            here = f"{reference} --weights {folder / 'model.safetensors'}"
+        typer.echo(f"segzoo predict {here} PHOTO -o out")
+        if result.stopped:
+            typer.echo(f"segzoo train --resume {trained.run}")
     return EXIT_TERMINATED if result.stopped in ("SIGTERM", "SIGUSR1") else 0
+
+
+def _summed_up(values: Sequence[float | None], folder: str, quiet: bool) -> int:
+    """Mean and standard deviation over the folds, on the terminal and in folds.json."""
+    found = [value for value in values if value is not None]
+    mean = statistics.mean(found) if found else math.nan
+    spread = statistics.stdev(found) if len(found) > 1 else math.nan
+    record = {"values": values, "mean": mean, "standard_deviation": spread}
+    text = json.dumps(record, indent=1).replace("NaN", "null")
+    files.write(os.path.join(folder, FOLDS), text.encode())
+    if not quiet:
+        typer.echo(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
+    return 0

@@ -27,6 +27,7 @@ from segzoo.registry import cause
 __all__ = ["ClassCount", "Finding", "Item", "Report", "Sizes", "check", "classes_of"]
 
 Size: TypeAlias = tuple[int, int]
+Pairs: TypeAlias = NDArray[np.intp]  # (n, 2) places among digests
 
 SHOWN = 20  # items of a finding, and findings of a report, that are told apart
 DIGEST = 16  # bytes of a picture's hash: for two of a million to agree by chance, 1 in 10^26
@@ -358,7 +359,7 @@ class _Tally:
         smallest, median, largest = ((height, width) for height, width in chosen)
         return Sizes(smallest=smallest, median=median, largest=largest)
 
-    def repeats(self) -> tuple["_Pairs", "_Pairs"]:
+    def repeats(self) -> tuple[Pairs, Pairs]:
         """Pictures that are there again, each with the first: with the same mask, with another."""
         _, first, inverse = np.unique(self.keys(), return_index=True, return_inverse=True)
         origin = first[inverse]
@@ -368,7 +369,7 @@ class _Tally:
         pairs = np.stack([again, origin[again]], axis=1)
         return pairs[same], pairs[~same]
 
-    def shared(self, other: "_Tally") -> "_Pairs":
+    def shared(self, other: "_Tally") -> Pairs:
         """Pictures that the other set has too, each with the first of them there."""
         mine, theirs = self.keys(), other.keys()
         if not len(theirs):
@@ -377,9 +378,6 @@ class _Tally:
         places = np.minimum(np.searchsorted(distinct, mine), len(distinct) - 1)
         found = np.flatnonzero(distinct[places] == mine)
         return np.stack([found, first[places[found]]], axis=1)
-
-
-_Pairs: TypeAlias = NDArray[np.intp]  # (n, 2) places among the digests
 
 
 def _compared(
@@ -442,12 +440,11 @@ def _undeclared(pixels_of: Mapping[int, int], ignore_index: int | None) -> str:
 
 
 class _Findings:
-    """What was found, by its problem, in the order in which it was met."""
+    """What was found, by problem and next step, in the order in which it was met."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.items: dict[str, list[Item]] = {}
-        self.steps: dict[str, str] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.items: dict[tuple[str, str], list[Item]] = {}
 
     def add(
         self, problem: str, *items: Item, count: int | None = None, next_step: str = ""
@@ -455,12 +452,12 @@ class _Findings:
         """Some more of one problem; count: where there are more than these items."""
         if count == 0:
             return
-        if problem not in self.counts and len(self.counts) == SHOWN:
-            problem = "other problems"
-        self.counts[problem] += count or len(items) or 1
-        shown = self.items.setdefault(problem, [])
+        key = (problem, next_step)
+        if key not in self.counts and len(self.counts) >= SHOWN:
+            key = ("other problems", "")
+        self.counts[key] += count or len(items) or 1
+        shown = self.items.setdefault(key, [])
         shown += items[: SHOWN - len(shown)]
-        self.steps.setdefault(problem, next_step)
 
     def error(self, name: str, error: DataError) -> None:
         sides = {"found": error.found, "expected": error.expected}
@@ -469,11 +466,6 @@ class _Findings:
 
     def all(self) -> tuple[Finding, ...]:
         return tuple(
-            Finding(
-                problem=problem,
-                count=count,
-                items=tuple(self.items[problem]),
-                next_step=self.steps[problem],
-            )
-            for problem, count in self.counts.items()
+            Finding(problem=key[0], count=count, items=tuple(self.items[key]), next_step=key[1])
+            for key, count in self.counts.items()
         )

@@ -6,7 +6,9 @@ sequence are all that a resumed run needs, on any number of processes and worker
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,8 +47,10 @@ __all__ = [
     "as_channels",
     "batches",
     "collated",
+    "deaf",
     "ignore_index_of",
     "normalized",
+    "read",
 ]
 
 Batch: TypeAlias = dict[str, Any]
@@ -225,7 +229,7 @@ def batches(
     workers: int = 0,
     timeout: float = 0,
     pin: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """What one process sees of the steps `start` to `stop` - 1, one batch per accumulated part.
 
     Every part of a step holds batch_size / accumulate samples of all processes, this one's share
@@ -249,11 +253,37 @@ def batches(
         timeout=timeout if workers else 0,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=deaf,
     )
-    for batch in loader:
+    for batch in read(loader):
         if isinstance(batch, SegzooError):
             raise batch
         yield batch
+
+
+def deaf(worker: int) -> None:
+    """Of a process that reads data: a wish to stop, sent to all, is its parent's to hear.
+
+    The reader would else be gone before the step is done that the parent ends with.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def read(loader: DataLoader[Any]) -> Generator[Any, None, None]:
+    """What a loader gives. Its processes are gone afterwards, also one that hangs."""
+    others = set(multiprocessing.active_children())
+    source = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
+    try:
+        yield from source
+    finally:
+        if workers:
+            source._shutdown_workers()  # type: ignore[attr-defined]
+        for worker in workers:
+            worker.kill()
+            worker.join()
 
 
 class _Keys:

@@ -47,6 +47,7 @@ from segzoo.strictjson import short, strict_json
 from segzoo.weights import CODES
 
 __all__ = [
+    "FULL",
     "Checkpoint",
     "begin",
     "clean",

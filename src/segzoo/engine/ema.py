@@ -15,21 +15,23 @@ class Average:
     weights from the start. Buffers of normalisation are averaged too; whole numbers are copied.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, followed: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(followed).eval().requires_grad_(False)
         self.decay = decay
         self.count = 0
+        mine, theirs = self.network.state_dict(), followed.state_dict()
+        floats = [name for name, value in mine.items() if value.is_floating_point()]
+        others = [name for name in mine if name not in set(floats)]
+        self.floats = [mine[name] for name in floats], [theirs[name] for name in floats]
+        self.others = [mine[name] for name in others], [theirs[name] for name in others]
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
+        """After a step of the followed network, whose tensors are still those it had."""
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        mine, theirs = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in mine.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [mine[name] for name in floats], [theirs[name] for name in floats], 1 - decay
-        )
-        for name in mine.keys() - set(floats):
-            mine[name].copy_(theirs[name])
+        torch._foreach_lerp_(*self.floats, 1 - decay)
+        if self.others[0]:
+            torch._foreach_copy_(*self.others)
         self.count += 1
 
     def tensors(self) -> dict[str, Tensor]:

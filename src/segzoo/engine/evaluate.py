@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segzoo import labels
-from segzoo.data.loader import Prepared
+from segzoo.data.loader import Prepared, deaf, read
 from segzoo.data.sample import Dataset, Sample, checked
 from segzoo.engine.reduce import Loss, mapped
 from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
-from segzoo.metrics.measure import Measure, added, needed
+from segzoo.metrics.measure import Measure, Numbers, added, needed
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.pictures import Picture
 from segzoo.predictor import logits_size
@@ -40,9 +40,21 @@ from segzoo.runtimes.torch import (
 )
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
-__all__ = ["NO_LABEL", "Evaluation", "Judged", "Row", "Task", "evaluate", "judged"]
+__all__ = [
+    "NO_LABEL",
+    "Evaluation",
+    "Judged",
+    "Row",
+    "Task",
+    "distinct",
+    "evaluate",
+    "input_of",
+    "judged",
+    "numbers_of",
+]
 
 Sums: TypeAlias = Mapping[str, Mapping[str, Tensor]]  # measure -> what it adds up
+T = TypeVar("T")
 
 NO_LABEL = -1  # in a mask: no class is above the threshold
 CHANNELS = 16  # maps that are resized at once, in float64
@@ -188,14 +200,24 @@ def evaluate(
         totals = {name: added(p[1][name] for p in parts if p[1][name]) for name in measures}
         losses = [value for part in parts for value in part[2]]
         rows = [row for part in parts for row in part[3]]
-    values: dict[str, Any] = {}
-    for name, measure in measures.items():
-        for key, number in measure.result(totals[name]).items():
-            values[key if key not in values else f"{name}.{key}"] = number
+    values: dict[str, Any] = numbers_of(measures, totals)
     if loss is not None:
         values["loss"] = sum(losses) / len(losses)
     rows.sort(key=lambda row: row.number)
     return Evaluation(values, len(dataset), totals, rows, batch_size)
+
+
+def numbers_of(measures: Mapping[str, Measure], sums: Sums) -> Numbers:
+    """The numbers of all measures, of a set or of a picture."""
+    numbers: Numbers = {}
+    for name, measure in measures.items():
+        numbers |= distinct(name, measure.result(sums[name]), numbers)
+    return numbers
+
+
+def distinct(name: str, numbers: Mapping[str, T], others: Mapping[str, T]) -> dict[str, T]:
+    """A measure's numbers, with its name in front of those that others are called like."""
+    return {f"{name}.{key}" if key in others else key: value for key, value in numbers.items()}
 
 
 def judged(
@@ -219,6 +241,12 @@ def judged(
             probabilities = _probabilities(answers, 0, item, task.postprocess)
         mask = _mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
         yield Judged(item.image, item.target, probabilities.cpu(), mask.cpu(), item.id)
+
+
+def input_of(sample: Sample, task: Task) -> NDArray[np.float32]:
+    """The network's input for one sample: (1, C, h, w) float32."""
+    x, _ = prepare(_picture_of(sample), task.preprocess, task.in_channels)
+    return x[None]
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -296,8 +324,9 @@ def _groups(
         num_workers=workers,
         collate_fn=list,
         generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
+        worker_init_fn=deaf,
     )
-    for items in loader:
+    for items in read(loader):
         for item in items:
             if isinstance(item, SegzooError):
                 raise item

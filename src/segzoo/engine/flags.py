@@ -20,22 +20,50 @@ def process_flags(*, deterministic: bool, fp32: bool) -> Iterator[None]:
     exact; otherwise a GPU may round their factors to TF32.
     """
     cudnn: Any = torch.backends.cudnn  # its typing lacks what torch 2.9 added
-    products = torch.get_float32_matmul_precision()
-    before = (cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision)
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = cudnn.benchmark, cudnn.deterministic
     workspace = os.environ.get(CUBLAS)
     try:
         if deterministic:
             os.environ.setdefault(CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
         cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
-        torch.set_float32_matmul_precision("highest" if fp32 else "high")
-        cudnn.conv.fp32_precision = "ieee" if fp32 else "tf32"
-        yield
+        with _products(exact=fp32):
+            yield
     finally:
-        cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision = before
-        torch.set_float32_matmul_precision(products)
+        cudnn.benchmark, cudnn.deterministic = before
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
         if workspace is None:
             os.environ.pop(CUBLAS, None)
+
+
+@contextlib.contextmanager
+def _products(*, exact: bool) -> Iterator[None]:
+    """torch has an older and a newer set of switches for this, and raises where they disagree.
+
+    Inside both say the same, as the compiler reads one or the other.
+    """
+    cudnn: Any = torch.backends.cudnn
+    switches: tuple[Any, ...] = (
+        cudnn.conv,
+        cudnn.rnn,
+        torch.backends.cuda.matmul,
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    )
+    newer = [switch.fp32_precision for switch in switches]
+    older: tuple[str, bool] | None = None
+    with contextlib.suppress(RuntimeError):  # the caller has set newer ones otherwise
+        older = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        cudnn.allow_tf32 = not exact
+        for switch in switches:
+            switch.fp32_precision = "ieee" if exact else "tf32"
+        yield
+    finally:
+        if older is not None:
+            torch.set_float32_matmul_precision(older[0])
+            cudnn.allow_tf32 = older[1]
+        for switch, precision in zip(switches, newer, strict=True):
+            switch.fp32_precision = precision

@@ -5,13 +5,14 @@ import math
 import os
 import sys
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segzoo import files
-from segzoo.errors import RunError, printable
+from segzoo.engine.checkpoint import FULL
+from segzoo.engine.trackers import Trackers
+from segzoo.errors import OutputError, ResourceError, RunError, printable
 from segzoo.spec import Json
 from segzoo.strictjson import strict_json
 
@@ -24,8 +25,8 @@ LINE_SECONDS = 10.0  # between two lines where there is no terminal to redraw
 class Journal:
     """Records of a run, a line of JSON each, and what a person sees of them.
 
-    total: steps of the whole run. silent: of a process that is not the first. log: passes records
-    on to trackers; one that fails is left out from then on, with a warning, and the run goes on.
+    total: steps of the whole run. silent: of a process that is not the first. trackers: what else
+    gets the numbers.
     """
 
     def __init__(
@@ -36,14 +37,14 @@ class Journal:
         batch_size: int,
         quiet: bool,
         silent: bool,
-        log: Callable[[Mapping[str, float], int], None] | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
         self.path = run / METRICS
         self.total = total
         self.batch_size = batch_size
         self.quiet = quiet or silent
         self.silent = silent
-        self.log = log
+        self.trackers = trackers
         self.last: dict[str, Json] = {}
         self.spoken = time.monotonic()
         self.bar = None if self.quiet or not sys.stderr.isatty() else _bar(total)
@@ -52,17 +53,21 @@ class Journal:
         """Add a record, which holds "step"; shown are its numbers."""
         if self.silent:
             return
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_plain(record)) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(_plain(record)) + "\n")
+        except OSError as error:
+            if error.errno in FULL:
+                raise ResourceError(
+                    f"cannot be written: {error.strerror}",
+                    file=self.path,
+                    next_step="Free some space and resume the run",
+                ) from None
+            raise OutputError(f"cannot be written: {error.strerror}", file=self.path) from None
         self.last.update(record)
         self._show(measured="val" in record)
-        if self.log is not None:
-            numbers = _numbers(record)
-            try:
-                self.log(numbers, int(record["step"]))
-            except Exception as error:  # a tracker is another's program and network
-                warnings.warn(f"a tracker failed and is left out: {error}", stacklevel=2)
-                self.log = None
+        if self.trackers is not None:
+            self.trackers.log(_numbers(record), int(record["step"]))
 
     def say(self, text: str) -> None:
         """A line for a person."""
@@ -72,6 +77,8 @@ class Journal:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+        if self.trackers is not None:
+            self.trackers.close()
 
     def _show(self, *, measured: bool) -> None:
         text = "  ".join(f"{name} {value:.4g}" for name, value in _numbers(self.last).items())

@@ -61,11 +61,13 @@ def reduced(
     return losses["loss"] * world, {name: value.detach() for name, value in losses.items()}
 
 
-def summed(values: Tensor, *, shared: bool) -> Tensor:
+def summed(losses: Parts, *, shared: bool) -> Parts:
     """Losses added up over the processes, where each holds its share of them."""
-    if shared and _world() > 1:
-        dist.all_reduce(values)
-    return values
+    if not shared or _world() == 1:
+        return losses
+    values = torch.stack([value.float() for value in losses.values()])
+    dist.all_reduce(values)
+    return dict(zip(losses, values.unbind(), strict=True))
 
 
 def _named(value: Any) -> Parts:

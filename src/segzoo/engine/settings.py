@@ -12,9 +12,10 @@ __all__ = ["Settings"]
 class Settings(Record):
     """Of one machine and one occasion; a resumed run may have others.
 
-    device: "auto", "cpu", "cuda" or "mps"; under torchrun each process takes a card of its own.
+    device: "auto", "cpu", "cuda" or "mps"; of several processes each takes a card of its own.
     workers: processes that read the data, of each training process. worker_timeout: seconds to
-        wait for one of them. cache: a folder that holds decoded samples between runs.
+        wait for one of them, 0 for ever. process_timeout: seconds to wait for another training
+        process. cache: a folder that holds decoded samples between runs.
     compile, channels_last, checkpointing: torch.compile; NHWC memory; less memory for more time.
     deterministic: algorithms that give the same bits on a GPU; on a CPU they always do.
     eval_every: steps between measurements on the validation set, None for once an epoch.
@@ -28,6 +29,7 @@ class Settings(Record):
     device: str = "auto"
     workers: int = 2
     worker_timeout: float = 600.0
+    process_timeout: float = 600.0
     cache: str = ""
     compile: bool = False
     channels_last: bool = False
@@ -44,8 +46,9 @@ class Settings(Record):
     quiet: bool = False
 
     def _faults(self) -> list[str]:
-        least = {"workers": 0, "worker_timeout": 0, "keep": 1, "eval_batch_size": 1}
-        least |= {"eval_every": 1, "save_every": 1, "patience": 1}
+        least = {"workers": 0, "worker_timeout": 0, "process_timeout": 1, "keep": 1}
+        least |= {"eval_batch_size": 1, "eval_every": 1, "save_every": 1, "patience": 1}
+        least |= {"save_minutes": 0, "max_minutes": 0}
         values = {name: getattr(self, name) for name in least}
         return [
             f"{name}={value} is below {least[name]}"

@@ -1,7 +1,9 @@
 """Everything that a run is at the end of a step, into a checkpoint and back, bit for bit."""
 
 import contextlib
+import math
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from segzoo.data.draws import drawn, sample_seed
 from segzoo.engine import checkpoint, optimizer_state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
 from segzoo.errors import CheckpointError, RunError
 from segzoo.spec import Json
 
-__all__ = ["Progress", "State", "restore", "save"]
+__all__ = ["Progress", "State", "forget_lost_best", "load_best", "randomness", "restore", "save"]
 
 MODEL, AVERAGE, OPTIMIZER, PROGRESS = "model", "average", "optimizer", "progress"
 
@@ -38,6 +41,20 @@ class Progress:
     waited: int = 0
     overflows: int = 0
     seconds: float = 0.0
+
+    def note(self, value: float, *, lower_is_better: bool) -> bool:
+        """Whether this measurement is better than all before; NaN is not."""
+        sign = -1 if lower_is_better else 1
+        is_best = math.isfinite(value) and (self.best is None or sign * (value - self.best) > 0)
+        if is_best:
+            self.best, self.best_step, self.waited = value, self.step, 0
+        else:
+            self.waited += 1
+        return is_best
+
+    def forget_best(self) -> None:
+        self.best = self.best_step = None
+        self.waited = 0
 
 
 @dataclass
@@ -113,11 +130,10 @@ def _together(world: int) -> Iterator[list[Path]]:
     told[:] = reports[0][1]
 
 
-def restore(found: Checkpoint, state: State, *, rank: int, world: int) -> bool:
-    """Put a checkpoint's values into the state.
+def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int) -> None:
+    """Put a checkpoint's values into the state, and this process's random numbers where they were.
 
-    Gives whether the random numbers are those of this process too, which they are for as many
-    processes as then; otherwise they go on as they are.
+    With another number of processes these begin anew, by the seed and the step.
     """
     load_network(found, state.network, MODEL)
     progress = found.json(PROGRESS)
@@ -130,11 +146,11 @@ def restore(found: Checkpoint, state: State, *, rank: int, world: int) -> bool:
         state.scaler.load_state_dict(progress["scaler"])
     for name in vars(state.progress):
         setattr(state.progress, name, progress[name])
-    if found.about.get("world") != world:
-        return False
-    name = _random_name(rank)
-    _set_random_numbers(found.tensors(name), found.json(name))
-    return True
+    if found.about.get("world") == world:
+        name = _random_name(rank)
+        _set_random_numbers(found.tensors(name), found.json(name))
+    else:
+        _seed(sample_seed(seed, -1 - state.progress.step, rank))
 
 
 def load_network(found: Checkpoint, network: nn.Module, name: str) -> None:
@@ -150,8 +166,27 @@ def load_network(found: Checkpoint, network: nn.Module, name: str) -> None:
         ) from None
 
 
-def has_average(found: Checkpoint) -> bool:
-    return found.json(PROGRESS)["average"] is not None
+def forget_lost_best(run: Path, progress: Progress) -> None:
+    """When the best step's checkpoint is gone or damaged, the best is sought anew, with a warning.
+
+    Without it the end of the run could not give its weights.
+    """
+    if progress.best_step not in (None, progress.step):
+        try:
+            checkpoint.find(run, step=progress.best_step)
+        except CheckpointError as error:
+            warnings.warn(f"the best weights are lost: {error}", stacklevel=2)
+            progress.forget_best()
+
+
+def load_best(run: Path, state: State) -> None:
+    """The best weights into the network: the average's, if there is one, of the best step."""
+    progress, average = state.progress, state.average
+    if progress.best_step not in (None, progress.step):
+        found = checkpoint.find(run, step=progress.best_step)
+        load_network(found, state.network, MODEL if average is None else AVERAGE)
+    elif average is not None:
+        state.network.load_state_dict(average.tensors())
 
 
 def _names(network: nn.Module) -> dict[nn.Parameter, str]:
@@ -159,6 +194,22 @@ def _names(network: nn.Module) -> dict[nn.Parameter, str]:
 
 
 # --- random numbers -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def randomness(seed: int, *, rank: int, device: torch.device) -> Iterator[None]:
+    """Inside, the generators of this process start from the seed; then they are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), drawn(0):
+        _seed(sample_seed(seed, -1, rank))  # no epoch is below 0: no sample draws the same
+        yield
+
+
+def _seed(seed: int) -> None:
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)
 
 
 def _random_name(rank: int) -> str:

@@ -1,19 +1,15 @@
 """Training any network with any loss on any data set: one loop, to be read from top to bottom.
 
-accelerate starts the processes' side (devices, autocast and scaler, DistributedDataParallel,
-trackers). The order of the samples, the rate, the accumulation, the checkpoints and the guard
-against NaN are here, as they decide whether a resumed run gives the same bits.
+accelerate starts the processes' side (devices, autocast and scaler, DistributedDataParallel). The
+order of the samples, the rate, the accumulation, the update, the checkpoints and the guard against
+NaN are here, as they decide whether a resumed run gives the same bits.
 """
 
 import contextlib
-import errno
-import json
-import math
-import platform
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +17,31 @@ import torch
 from torch import Tensor, nn
 
 from segzoo import files
-from segzoo.data.draws import drawn
-from segzoo.data.fingerprint import fingerprint
-from segzoo.data.loader import Batch, Prepared, batches, ignore_index_of, normalized
+from segzoo.data.loader import Prepared, batches, ignore_index_of
 from segzoo.data.sample import Dataset
-from segzoo.engine import checkpoint, journal, launch, optim, optimizer_state, state
-from segzoo.engine.checkpoint import Checkpoint
+from segzoo.engine import batch as batching
+from segzoo.engine import checkpoint, journal, launch, optim, optimizer_state, record, state
 from segzoo.engine.ema import Average
 from segzoo.engine.evaluate import Task, evaluate
+from segzoo.engine.failures import explained
 from segzoo.engine.flags import process_flags
 from segzoo.engine.guard import Guard, clipped, update
 from segzoo.engine.journal import Journal
 from segzoo.engine.lock import locked
+from segzoo.engine.lookout import POLL, Lookout
 from segzoo.engine.recompute import recomputing
+from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss, counts_of, reduced, summed
 from segzoo.engine.schedule import rate_at, steps_of
 from segzoo.engine.settings import Settings
-from segzoo.engine.signals import Asked, asked_to_stop, requeue
+from segzoo.engine.signals import asked_to_stop, requeue
 from segzoo.engine.state import Progress, State
-from segzoo.errors import ConfigError, DatasetError, ResourceError, RunError
+from segzoo.engine.trackers import Trackers
+from segzoo.errors import ConfigError, DatasetError
 from segzoo.metrics.measure import Measure
-from segzoo.spec import Json, Recipe, asdict
+from segzoo.spec import Json, Recipe
 
 __all__ = ["RUN", "Result", "train"]
-
-RUN = "run.json"
-POLL = 16  # steps after which the host reads what the device has written down
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def train(
     on_best: Callable[[nn.Module], None] | None = None,
     after_measuring: Callable[[Path], object] | None = None,
 ) -> Result:
-    """Train a network in place; at the end it holds its best weights.
+    """Train a network in place; at the end it holds its best weights, in eval mode.
 
     The best are those of the moving average where the recipe asks for one, and of the step with
     the best value of `recipe.eval_metric` where there is a validation set; else of the last step.
@@ -98,20 +93,16 @@ def train(
     RunError, NonFiniteError, ResourceError, DatasetError, CheckpointError and what the network
     raises; whatever happens, the checkpoints written so far stay as they are.
     """
-    settings = settings or Settings()
-    with (
-        contextlib.ExitStack() as stack,
-        process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32"),
-        asked_to_stop() as asked,
-        _explained(recipe),
-    ):
-        accelerator = launch.start(recipe, settings)
-        stack.callback(launch.forget, accelerator)
-        device, rank, world = (
-            accelerator.device,
-            accelerator.process_index,
-            accelerator.num_processes,
+    settings, measures = settings or Settings(), measures or {}
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(asked_to_stop())
+        stack.enter_context(
+            process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32")
         )
+        stack.enter_context(explained(recipe))
+        accelerator = stack.enter_context(launch.launched(recipe, settings))
+        device: torch.device = accelerator.device
+        rank, world = accelerator.process_index, accelerator.num_processes
         launch.refuse_uneven(recipe, world)
         if len(data) == 0:
             raise DatasetError("the data set to train on is empty", expected="a sample")
@@ -120,54 +111,61 @@ def train(
             stack.enter_context(locked(run))
 
         # --- what trains ------------------------------------------------------------------------
-        stack.enter_context(drawn(recipe.seed + 1_000_003 * rank))
-        if device.type == "cuda":
-            torch.cuda.manual_seed(recipe.seed + 1_000_003 * rank)
+        stack.enter_context(state.randomness(recipe.seed, rank=rank, device=device))
         network.to(device)
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
         if world > 1 and device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        optimizer = optim.optimizer_of(network, recipe)
+        network.train()
+        optimizer = optim.optimizer_of(network, recipe)  # which puts frozen normalisations to rest
         optimizer_state.refuse_unknown(optimizer)
         average = Average(network, recipe.ema) if recipe.ema is not None else None
         stack.enter_context(recomputing(network, enabled=settings.checkpointing))
-        wrapped, stepper = accelerator.prepare(network, optimizer)
-        stack.callback(accelerator.unwrap_model, wrapped, keep_fp32_wrapper=False)
+        wrapped = stack.enter_context(launch.wrapped(accelerator, network))
         forward = torch.compile(wrapped) if settings.compile else wrapped
-        progress = Progress()
-        now = State(network, optimizer, average, accelerator.scaler, progress)
+        scaler, progress = accelerator.scaler, Progress()
+        now = State(network, optimizer, average, scaler, progress)
         total = steps_of(recipe, len(data))
 
         # --- where it begins --------------------------------------------------------------------
-        about = _about(recipe, identity or {}, data)
+        about = record.about_of(recipe, identity or {}, data, settings, device=device, world=world)
         exact = device.type == "cpu" or (device.type == "cuda" and settings.deterministic)
-        found = None
-        if resume is None:
-            _refuse_used(run)
-        else:
-            found = checkpoint.find(resume)
-            _refuse_changes(found, about, same=resume == run, force=force_resume)
-            same_processes = state.restore(found, now, rank=rank, world=world)
-            exact = exact and same_processes and found.about["about"] == about
+        goes_on, changes = "", list[str]()
+        here = resume is not None and resume.resolve() == run.resolve()
+        if not here:
+            record.refuse_used(run)
+        if resume is not None:
+            found, then = record.latest(resume, here=here)
+            changes = record.changes(then, about, file=resume, here=here, force=force_resume)
+            if found is not None:
+                state.restore(found, now, rank=rank, world=world, seed=recipe.seed)
+            goes_on = record.how(then, about, exact=exact)
+            exact = goes_on == record.EXACT
+            if changes or not here:
+                progress.forget_best()  # it was the best of something else, or lies elsewhere
+            else:
+                state.forget_lost_best(run, progress)
         accelerator.wait_for_everyone()  # everyone has looked at the folder before it changes
         if rank == 0:
-            checkpoint.clean(run, after=found.step if found and resume == run else None)
+            files.sweep(run)
+            checkpoint.clean(run, after=progress.step if resume is not None else None)
             journal.trim(run, progress.step)
-            record = {**about, "settings": asdict(settings), "forced": force_resume}
-            files.write(run / RUN, json.dumps(record, indent=1).encode())
+            sitting = {"from_step": progress.step, "goes_on": goes_on, "forced": changes}
+            record.write(run, about, settings, sitting)
         book = Journal(
             run,
             total=total,
             batch_size=recipe.batch_size,
             quiet=settings.quiet,
             silent=rank != 0,
-            log=launch.trackers(accelerator, settings, run, about),
+            trackers=Trackers(settings.trackers, run=run, recipe=about["recipe"])
+            if rank == 0
+            else None,
         )
         stack.callback(book.close)
-        if resume is not None:
-            kind = "to the last bit" if exact else "sample by sample, but not to the last bit"
-            book.say(f"goes on from step {progress.step}, {kind}")
+        if goes_on:
+            book.say(f"goes on from step {progress.step}, {goes_on}")
 
         # --- the loop ---------------------------------------------------------------------------
         feed = batches(
@@ -188,23 +186,37 @@ def train(
             timeout=settings.worker_timeout,
             pin=device.type == "cuda",
         )
-        began = saved = time.monotonic()
-        before, first_step = progress.seconds, progress.step
-        guard, values, stopped = Guard(), dict[str, Any](), ""
+        stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
+        measuring = (
+            None
+            if val is None
+            else functools.partial(
+                evaluate,
+                dataset=val,
+                task=task,
+                measures=measures,
+                batch_size=settings.eval_batch_size,
+                workers=settings.workers,
+                rank=rank,
+                world=world,
+                precision=recipe.precision,
+            )
+        )
+        guard = Guard(recipe, scaler=scaler)
+        lookout = Lookout(accelerator, asked, settings, step=progress.step)
+        first, before = progress.step, progress.seconds
+        values, stopped = dict[str, Any](), ""
         while progress.step < total and not stopped:
-            network.train()
-            optim.freeze(network, recipe.frozen)
             rate = rate_at(progress.step, total=total, recipe=recipe)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("lr_scale", 1.0)
 
             asking = time.monotonic()
-            parts = [
-                _on_device(next(feed), device, task, settings) for _ in range(recipe.accumulate)
-            ]
+            read = [next(feed) for _ in range(recipe.accumulate)]
             guard.waited += time.monotonic() - asking
-            if progress.step == first_step:
-                _refuse_ignored(parts, ignore_index_of(recipe, data))
+            parts = [batching.on_device(b, device, task.preprocess, settings) for b in read]
+            if progress.step == first:
+                batching.refuse_ignored(parts, ignore_index_of(recipe, data), accelerator)
 
             shares = counts_of(loss, parts)
             losses: dict[str, Tensor] = {}
@@ -217,224 +229,69 @@ def train(
                     accelerator.backward(back)
                 for name, value in named.items():
                     losses[name] = losses[name] + value if name in losses else value
-            added = torch.stack([value.float() for value in losses.values()])
-            added = summed(added, shared=shares is not None)
+            losses = summed(losses, shared=shares is not None)
 
-            accelerator.unscale_gradients(stepper)
+            if scaler is not None:
+                scaler.unscale_(optimizer)
             norm = clipped(network, recipe.grad_clip)
-            scaled = accelerator.scaler is not None  # then an infinite gradient is an overflow
-            finite = torch.isfinite(added[0]) & (scaled | torch.isfinite(norm))
-            progress.overflows += update(stepper, optimizer, finite)
-            stepper.zero_grad(set_to_none=True)
+            ids = [name for batch in parts for name in batch["id"]]
+            allowed = guard.judge(losses, norm, step=progress.step + 1, ids=ids)
+            update(optimizer, allowed, scaled=scaler is not None)
+            if scaler is not None:
+                scaler.update()
+            optimizer.zero_grad(set_to_none=True)
             if average is not None:
-                average.update(network)
+                average.update()
             progress.step += 1
-            guard.note(finite, added, norm, [name for batch in parts for name in batch["id"]])
 
-            # --- between steps: read, measure, save, stop ---------------------------------------
-            step, is_end = progress.step, progress.step == total
-            if device.type == "cpu" or step % POLL == 0:
-                code = launch.agreed(accelerator, _why_to_stop(asked, began, saved, settings))
-                stopped, save_now = STOPS[code & 7], bool(code & SAVE)
-            else:
-                save_now = False
+            # --- between steps: look, record, measure, save, stop -------------------------------
+            step, is_end, saves = progress.step, progress.step == total, False
+            if lookout.is_due(step):
+                guard.check()
+                stopped, saves = lookout.agree(step)
             every = settings.eval_every
             is_due = step % every == 0 if every else _ends_epoch(step, len(data), recipe)
-            measure = val is not None and (is_end or is_due)
-            save_now |= is_end or bool(stopped) or _is_save_due(step, is_due, settings)
-            if measure or save_now or step % POLL == 0:
-                progress.seconds = before + time.monotonic() - began
-                record = guard.read(list(losses), last_step=step - 1, recipe=recipe)
-                record |= {"step": step, "lr": rate}
-                record |= {"epoch": step * recipe.batch_size / len(data)}
-                record |= {"overflows": progress.overflows, "seconds": progress.seconds}
-                book.write(record)
-            if measure and val is not None:
-                heads = 0 if isinstance(outputs, Tensor) else len(outputs)
+            measure = measuring if is_end or is_due else None
+            stopped = "" if is_end else stopped
+            saves |= is_end or bool(stopped)
+            saves |= is_due if settings.save_every is None else step % settings.save_every == 0
+            if measure or saves or step % POLL == 0:
+                progress.seconds = before + lookout.seconds
+                facts = guard.read()
+                progress.overflows += facts["overflows"]
+                facts |= {"step": step, "lr": rate, "overflows": progress.overflows}
+                facts |= {"epoch": step * recipe.batch_size / len(data)}
+                book.write(facts | {"seconds": progress.seconds})
+            if measure:
                 candidate = network if average is None else average.network
-                values = evaluate(
-                    candidate,
-                    val,
-                    task=task,
-                    measures=measures or {},
-                    loss=_of_heads(loss, heads),
-                    batch_size=settings.eval_batch_size,
-                    workers=settings.workers,
-                    rank=rank,
-                    world=world,
-                    precision=recipe.precision,
-                ).values
-                is_best = _note(progress, values, recipe, measures or {})
+                values = measure(candidate, loss=_of_heads(loss, outputs)).values
+                is_best = _note(progress, values, recipe, measures)
                 book.write({"step": step, "val": values, "best": is_best})
-                if rank == 0:
-                    if is_best and on_best is not None:
-                        on_best(candidate)
-                    if after_measuring is not None:
-                        after_measuring(run)
+                if rank == 0 and is_best and on_best is not None:
+                    on_best(candidate)
+                if rank == 0 and after_measuring is not None:
+                    after_measuring(run)
                 if settings.patience is not None and progress.waited >= settings.patience:
-                    stopped, save_now = "patience", True
-                save_now |= is_best
-            if save_now:
+                    stopped = stopped or ("" if is_end else "patience")
+                saves |= is_best or bool(stopped)
+            if saves:
                 state.save(run, now, rank=rank, world=world, about={"about": about})
-                saved = time.monotonic()
+                lookout.has_saved()
                 if rank == 0:
                     best = [] if progress.best_step is None else [progress.best_step]
                     checkpoint.prune(run, keep_last=settings.keep, keep=best)
-            if measure or save_now:
-                guard.resume()
+            if measure or saves:
+                guard.resume()  # what was done meanwhile was not training
 
         # --- the end ----------------------------------------------------------------------------
         if stopped:
             book.say(f"stopped at step {progress.step} of {total}: {stopped}")
-        if asked.name == "SIGUSR1" and rank == 0:
+        if stopped == "SIGUSR1" and rank == 0:
             book.say(requeue())
         accelerator.wait_for_everyone()
-        _take_best(run, network, average, progress)
+        state.load_best(run, now)
+        network.eval()
         return Result(progress.step, stopped, values, progress.best, progress.best_step, exact)
-
-
-# --- before the loop ------------------------------------------------------------------------------
-
-
-def _about(recipe: Recipe, identity: Mapping[str, Json], data: Dataset) -> dict[str, Json]:
-    """What decides the bits of a run."""
-    return {
-        "recipe": asdict(recipe),
-        "identity": dict(identity),
-        "data": {"samples": len(data), "sha256": fingerprint(data)},
-        "versions": {name: version(name) for name in ("segzoo-core", "torch", "accelerate")}
-        | {"python": platform.python_version(), "machine": platform.machine()},
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _refuse_used(run: Path) -> None:
-    """RunError for a folder that holds a run already, which would be lost."""
-    if (run / RUN).exists():
-        raise RunError(
-            "holds a run already",
-            file=run,
-            next_step="Go on with it by --resume, or choose another folder with -o",
-        )
-
-
-def _refuse_changes(
-    found: Checkpoint, about: Mapping[str, Json], *, same: bool, force: bool
-) -> None:
-    """RunError that lists what differs from the run to be continued.
-
-    A run that goes on in a folder of its own may have another recipe, but not another network.
-    """
-    then = found.about.get("about") or {}
-    keys = ("recipe", "identity", "data") if same else ("identity",)
-    differences = []
-    for key in keys:
-        old, now = then.get(key) or {}, json.loads(json.dumps(about[key]))
-        for name in sorted(old.keys() | now.keys()):
-            if old.get(name) != now.get(name) and (same or name == "model"):
-                differences.append(f"{name}: was {old.get(name)!r}, is {now.get(name)!r}")
-    if differences and not force:
-        raise RunError(
-            "the run was begun otherwise",
-            file=found.path.parent,
-            found="; ".join(differences)[:1000],
-            next_step="Go on as it was begun, begin a new run in another folder, or add "
-            "--force-resume, which is written down",
-        )
-
-
-@contextlib.contextmanager
-def _explained(recipe: Recipe) -> Iterator[None]:
-    """Memory, disk and workers that fail, as errors that say what to change."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise _too_large(recipe, str(error)) from error
-    except MemoryError as error:
-        raise _too_large(recipe, "memory ran out") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ResourceError(
-            "the disk is full", file=error.filename or "", next_step="Free some space and --resume"
-        ) from error
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
-        if "DefaultCPUAllocator" in text or "out of memory" in text:
-            raise _too_large(recipe, text) from error
-        if "DataLoader worker" in text or "DataLoader timed out" in text:
-            raise RunError(
-                f"a process that reads the data is gone or hangs: {text[:200]}",
-                next_step="Resume with workers=0 to see what it does; a killed one often means too "
-                "little memory or /dev/shm: use fewer workers",
-            ) from error
-        raise
-
-
-def _too_large(recipe: Recipe, cause: str) -> ResourceError:
-    peak = torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else 0
-    size = f"batch_size={recipe.batch_size}, accumulate={recipe.accumulate}, crop={recipe.crop}"
-    return ResourceError(
-        f"memory is not enough for the training: {' '.join(cause.split())[:200]}",
-        found=size + (f", {peak} MiB at the peak" if peak else ""),
-        next_step=f"Resume with accumulate={2 * recipe.accumulate} for the same batch in smaller "
-        "parts, a smaller crop or batch_size, precision=bf16, or checkpointing=true",
-    )
-
-
-# --- in the loop ----------------------------------------------------------------------------------
-
-
-def _on_device(batch: Batch, device: torch.device, task: Task, settings: Settings) -> Batch:
-    """A batch as a loss and a network take it."""
-    moved = {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for key, value in batch.items()
-    }
-    x = normalized(moved["image"], task.preprocess)
-    moved["image"] = x.contiguous(memory_format=_input_format(settings))
-    target = moved["target"]
-    moved["target"] = target.long() if target.ndim == 3 else target.float()
-    return moved
-
-
-def _input_format(settings: Settings) -> torch.memory_format:
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
-
-
-def _refuse_ignored(parts: Sequence[Batch], ignore_index: int | None) -> None:
-    """DatasetError when nothing in the first batch counts: then nothing would be learned."""
-    for batch in parts:
-        counts = torch.ones_like(batch["target"], dtype=torch.bool)
-        if ignore_index is not None:
-            counts &= batch["target"] != ignore_index
-        if "weight" in batch:
-            weight = batch["weight"]
-            counts &= (weight if counts.ndim == 3 else weight.unsqueeze(1)) > 0
-        if counts.any():
-            return
-    names = [name for batch in parts for name in batch["id"]]
-    raise DatasetError(
-        "no pixel of the first batch counts",
-        found=f"samples {', '.join(names[:8])}, all ignored",
-        next_step="Run: segzoo data check",
-    )
-
-
-STOPS = ("", "max_minutes", "SIGUSR1", "SIGTERM")
-SAVE = 8
-
-
-def _why_to_stop(asked: Asked, began: float, saved: float, settings: Settings) -> int:
-    """A number of STOPS, and SAVE when a checkpoint is due; the processes' largest holds."""
-    now, code = time.monotonic(), 0
-    if settings.max_minutes is not None and now - began > 60 * settings.max_minutes:
-        code = STOPS.index("max_minutes")
-    if asked.name:
-        code = STOPS.index(asked.name)
-    if settings.save_minutes is not None and now - saved > 60 * settings.save_minutes:
-        code |= SAVE
-    return code
 
 
 def _ends_epoch(step: int, length: int, recipe: Recipe) -> bool:
@@ -442,12 +299,12 @@ def _ends_epoch(step: int, length: int, recipe: Recipe) -> bool:
     return step * recipe.batch_size // length > (step - 1) * recipe.batch_size // length
 
 
-def _is_save_due(step: int, is_due: bool, settings: Settings) -> bool:
-    return is_due if settings.save_every is None else step % settings.save_every == 0
+def _of_heads(loss: Loss, trained: Any) -> Loss:
+    """The loss of as many outputs as training has: a network may add their mean when it evaluates.
 
-
-def _of_heads(loss: Loss, heads: int) -> Loss:
-    """The loss of the outputs that training has: a network may add their mean when it evaluates."""
+    trained: the outputs of a step of training.
+    """
+    heads = len(trained) if isinstance(trained, tuple | list) else 0
 
     def of_heads(outputs: Any, batch: Mapping[str, Tensor]) -> Any:
         return loss(outputs[-heads:] if heads else outputs, batch)
@@ -456,10 +313,7 @@ def _of_heads(loss: Loss, heads: int) -> Loss:
 
 
 def _note(
-    progress: Progress,
-    values: Mapping[str, Any],
-    recipe: Recipe,
-    measures: Mapping[str, Measure],
+    progress: Progress, values: Mapping[str, Any], recipe: Recipe, measures: Mapping[str, Measure]
 ) -> bool:
     """Whether this measurement is the best so far; without a metric, the loss decides."""
     metric = recipe.eval_metric or "loss"
@@ -468,24 +322,4 @@ def _note(
         names = [name for name, v in values.items() if isinstance(v, int | float)]
         raise ConfigError(f"eval_metric={metric!r} is not measured here", expected=", ".join(names))
     lower = metric == "loss" or any(metric in m.lower_is_better for m in measures.values())
-    sign = -1 if lower else 1
-    if not math.isfinite(value):
-        is_best = False
-    else:
-        is_best = progress.best is None or sign * value > sign * progress.best
-    if is_best:
-        progress.best, progress.best_step, progress.waited = value, progress.step, 0
-    else:
-        progress.waited += 1
-    return is_best
-
-
-def _take_best(run: Path, network: nn.Module, average: Average | None, progress: Progress) -> None:
-    """The best weights into the network, in eval mode."""
-    if progress.best_step is not None and progress.best_step != progress.step:
-        found = checkpoint.find(run, step=progress.best_step)
-        name = state.MODEL if average is None else state.AVERAGE
-        state.load_network(found, network, name)
-    elif average is not None:
-        network.load_state_dict(average.tensors())
-    network.eval()
+    return progress.note(value, lower_is_better=lower)

@@ -27,7 +27,7 @@ def draw_confusion(
     matrix: (L, L) pixels. pixels: (L,) of each class in the truth, by which its row is divided; a
     row adds up to less than 1 where pixels were given no class. classes: L names.
     """
-    Figure, Canvas = _matplotlib()
+    Figure, Canvas, colormaps = _matplotlib()
     counts, whole = np.asarray(matrix, np.float64), np.asarray(pixels, np.float64)[:, None]
     shares = np.divide(counts, whole, out=np.full_like(counts, np.nan), where=whole > 0)
     names = [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in classes]
@@ -37,8 +37,8 @@ def draw_confusion(
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     Canvas(figure)
     axes = figure.subplots()
-    image = axes.imshow(np.ma.masked_invalid(shares), vmin=0, vmax=1, cmap="Blues")
-    image.cmap.set_bad(GRAY)
+    blues = colormaps["Blues"].with_extremes(bad=GRAY)
+    image = axes.imshow(np.ma.masked_invalid(shares), vmin=0, vmax=1, cmap=blues)
     size = 9 if count <= WRITTEN else max(3.0, min(9.0, 72 * (side - 2.4) / count * 0.7))
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
@@ -60,9 +60,10 @@ def refuse_missing() -> None:
     _matplotlib()
 
 
-def _matplotlib() -> tuple[Any, Any]:
-    """Figures that no window and no other figure of the program knows of, and their canvas."""
+def _matplotlib() -> tuple[Any, Any, Any]:
+    """Figures that no window and no other figure of the program knows of, canvas, colour maps."""
     try:
+        from matplotlib import colormaps
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -70,4 +71,4 @@ def _matplotlib() -> tuple[Any, Any]:
             f"the picture of the confusion matrix needs matplotlib: {error}",
             next_step="Run: pip install 'segzoo-core[train]'",
         ) from None
-    return Figure, FigureCanvasAgg
+    return Figure, FigureCanvasAgg, colormaps

@@ -1,9 +1,11 @@
 """Loss and metrics of a run over its steps, as a picture."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from segzoo import config
 from segzoo.engine import journal
 from segzoo.errors import DependencyMissingError
 from segzoo.files import replacing
@@ -12,40 +14,82 @@ __all__ = ["CURVES", "draw_curves"]
 
 CURVES = "curves.png"
 MOST = 6  # metrics drawn
+FEW = 40  # points; more of them get a smooth line too
+STEEP = 10.0  # times its least: a loss above that is drawn on a logarithmic axis
+
+Points: TypeAlias = list[tuple[int, float]]
 
 
 def draw_curves(run: str | os.PathLike[str]) -> Path:
-    """Draw run/curves.png from run/metrics.jsonl: loss at the left, metrics at the right."""
+    """Draw run/curves.png from run/metrics.jsonl: loss at the left, metrics at the right.
+
+    The metric that chooses the best weights comes first, and a dashed line marks their step. Each
+    axis spans its values. DependencyMissingError without matplotlib; OutputError.
+    """
     records = journal.read(run)
-    trained = [r for r in records if "loss" in r]
-    measured = [r for r in records if r.get("val")]
     figure, (left, right) = _figure()
-    left.plot([r["step"] for r in trained], [r["loss"] for r in trained], label="training")
-    losses = [(r["step"], r["val"].get("loss")) for r in measured]
-    losses = [(step, value) for step, value in losses if value is not None]
-    if losses:
-        left.plot(*zip(*losses, strict=True), marker="o", markersize=3, label="validation")
-    left.set(xlabel="step", ylabel="loss")
-    left.legend(frameon=False)
-    names = [
-        name
-        for name, value in (measured[-1]["val"] if measured else {}).items()
-        if isinstance(value, int | float) and name != "loss"
-    ]
-    for name in names[:MOST]:
-        points = [(r["step"], r["val"].get(name)) for r in measured]
-        points = [(step, value) for step, value in points if value is not None]
+    losses = _points(records, "loss")
+    validated = _points([{"step": r["step"], **r["val"]} for r in records if r.get("val")], "loss")
+    if len(losses) > FEW:
+        left.plot(*zip(*losses, strict=True), color="C0", linewidth=0.8, alpha=0.35)
+        losses = _smooth(losses)
+    for label, colour, points in (("training", "C0", losses), ("validation", "C1", validated)):
+        if points:
+            mark = "o" if label == "validation" or len(points) < FEW else ""
+            left.plot(
+                *zip(*points, strict=True), color=colour, marker=mark, markersize=3, label=label
+            )
+    values = [value for _, value in losses + validated]
+    if values and min(values) > 0 and max(values) > STEEP * min(values):
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter("{x:g}")
+    left.set(title="loss", xlabel="step")
+
+    measured = [{"step": r["step"], **r["val"]} for r in records if r.get("val")]
+    for name in _names(run, measured)[:MOST]:
+        points = _points(measured, name)
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-    right.set(xlabel="step", ylabel="on the validation set", ylim=(0, 1))
-    if names:
-        right.legend(frameon=False, loc="lower right")
+    best = [r["step"] for r in records if r.get("best")]
+    if best:
+        right.axvline(best[-1], color="0.4", linewidth=1, linestyle="--", label=f"best: {best[-1]}")
+    right.set(title="on the validation set", xlabel="step")
+    if not measured:
+        right.text(0.5, 0.5, "nothing was measured", ha="center", transform=right.transAxes)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+        axes.locator_params(axis="x", integer=True)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize="small")
     path = Path(run) / CURVES
     with replacing(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
     return path
+
+
+def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:
+    """(step, value) of the records that have a number of this name."""
+    found = [(record["step"], record.get(name)) for record in records]
+    return [(step, value) for step, value in found if isinstance(value, int | float)]
+
+
+def _smooth(points: Points) -> Points:
+    """Each value as the mean of the twentieth of all points that ends there."""
+    width = max(1, len(points) // 20)
+    return [
+        (step, sum(v for _, v in near) / len(near))
+        for number, (step, _) in enumerate(points)
+        for near in [points[max(0, number + 1 - width) : number + 1]]
+    ]
+
+
+def _names(run: str | os.PathLike[str], measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics that are single numbers, the one that decides first."""
+    last = measured[-1] if measured else {}
+    names = [n for n, v in last.items() if isinstance(v, int | float) and n not in ("loss", "step")]
+    record = Path(run) / "run.json"
+    recipe = config.read_json(record).get("recipe", {}) if record.exists() else {}
+    return sorted(names, key=lambda name: name != recipe.get("eval_metric"))
 
 
 def _figure() -> tuple[Any, Any]:
@@ -57,6 +101,7 @@ def _figure() -> tuple[Any, Any]:
         raise DependencyMissingError(
             f"curves need matplotlib: {error}", next_step="Run: pip install 'segzoo-core[train]'"
         ) from None
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4))
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.12, top=0.92, wspace=0.18)
+    return figure, figure.subplots(1, 2, sharex=True)

@@ -1,9 +1,9 @@
 """What a person opens after an evaluation: numbers, every picture's numbers, and pictures.
 
-    metrics.json     values, intervals, and the protocol that they were measured by
-    rows.csv         picture by picture
-    panels.png       some pictures, with truth and prediction
-    worst.png        those that came out worst
+metrics.json     values, intervals, and the protocol that they were measured by
+rows.csv         picture by picture
+panels.png       some pictures, with truth and prediction
+worst.png        those that came out worst
 """
 
 import csv

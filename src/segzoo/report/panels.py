@@ -283,7 +283,7 @@ def _rows_of_keys(legend: Sequence[Key], width: int) -> list[list[_Key]]:
     lines: list[list[_Key]] = []
     x = width
     for text, colour in legend:
-        room = min(width - LINE, int(_font(SMALL).getlength(printable(text))) + 1)
+        room = min(width - LINE, int(_font(SMALL).getbbox(printable(text)[:LONGEST])[2]))
         if x + LINE + room > width:
             lines.append([])
             x = 0
@@ -324,7 +324,7 @@ def _shorter(text: str, font: Any, width: int) -> Iterator[str]:
         keep = len(text) - left_out - bool(left_out)
         head, tail = text[: keep // 2], text[len(text) - (keep - keep // 2) :]
         cut = f"{head}…{tail}" if left_out else text
-        if font.getlength(cut) <= width:
+        if font.getbbox(cut)[2] <= width:
             yield cut
 
 

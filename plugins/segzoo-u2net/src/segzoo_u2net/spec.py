@@ -37,6 +37,35 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 DEEP_BCE = "segzoo_u2net.loss:deep_bce"
 
+# Of every map its cross-entropy and 1 - Dice of each picture, which the F-measure rewards (BASNet,
+# Qin et al. 2019, adds 1 - IoU likewise).
+ENTROPY_AND_OVERLAP = (
+    "segzoo.losses:combined",
+    {"parts": [["binary_cross_entropy", 1.0], ["dice", 1.0, {"per": "picture"}]]},
+)
+# For salient objects, at the article's size; for a GPU.
+DUTS = Recipe(
+    steps=20_000,
+    batch_size=32,
+    optimizer=("adamw", {}),
+    lr=2e-3,
+    weight_decay=1e-2,
+    schedule=("cosine", {}),
+    warmup=500,
+    loss=ENTROPY_AND_OVERLAP,
+    crop=(288, 288),
+    augment=(
+        ("random_resized_crop", {"area": 0.5}),
+        ("flip", {}),
+        ("color", {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.02}),
+        ("gray", {}),
+    ),
+    precision="bf16",
+    ema=0.999,
+    grad_clip=5.0,
+    eval_metric="max_f",
+)
+
 U2NET = ModelSpec(
     summary="salient objects and cut-outs; a U-Net of U-Nets",
     paper=PAPER,
@@ -76,7 +105,29 @@ U2NET = ModelSpec(
             lr=1e-3,
             crop=(288, 288),
             head_weights=(1, 1, 1, 1, 1, 1, 1),
-        )
+        ),
+        "duts": DUTS,
+        # As training/train_duts.py, at one size throughout: for hours of a CPU.
+        "duts_cpu": replace(
+            DUTS, steps=3200, batch_size=16, warmup=150, size=(192, 192), crop=None, ema=0.995
+        ),
+        # Thin vessels on a few large pictures, of which the fifth project's 320 pixels leave
+        # little; from its optimiser, rate and batch.
+        "vessels": Recipe(
+            steps=1000,
+            batch_size=10,
+            optimizer=("adam", {}),
+            lr=1e-3,
+            schedule=("cosine", {}),
+            warmup=50,
+            loss=ENTROPY_AND_OVERLAP,
+            size=(576, 576),
+            crop=(288, 288),
+            augment=(("flip", {}), ("rot90", {}), ("color", {"saturation": 0.1, "hue": 0.02})),
+            ema=0.99,
+            grad_clip=5.0,
+            eval_metric="dice",
+        ),
     },
     head=("heads.", "fuse."),
     stem=("encoder.0.conv_in.0.",),

@@ -27,7 +27,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from segzoo.spec import (
+    Augmentation,
     ModelSpec,
+    Named,
     Option,
     Paper,
     Postprocess,
@@ -98,6 +100,13 @@ def _enlarged(tasks: Mapping[Task, TaskDefaults], scale: int) -> dict[Task, Task
 
 # --- recipes --------------------------------------------------------------------------------------
 
+# Cross-entropy and Dice, of the softmax or of the sigmoid as the task has it: a focal loss with
+# gamma = 0 is the cross-entropy.
+ENTROPY_AND_DICE: Named = (
+    "segzoo.losses:combined",
+    {"parts": [["focal", 1.0, {"gamma": 0.0}], ["dice", 1.0]]},
+)
+
 # Ours, for networks with batch normalisation.
 ADAMW = Recipe(
     epochs=100,
@@ -105,11 +114,42 @@ ADAMW = Recipe(
     optimizer=("adamw", {}),
     lr=1e-3,
     weight_decay=1e-2,
+    decay="weights",
     schedule=("cosine", {}),
+    warmup=100,
+    loss=ENTROPY_AND_DICE,
     crop=(256, 256),
+    augment=(("flip", {}), ("color", {})),
+    ema=0.999,
+    grad_clip=1.0,
 )
 # At the rate of the UNet++ paper, section 3: for networks that nothing normalises.
 ADAM = replace(ADAMW, optimizer=("adam", {}), lr=3e-4, weight_decay=0.0)
+
+# Under a microscope nothing is upright.
+ANY_SIDE_UP: tuple[Augmentation, ...] = (("flip", {}), ("rot90", {}), ("color", {}))
+
+
+def _with_cells(name: str, recipe: Recipe) -> dict[str, Recipe]:
+    return {name: recipe, "cells": replace(recipe, augment=ANY_SIDE_UP)}
+
+
+# 21 classes of natural scenes. Rate, schedule, momentum and decay are those of the DeepLab papers
+# (Chen et al. 2017, arXiv:1706.05587, section 4.1, for training from ImageNet's weights) but for a
+# rate that suits random values.
+VOC = Recipe(
+    steps=60_000,
+    batch_size=16,
+    optimizer=("sgd", {"momentum": 0.9}),
+    lr=2e-2,
+    weight_decay=1e-4,
+    decay="weights",
+    schedule=("poly", {"power": 0.9}),
+    warmup=1000,
+    crop=(320, 320),
+    augment=(("flip", {}), ("scale", {"low": 0.5, "high": 2.0}), ("color", {})),
+    eval_metric="mean_iou",
+)
 
 # --- the models -----------------------------------------------------------------------------------
 
@@ -144,7 +184,7 @@ UNET = ModelSpec(
     preprocess=SAME,
     num_classes=2,
     num_parameters=31_037_698,
-    recipes={"adamw": ADAMW},
+    recipes=_with_cells("adamw", ADAMW) | {"voc": VOC},
     head=("head.",),
     stem=("encoder.0.block.conv1.",),
 )
@@ -165,6 +205,7 @@ UNET_VGGBLOCK = replace(
     num_classes=1,
     num_parameters=7_852_545,
     recipes={
+        **_with_cells("adamw", ADAMW),
         # Its train.py called without arguments; its pictures are made 96x96 beforehand.
         "source": Recipe(
             epochs=100,
@@ -175,7 +216,6 @@ UNET_VGGBLOCK = replace(
             schedule=("cosine", {"min_lr": 1e-5}),
             crop=(96, 96),
         ),
-        "adamw": ADAMW,
     },
 )
 
@@ -186,7 +226,7 @@ UNET_MRGIOVANNI = replace(
     builder="segzoo_unet.model:unet_mrgiovanni",
     preprocess=SAME,
     num_parameters=7_760_097,
-    recipes={"adam": ADAM},
+    recipes=_with_cells("adam", ADAM),
 )
 
 UNET_WIDE = replace(
@@ -204,10 +244,10 @@ UNET_ZHIXUHAO = replace(
     tasks=BY_BCE,
     in_channels=1,
     num_parameters=31_031_685,
-    recipes={
+    recipes=_with_cells("adam", ADAM)
+    | {
         # Its main.py: 300 steps of 2 pictures, there resized to 256x256.
         "source": Recipe(steps=300, batch_size=2, optimizer=("adam", {}), lr=1e-4, crop=(256, 256)),
-        "adam": ADAM,
     },
 )
 
@@ -234,7 +274,8 @@ UNET_PAPER = replace(
     preprocess=VALID,
     in_channels=1,
     num_parameters=31_030_658,
-    recipes={
+    recipes=_with_cells("adam", replace(ADAM, crop=(196, 196), batch_size=4))
+    | {
         # Section 3: SGD with momentum 0.99, one large tile at a time, border weights with w0 = 10
         # and sigma = 5 pixels, elastic deformation from vectors on a 3x3 grid with a standard
         # deviation of 10 pixels. 388 is the output tile of figure 1. The paper states neither the
@@ -247,7 +288,7 @@ UNET_PAPER = replace(
             pixel_weight=("border", {"w0": 10.0, "sigma": 5.0}),
             crop=(388, 388),
             augment=(("elastic", {"grid": 3, "sigma": 10.0}),),
-        )
+        ),
     },
 )
 
@@ -276,11 +317,11 @@ UNET_DICE = replace(
     variant="segzoo_unet.spec:dice_variant",
     tasks=BY_DICE,
     num_parameters=7_759_521,
-    recipes={
+    recipes=_with_cells("adam", ADAM)
+    | {
         # Adam 1e-5 is the article's; 20 epochs of 32 pictures, there resized to 96x96, are the
         # repository's.
         "seed": Recipe(epochs=20, batch_size=32, optimizer=("adam", {}), lr=1e-5, crop=(96, 96)),
-        "adam": ADAM,
     },
 )
 
@@ -294,6 +335,7 @@ UNET_STRIDED = replace(
     tasks=LABELS_FIRST,  # a sigmoid over three channels
     num_classes=3,
     num_parameters=32_090_627,
+    recipes={"adamw": ADAMW},
 )
 
 UNET_SLIM = replace(
@@ -305,9 +347,19 @@ UNET_SLIM = replace(
     num_classes=6,
     num_parameters=7_759_782,
     recipes={
-        # The article has L2 of 0.001 (on the weights of the convolutions) and pictures of 256x256
-        # by four, and nothing else.
-        "seed": replace(ADAM, batch_size=4, weight_decay=1e-3)
+        "adam": ADAM,
+        # The article has an L2 of 0.001 on the weights of the convolutions, whose gradient is a
+        # decay of as much, and pictures of 256x256 by four, and nothing else.
+        "seed": Recipe(
+            epochs=100,
+            batch_size=4,
+            optimizer=("adam", {}),
+            lr=3e-4,
+            weight_decay=1e-3,
+            decay="weights",
+            schedule=("cosine", {}),
+            crop=(256, 256),
+        ),
     },
 )
 

@@ -113,6 +113,22 @@ def tasks(bce: ImportPath) -> dict[Task, TaskDefaults]:
     }
 
 
+# Ours. Under a microscope nothing is upright.
+CELLS = Recipe(
+    epochs=100,
+    batch_size=8,
+    optimizer=("adamw", {}),
+    lr=1e-3,
+    weight_decay=1e-2,
+    decay="weights",
+    schedule=("cosine", {}),
+    warmup=100,
+    crop=(256, 256),
+    augment=(("flip", {}), ("rot90", {}), ("color", {})),
+    ema=0.999,
+    grad_clip=1.0,
+)
+
 UNETPP = ModelSpec(
     summary="U-Nets of four depths nested in one; the depth is chosen at load",
     paper=PAPER,
@@ -129,6 +145,7 @@ UNETPP = ModelSpec(
     num_classes=1,
     num_parameters=9_163_428,
     recipes={
+        "cells": CELLS,
         # The defaults of that code's train.py. It resizes pictures to 96x96, and turns, flips and
         # recolours them at random.
         "seed": Recipe(
@@ -140,7 +157,7 @@ UNETPP = ModelSpec(
             schedule=("cosine", {"min_lr": 1e-5}),
             crop=(96, 96),
             eval_metric="iou",
-        )
+        ),
     },
     head=("heads.",),
     stem=("nodes.0_0.convs.0.0.",),
@@ -166,6 +183,7 @@ UNETPP_OFFICIAL = replace(
     preprocess=OFFICIAL_PREPROCESS,
     num_parameters=9_042_276,
     recipes={
+        "cells": replace(CELLS, optimizer=("adam", {}), lr=3e-4, weight_decay=0.0),
         # Section 3 of the paper: Adam at 3e-4, stopped early; it names no epochs and no batch, so
         # those are the ones above. The code's L2 of 1e-4 adds 1e-4 times the squares to the loss,
         # whose gradient is a decay of twice that.
@@ -177,6 +195,6 @@ UNETPP_OFFICIAL = replace(
             weight_decay=2e-4,
             crop=(96, 96),
             eval_metric="iou",
-        )
+        ),
     },
 )

@@ -1,0 +1,226 @@
+"""Write what the pages take from elsewhere: `make docs`.
+
+docs/models.md is made from what the plugins of this repository declare. In docs/write-a-plugin.md
+each block that begins with ```LANGUAGE file=PATH shows that file: of this repository, or of what
+`segzoo new my-net` writes. A test compares both pages with what this would write.
+"""
+
+import contextlib
+import io
+import json
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from segzoo.cli.main import run
+from segzoo.cli.text import amount
+from segzoo.engine import recipes
+from segzoo.files import write
+from segzoo.scaffold import new_plugin
+from segzoo.spec import Json, Preprocess, Recipe, asdict
+
+ROOT = Path(__file__).parents[1]
+TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
+SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
+NEW = "my-net"
+SOME = 8  # choices of an option that are written out
+
+# What a model's numbers come from, where it is not the repository that its spec names.
+FOLLOWS = {
+    "digit_unet": "article 1",
+    "unet_canvas": "article 4; as printed there with `placement=top_left`",
+    "unet_dice": "article 2, its Keras code",
+    "unet_paper": "the paper; with `released=True` ports of the network that its authors released",
+    "unet_slim": "article 2, its TF-slim code `UNet_1X`",
+    "unet_slim_3x": "article 2, its TF-slim code `UNet_3X`",
+    "unet_strided": "article 2, its PyTorch code",
+}
+
+HEAD = """\
+# Models
+
+What the plugins of this repository declare, written by `make docs`; a test keeps it true.
+`segzoo info MODEL` shows the same of any installed model, and its stages beside.
+
+Parameters are those of the default options. MACs are multiply-accumulates of convolutions and
+matrix products, for one input of the size that stands beside them: the one that the model is
+declared for, else what it makes of a picture of 256x256. What the weights reach stands with them.
+"""
+
+ARTICLES = """
+## Articles
+
+Five articles, in Chinese, that the zoo began with. Models, losses, preprocessing and recipes follow
+them; where one is wrong, the model's files say what was kept and what was mended.
+
+1. Twilight737, "Keras-Unet", blog.csdn.net: a U-Net for digits (M2NIST).
+2. "unet code", bianchenghao.cn/76332.html: U-Nets in Keras, PyTorch and TF-slim.
+3. "What to watch in semantic segmentation with Keras": pictures and masks changed alike, colours
+   and classes, several outputs, warm-up. No model of its own.
+4. "PyTorch projects: semantic segmentation with U-Net, UNet++, U2-Net": `unet_canvas`, and what
+   `unetpp`, `u2net` and `u2netp` are trained on there (their recipes).
+5. "Semantic segmentation": FCN on a frozen VGG16, for the Oxford-IIIT Pet pictures.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Each page, as it should be."""
+    return {TUTORIAL: with_files(TUTORIAL.read_text("utf-8")), MODELS: "".join(models_page())}
+
+
+# --- files shown in a page ------------------------------------------------------------------------
+
+
+def with_files(page: str) -> str:
+    """The page with the files that its blocks name, as they are now."""
+    with tempfile.TemporaryDirectory() as folder:
+        new_plugin(NEW, folder)
+
+        def block(match: re.Match[str]) -> str:
+            language, name = match.groups()
+            home = Path(folder) if name.startswith(f"{NEW}/") else ROOT
+            return f"```{language} file={name}\n{(home / name).read_text('utf-8')}```"
+
+        return SHOWN.sub(block, page)
+
+
+# --- docs/models.md -------------------------------------------------------------------------------
+
+
+def models_page() -> Iterator[str]:
+    plugins = {}
+    for file in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        names = project["entry-points"]["segzoo.models"]
+        plugins[project["name"]] = [info_of(f"{project['name']}/{name}") for name in sorted(names)]
+
+    yield HEAD
+    yield "\n| model | parameters | MACs | input | tasks | weights |\n|---|---:|---:|---|---|---|\n"
+    for model in (model for models in plugins.values() for model in models):
+        cells = (
+            f"[`{model['name']}`](#{model['name']})",
+            f"{model['num_parameters']:,}",
+            amount(model["stages"][-1]["macs"]),
+            "x".join(map(str, model["input"])),
+            ", ".join(model["tasks"]),
+            ", ".join(f"`{tag}`" for tag in model["weights"]) or "none",
+        )
+        yield f"| {' | '.join(cells)} |\n"
+    for plugin, models in plugins.items():
+        yield f"\n## [{plugin}](../plugins/{plugin}/README.md)\n"
+        for model in models:
+            yield f"\n### {model['name']}\n\n{sentence(model['summary'])}\n\n"
+            for name, text in facts_of(model):
+                yield f"- {name}: {text}\n"
+    yield ARTICLES
+
+
+def info_of(model: str) -> dict[str, Json]:
+    """What `segzoo info` tells of a model."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = run(["info", model, "--json"])
+    if code:
+        raise SystemExit(code)
+    found: dict[str, Json] = json.loads(printed.getvalue())
+    return found
+
+
+def facts_of(model: dict[str, Json]) -> Iterator[tuple[str, str]]:
+    """What stands below a model's heading: a name, and what is to be said."""
+    if paper := model["paper"]:
+        arxiv = f", [arXiv:{paper['arxiv']}](https://arxiv.org/abs/{paper['arxiv']})"
+        where = f"{paper['authors']}, {paper['title']!r}, {paper['year']}"
+        yield "paper", where + (arxiv if paper["arxiv"] else "")
+    if source := FOLLOWS.get(model["name"]) or source_of(paper):
+        yield "numbers from", source
+    yield "input", ", ".join(input_of(model))
+    for name, option in model["options"].items():
+        yield f"option `{name}`", option_of(option)
+    for task, defaults in model["tasks"].items():
+        yield f"task `{task}`", f"loss `{defaults['loss']}`; {mask_of(defaults['postprocess'])}"
+    for name, recipe in model["recipes"].items():
+        yield f"recipe `{name}`", recipe_of(recipe)
+    for tag, weights in model["weights"].items():
+        yield f"weights `{model['name']}.{tag}`", weights_of(weights)
+
+
+def source_of(paper: Json) -> str:
+    """The repository that a spec names, as a link."""
+    if not paper or not paper["code"]:
+        return ""
+    name = paper["code"].removeprefix("https://github.com/").replace("/tree/", " at ")
+    return f"[{name}]({paper['code']}) ({paper['code_license'] or 'licence not stated'})"
+
+
+def input_of(model: dict[str, Json]) -> Iterator[str]:
+    """Which pictures the network takes, and what it makes of their sizes."""
+    preprocess = model["preprocess"]
+    channels = model["in_channels"]
+    yield "gray" if channels == 1 else f"{channels} channels ({preprocess['mode']})"
+    step, rest = preprocess["multiple_of"], preprocess["remainder"]
+    if preprocess["size"]:
+        yield f"resized to {'x'.join(map(str, preprocess['size']))} ({preprocess['resize']})"
+    elif step > 1:
+        yield f"sides of {step} n{f' + {rest}' if rest else ''}"
+    else:
+        yield "any size"
+    if preprocess["margin"]:
+        yield f"a margin of {preprocess['margin']}"
+    scale = next(iter(model["tasks"].values()))["postprocess"]["scale"]
+    if scale > 1:
+        yield f"output {scale} times as high and wide"
+    said = ("mode", "size", "resize", "multiple_of", "remainder", "margin")
+    defaults = asdict(Preprocess())
+    for field, value in preprocess.items():
+        if field not in said and value != defaults[field]:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{field} {shown}"
+
+
+def option_of(option: dict[str, Json]) -> str:
+    allowed = ""
+    if choices := option["choices"]:
+        rest = f" and {len(choices) - SOME} more" if len(choices) > SOME else ""
+        allowed = f", one of {', '.join(f'`{choice}`' for choice in choices[:SOME])}{rest}"
+    elif option["min"] is not None or option["max"] is not None:
+        bounds = (("from", option["min"]), ("to", option["max"]))
+        allowed = "," + "".join(f" {word} {bound}" for word, bound in bounds if bound is not None)
+    return f"`{option['default']}`{allowed}. {option['help']}".rstrip()
+
+
+def mask_of(postprocess: dict[str, Json]) -> str:
+    """How logits become a mask."""
+    threshold = postprocess["threshold"]
+    chosen = "the most likely class" if threshold is None else f"above {threshold:g}"
+    stretched = ", stretched to 0..1" if postprocess["normalize"] == "minmax" else ""
+    return f"{postprocess['activation']}{stretched}, {chosen}"
+
+
+def recipe_of(recipe: dict[str, Json]) -> str:
+    """What it says differently from a recipe that says as little as possible, as changes of it."""
+    least = Recipe(epochs=None, steps=1, batch_size=1, optimizer=("", {}), lr=1)
+    usual = dict(recipes.described(least))
+    said = recipes.described(recipes.from_json(recipe))
+    changes = ", ".join(f"`{k}={v}`" for k, v in said if usual.get(k) != v and k != "expect")
+    if expect := recipe["expect"]:
+        reached = f"{expect['metric']} {expect['value']:g} on {expect['data']}"
+        return f"{changes}; {reached} ({expect['source']})"
+    return changes
+
+
+def weights_of(weights: dict[str, Json]) -> str:
+    data = ", ".join(f"{d['name']} (licence {d['license']})" for d in weights["trained_on"])
+    metrics = [f"{m['name']} {m['value']:g} on {m['split']}" for m in weights["metrics"]]
+    return "; ".join([f"licence {weights['license']}, trained on {data}", *metrics])
+
+
+def sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        write(path, text.encode())

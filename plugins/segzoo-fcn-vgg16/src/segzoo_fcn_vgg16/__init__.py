@@ -1,0 +1,1 @@
+"""FCN on VGG16: a segzoo plugin (see `spec.py`)."""

@@ -1,0 +1,150 @@
+"""segzoo eval: any model on any data set, with intervals and pictures of what went wrong."""
+
+import contextlib
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segzoo.cli.text import print_json, table
+from segzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from segzoo.evaluation import Evaluated
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's name, name.tag, or a saved folder.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure on: reader:path?option=value. Of words that part their set "
+            "(val=0.2) it is the held-out part.",
+            metavar="WORDS",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A folder for metrics.json, rows.csv, panels.png, worst.png and confusion.png.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this too, beside those of the task: boundary, saliency ..."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored pictures too.")] = False,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(help="Look at pictures of this size too: 0.75, 1.25 ...", metavar="FACTOR"),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Pictures at once, at most; fewer where memory is short.", min=1)
+    ] = 8,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 2,
+    worst: Annotated[int, typer.Option(help="Pictures on worst.png.", min=0)] = 16,
+    no_bootstrap: Annotated[
+        bool, typer.Option("--no-bootstrap", help="Leave the intervals out.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+) -> None:
+    """Measure a model on a data set, each picture at its own size.
+
+    The interval of a number holds 95 in 100 bootstrap samples of the pictures. A class that neither
+    truth nor prediction holds is absent, and in no mean.
+    """
+    if data is None:
+        raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
+    from segzoo import evaluation
+
+    with warnings.catch_warnings(record=True) as heard, _progress(quiet) as progress:
+        warnings.simplefilter("always", UserWarning)
+        found = evaluation.evaluate(
+            model,
+            data,
+            metrics=metric or (),
+            weights=weights,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            flip=flip,
+            scales=scale or (),
+            bootstrap=0 if no_bootstrap else 1000,
+            out=out,
+            num_worst=worst,
+            progress=progress,
+        )
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # the first of several processes speaks for all
+    for warning in () if quiet else heard:
+        print(f"segzoo: {warning.message}", file=sys.stderr)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        typer.echo("\n".join(_lines(found)))
+
+
+def _lines(found: "Evaluated") -> Iterator[str]:
+    model, data = found.protocol["model"], found.protocol["data"]
+    part = " (held-out part)" if data["part"] else ""
+    name = model["weights"] or model["name"]
+    yield f"{name} on {data['words']}{part}: {data['samples']} pictures"
+    yield ""
+    cells = [
+        (name, _number(value), _interval(found.intervals.get(name)))
+        for name, value in found.values.items()
+        if isinstance(value, float)
+    ]
+    columns = 3 if found.intervals else 2
+    header = ("METRIC", "VALUE", "95 IN 100")[:columns]
+    yield table(header, [row[:columns] for row in cells], right=" >")
+    lists = {name: value for name, value in found.values.items() if isinstance(value, list)}
+    if not lists:
+        return
+    yield ""
+    rows = [
+        (name, *(_number(values[label]) for values in lists.values()))
+        for label, name in enumerate(found.classes)
+    ]
+    yield table(("CLASS", *map(str.upper, lists)), rows, right=" " + ">" * len(lists))
+
+
+def _number(value: float) -> str:
+    return "absent" if math.isnan(value) else f"{value:.4f}"
+
+
+def _interval(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+    """What draws a bar on a terminal's stderr; None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

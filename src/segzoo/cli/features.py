@@ -1,0 +1,94 @@
+"""segzoo features: what every stage of a network gives."""
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segzoo import api
+from segzoo.cli.text import print_json, table
+from segzoo.errors import UsageError, printable
+from segzoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from segzoo.features import Feature
+
+
+def features(
+    model: Annotated[str, typer.Argument(help="A model's name, or module:ATTR.")],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Height and width of the picture; one number for both.  [default: the model's "
+            "own, or 256]",
+            metavar="H,W",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Show each stage's output: its name, shape (channels, height, width) and stride.
+
+    The stride is how many pixels of the input lie beside one another in one of the output's. In
+    Python, model.features(x) gives the outputs themselves under the same names.
+    """
+    entry, spec = api.find_spec(model)
+    height, width = _input_size(spec, size)
+    found = _features(spec, height, width)
+    shape = [spec.in_channels, height, width]
+    if as_json:
+        rows = [
+            {
+                "name": feature.name,
+                "shape": list(feature.shape),
+                "stride": feature.stride and [*map(_number, feature.stride)],
+            }
+            for feature in found
+        ]
+        print_json({"model": entry.name, "input": shape, "features": rows})
+        return
+    typer.echo(f"{entry.name}: outputs of the stages for an input of {'x'.join(map(str, shape))}")
+    cells = [(f.name, "x".join(map(str, f.shape)), _stride(f)) for f in found]
+    typer.echo(table(("NAME", "SHAPE", "STRIDE"), cells, right=" >>"))
+
+
+def _input_size(spec: ModelSpec, size: str | None) -> tuple[int, int]:
+    """The network's own input for a picture of `size`, or of the size that it is declared for."""
+    from segzoo.preprocess import network_size
+
+    height, width = spec.preprocess.size or (256, 256)
+    if size is not None:
+        sides = [side.strip() for side in size.split(",")]
+        numbers = [int(side) for side in sides if re.fullmatch("[0-9]{1,6}", side)]
+        if len(sides) > 2 or len(numbers) < len(sides) or 0 in numbers:
+            raise UsageError(
+                f"--size {printable(size)} is no size",
+                expected="pixels, at most 999999, as 256 or 256,320",
+            )
+        height, width = numbers[0], numbers[-1]
+    whole = dataclasses.replace(spec.preprocess, size=None, resize="none")
+    return network_size(height, width, whole)
+
+
+def _features(spec: ModelSpec, height: int, width: int) -> "list[Feature]":
+    from segzoo import build
+    from segzoo.features import shapes
+
+    shape = (1, spec.in_channels, height, width)
+    multiple_of = spec.preprocess.multiple_of
+    return shapes(lambda: build.build(spec), shape, multiple_of=multiple_of)
+
+
+def _number(stride: "Fraction") -> int | float:
+    return int(stride) if stride.denominator == 1 else float(stride)
+
+
+def _stride(feature: "Feature") -> str:
+    """16, 1/3, 16x8, or - for what has none."""
+    if feature.stride is None:
+        return "-"
+    down, across = feature.stride
+    return str(down) if down == across else f"{down}x{across}"

@@ -1,0 +1,136 @@
+"""What a run is: written to run.json when it begins, and compared when it goes on."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from segzoo import files
+from segzoo.data.fingerprint import fingerprint
+from segzoo.data.sample import Dataset
+from segzoo.engine import checkpoint
+from segzoo.engine.checkpoint import Checkpoint
+from segzoo.engine.settings import Settings
+from segzoo.errors import RunError
+from segzoo.spec import Json, Recipe, asdict
+from segzoo.strictjson import strict_json
+
+__all__ = ["EXACT", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
+
+RUN = "run.json"
+EXACT = "to the last bit"
+# What says which sample comes at which step.
+ORDER = ("batch_size", "seed", "sampling")
+
+
+def about_of(
+    recipe: Recipe,
+    identity: Mapping[str, Json],
+    data: Dataset,
+    settings: Settings,
+    *,
+    device: torch.device,
+    world: int,
+) -> dict[str, Json]:
+    """What decides the bits of a run, as JSON.
+
+    "recipe", "identity" and "data" are the run's own; "machine" is where and how it runs.
+    """
+    of_device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    values = {
+        "recipe": asdict(recipe),
+        "identity": dict(identity),
+        "data": {"samples": len(data), "sha256": fingerprint(data)},
+        "machine": {
+            **{name: version(name) for name in ("segzoo-core", "torch", "accelerate")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": of_device,
+            "threads": torch.get_num_threads(),
+            "processes": world,
+            "compile": settings.compile,
+            "channels_last": settings.channels_last,
+            "checkpointing": settings.checkpointing,
+            "deterministic": settings.deterministic,
+        },
+    }
+    plain: dict[str, Json] = json.loads(json.dumps(values))  # as it is read back
+    return plain
+
+
+def refuse_used(run: Path) -> None:
+    """RunError for a folder that holds a run already, which would be lost."""
+    if (run / RUN).exists():
+        raise RunError(
+            "holds a run already",
+            file=run,
+            next_step="Go on with it by --resume, or choose another folder with -o",
+        )
+
+
+def latest(run: Path, *, here: bool) -> tuple[Checkpoint | None, dict[str, Json]]:
+    """The newest whole checkpoint of a run, and what the run was then.
+
+    here: whether it goes on in its own folder. Then there may be no checkpoint yet: it was ended
+    before the first one, and begins again. CheckpointError when all there are is damaged.
+    """
+    begun = here and (run / RUN).exists()
+    if begun and all(".tmp-" in path.name for path in run.glob("step-*")):
+        return None, _read(run)
+    found = checkpoint.find(run)
+    return found, found.about.get("about") or {}
+
+
+def changes(
+    then: Mapping[str, Json], now: Mapping[str, Json], *, file: Path, here: bool, force: bool
+) -> list[str]:
+    """What differs from the run to be continued, in words.
+
+    In another folder it may have another recipe and other data, but not another network. RunError
+    that lists the differences, unless they are forced.
+    """
+    differences = []
+    for key in ("recipe", "identity", "data") if here else ("identity",):
+        old, new = then.get(key) or {}, now[key]
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name) and (here or name == "model"):
+                differences.append(f"{name}: was {old.get(name)!r}, is {new.get(name)!r}")
+    if differences and not force:
+        raise RunError(
+            "the run was begun otherwise",
+            file=file,
+            found="; ".join(differences)[:1000],
+            next_step="Go on as it was begun, begin a new run in another folder, or add "
+            "--force-resume, which is written down",
+        )
+    return differences
+
+
+def how(then: Mapping[str, Json], now: Mapping[str, Json], *, exact: bool) -> str:
+    """How the run goes on, for a person. exact: whether this device gives the same bits again."""
+    if exact and then == now:
+        return EXACT
+    order = [
+        ([about.get("recipe", {}).get(key) for key in ORDER], about.get("data"))
+        for about in (then, now)
+    ]
+    if order[0] == order[1]:
+        return "sample by sample, but not to the last bit"
+    return "with the weights and the optimiser, but with samples in another order"
+
+
+def write(run: Path, now: Mapping[str, Json], settings: Settings, sitting: Json) -> None:
+    """Write run.json: what the run is, the settings, and one more of its sittings."""
+    sittings = [*_read(run).get("sittings", []), sitting]
+    record = {**now, "settings": asdict(settings), "sittings": sittings}
+    files.write(run / RUN, json.dumps(record, indent=1).encode())
+
+
+def _read(run: Path) -> dict[str, Json]:
+    if not (run / RUN).exists():
+        return {}
+    raw = (run / RUN).read_bytes()
+    return strict_json(raw, run / RUN, what="the record", error=RunError, levels=16)
