@@ -521,3 +521,15 @@ def test_a_predictor_with_tiles_can_be_pickled():
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(predictor)).predict(image).mask, expected
     )
+
+
+def test_a_network_that_cannot_be_measured_runs_large_pictures_whole():
+    """Whether windows of it give what the whole gives is asked of small inputs."""
+
+    def runtime(x, *, all_heads=False):
+        if x.shape[2] < module.OWN_TILE:
+            raise PluginError("this is too small for me")
+        return bright(x[:, :, 1:-1, 1:-1])
+
+    valid = make(runtime, preprocess=Preprocess(margin=1))
+    assert valid.predict(picture(1100, 8)).present == {"foreground": 8800}

@@ -195,7 +195,7 @@ def paper():
     return segzoo.load("unet_paper", width=2, seed=0)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     height=st.integers(1, 110),
     width=st.integers(1, 110),

