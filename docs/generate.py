@@ -30,6 +30,7 @@ SOME = 8  # choices of an option that are written out
 # What a model's numbers come from, where it is not the repository that its spec names.
 FOLLOWS = {
     "digit_unet": "article 1",
+    "fcn_vgg16": "article 5; its pixels with `pixels=0..255`",
     "unet_canvas": "article 4; as printed there with `placement=top_left`",
     "unet_dice": "article 2, its Keras code",
     "unet_paper": "the paper; with `released=True` ports of the network that its authors released",
@@ -65,15 +66,10 @@ them; where one is wrong, the model's files say what was kept and what was mende
 """
 
 
-def pages() -> dict[Path, str]:
-    """Each page, as it should be."""
-    return {TUTORIAL: with_files(TUTORIAL.read_text("utf-8")), MODELS: "".join(models_page())}
-
-
 # --- files shown in a page ------------------------------------------------------------------------
 
 
-def with_files(page: str) -> str:
+def tutorial() -> str:
     """The page with the files that its blocks name, as they are now."""
     with tempfile.TemporaryDirectory() as folder:
         new_plugin(NEW, folder)
@@ -83,13 +79,18 @@ def with_files(page: str) -> str:
             home = Path(folder) if name.startswith(f"{NEW}/") else ROOT
             return f"```{language} file={name}\n{(home / name).read_text('utf-8')}```"
 
-        return SHOWN.sub(block, page)
+        return SHOWN.sub(block, TUTORIAL.read_text("utf-8"))
 
 
 # --- docs/models.md -------------------------------------------------------------------------------
 
 
-def models_page() -> Iterator[str]:
+def models() -> str:
+    """The page, from what is installed of this repository's plugins."""
+    return "".join(parts())
+
+
+def parts() -> Iterator[str]:
     plugins = {}
     for file in sorted(ROOT.glob("plugins/*/pyproject.toml")):
         project = tomllib.loads(file.read_text("utf-8"))["project"]
@@ -98,7 +99,7 @@ def models_page() -> Iterator[str]:
 
     yield HEAD
     yield "\n| model | parameters | MACs | input | tasks | weights |\n|---|---:|---:|---|---|---|\n"
-    for model in (model for models in plugins.values() for model in models):
+    for model in (model for group in plugins.values() for model in group):
         cells = (
             f"[`{model['name']}`](#{model['name']})",
             f"{model['num_parameters']:,}",
@@ -108,9 +109,9 @@ def models_page() -> Iterator[str]:
             ", ".join(f"`{tag}`" for tag in model["weights"]) or "none",
         )
         yield f"| {' | '.join(cells)} |\n"
-    for plugin, models in plugins.items():
+    for plugin, group in plugins.items():
         yield f"\n## [{plugin}](../plugins/{plugin}/README.md)\n"
-        for model in models:
+        for model in group:
             yield f"\n### {model['name']}\n\n{sentence(model['summary'])}\n\n"
             for name, text in facts_of(model):
                 yield f"- {name}: {text}\n"
@@ -137,6 +138,8 @@ def facts_of(model: dict[str, Json]) -> Iterator[tuple[str, str]]:
     if source := FOLLOWS.get(model["name"]) or source_of(paper):
         yield "numbers from", source
     yield "input", ", ".join(input_of(model))
+    for name, weights in model["backbone"].items():
+        yield f"backbone `{name}`", weights_of(weights)
     for name, option in model["options"].items():
         yield f"option `{name}`", option_of(option)
     for task, defaults in model["tasks"].items():
@@ -221,6 +224,8 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+PAGES = {TUTORIAL: tutorial, MODELS: models}
+
 if __name__ == "__main__":
-    for path, text in pages().items():
-        write(path, text.encode())
+    for path, made in PAGES.items():
+        write(path, made().encode())

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -412,6 +413,15 @@ def test_a_network_without_parameters_and_one_of_half_precision():
         assert found.values["iou"] > 0.98
 
 
+def test_half_precision_changes_little():
+    model = segzoo.load("u2netp.duts")
+    dataset, seen = Squares(2, side=48), []
+    for precision in ("fp32", "bf16"):
+        found = measured(dataset, model, precision=precision)
+        seen.append(found.rows[0].sums["answers"]["probabilities"])
+    assert 1e-5 < (seen[0] - seen[1]).abs().max() < 0.1
+
+
 def test_progress_is_told_of_every_picture():
     told = []
     evaluate(
@@ -592,6 +602,26 @@ def not_finite(x):
 
 def fails(x):
     raise ValueError("I like other\nsizes")
+
+
+class Killed(Listed):
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reader_that_is_killed():  # T7
+    with pytest.raises(ResourceError) as caught:
+        evaluate(
+            Pixels(),
+            Killed(brightness(3).images),
+            task=plain(),
+            measures={"semantic": Semantic(num_classes=1)},
+            workers=1,
+        )
+    text = str(caught.value)
+    assert text.startswith("a process that reads the data is gone: DataLoader worker (pid")
+    assert text.endswith("memory or /dev/shm: use fewer workers")
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -155,17 +155,20 @@ def test_memory_that_is_short_is_said(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "count", "max_f", "mae"),
-    [("ecssd/test", 850, 0.8199, 0.0989), ("duts-te/test", 200, 0.6916, 0.1270)],
+    [("ecssd/test", 850, 0.8199, 0.0989), ("duts-te/test", 200, 0.6914, 0.1269)],
 )
 def test_the_numbers_of_the_embedded_weights(part, count, max_f, mae):
-    """Those that the plugin declares; its script took MAE of maps that are not 8 bits deep."""
+    """Of maps of 8 bits, as the protocol is; of maps of floats they are up to 0.0002 higher."""
     folder = os.environ.get("SEGZOO_TEST_DATA")
     if not folder:
         pytest.skip("SEGZOO_TEST_DATA does not name the folder of the real data sets")
     found = evaluate("u2netp.duts", f"folder:{folder}/{part}", bootstrap=0)
     assert found.protocol["data"]["samples"] == count
-    assert found.values["max_f"] == pytest.approx(max_f, abs=5e-5)
+    assert found.values["max_f"] == pytest.approx(max_f, abs=1e-4)
     assert found.values["mae"] == pytest.approx(mae, abs=1e-4)
+    declared = segzoo.load("u2netp.duts").weights.metrics
+    same = [m.value for m in declared if m.split.startswith(str(count))]
+    assert [found.values["max_f"], found.values["mae"]] == pytest.approx(same, abs=3e-4)
 
 
 # --- where models come from -----------------------------------------------------------------------
@@ -402,6 +405,8 @@ class Stream:
         ("u2netp", "folder:nowhere", {}, DatasetError, "nowhere: "),
         ("u2netp", Colours(), {"batch_size": 0}, UsageError, "batch_size=0 is below 1"),
         ("u2netp", Colours(), {"workers": -1}, UsageError, "workers=-1 is below 0"),
+        ("u2netp", Colours(), {"bootstrap": -1}, UsageError, "bootstrap=-1 is below 0"),
+        ("u2netp", Colours(), {"num_worst": -1}, UsageError, "num_worst=-1 is below 0"),
         (
             "u2netp",
             Colours(),

@@ -43,10 +43,13 @@ def test_the_public_names():
         "Model",
         "Prediction",
         "Predictor",
+        "Recipe",
         "SegzooError",
+        "evaluate",
         "list_models",
         "load",
         "model_info",
+        "train",
     ]
 
 
@@ -60,8 +63,8 @@ def test_a_public_name_exists_and_says_what_it_is(name):
 
 
 def test_another_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match=r"^module 'segzoo' has no attribute 'train'$"):
-        segzoo.train  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^module 'segzoo' has no attribute 'export'$"):
+        segzoo.export  # noqa: B018
     assert not hasattr(segzoo, "_private")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segzoo.api import load as load
     from segzoo.api import model_info as model_info
     from segzoo.errors import SegzooError as SegzooError
+    from segzoo.evaluation import evaluate as evaluate
     from segzoo.model import Model as Model
     from segzoo.predictor import Prediction as Prediction
     from segzoo.predictor import Predictor as Predictor
@@ -30,6 +31,7 @@ _HOME_OF = {
     "Predictor": "segzoo.predictor",
     "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",
+    "evaluate": "segzoo.evaluation",
     "list_models": "segzoo.api",
     "load": "segzoo.api",
     "model_info": "segzoo.api",

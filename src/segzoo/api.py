@@ -277,6 +277,8 @@ def _from_file(
                 file=file,
                 expected=f"num_classes={has.num_classes}, in_channels={has.in_channels}",
             )
+    if record or has.files:
+        _refuse_more_than_there_is(spec, has, wanted, file)
     network, replaced = weights.load_network(
         builder,
         weights.within(file.parent, file.name) if has.files else file,
@@ -296,6 +298,18 @@ def _from_file(
         f"made anew or adapted, so training is needed: {', '.join(replaced)}"
     )
     return network, (note,)
+
+
+def _refuse_more_than_there_is(spec: ModelSpec, has: Config, wanted: Config, file: Path) -> None:
+    """ConfigError for an elastic option above that of the weights."""
+    for name in spec.elastic:
+        if wanted.options[name] > has.options[name]:
+            raise ConfigError(
+                f"{wanted.model}: the weights have no {name}={wanted.options[name]!r}",
+                file=file,
+                found=f"{name}={has.options[name]!r}",
+                expected=f"at most {name}={has.options[name]!r}",
+            )
 
 
 def _is_part(spec: ModelSpec, has: Config, wanted: Config) -> bool:

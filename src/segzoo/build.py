@@ -80,7 +80,9 @@ def build(
         in_channels=in_channels,
         options=options or {},
     )
-    return builder_of(variant_of(spec, config.options), config)()
+    builder = builder_of(variant_of(spec, config.options), config)
+    refuse_giants(builder, config)
+    return builder()
 
 
 def adjusted(

@@ -113,7 +113,12 @@ def evaluate(
 
     SegzooError says what to do.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("workers", workers, 0),
+        ("bootstrap", bootstrap, 0),
+        ("num_worst", num_worst, 0),
+    ):
         if value < least:
             raise UsageError(f"{name}={value} is below {least}")
     if not all(0 < scale <= LARGEST_SCALE for scale in scales):
@@ -233,11 +238,10 @@ def measures_for(zoo: Model, dataset: Dataset, names: Sequence[str] = ()) -> dic
 
     Whether they do, the first target tells: it then is a map per class.
     """
+    several = zoo.num_classes > 1 and len(dataset) > 0
+    overlapping = several and checked(dataset[0])["target"].ndim == 3
     ignore_index = info_of(dataset).ignore_index
-    if zoo.num_classes > 1 and len(dataset) and checked(dataset[0])["target"].ndim == 3:
-        found = measures_of(names, 1, ignore_index)
-        return {name: Overlapping(each, zoo.num_classes) for name, each in found.items()}
-    return measures_of(names, zoo.num_classes, ignore_index)
+    return measures_of(names, zoo.num_classes, ignore_index, overlapping=overlapping)
 
 
 # --- what is measured -----------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segzoo.errors import SegzooError
+
 __all__ = ["Stage", "parts", "stages"]
 
 
@@ -29,9 +31,8 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
     shape: (N, C, H, W) of the input. The whole's numbers are its own, not the sum of the rows:
     parameters and operations that belong to no child count there alone.
     """
-    with torch.device("meta"):
-        network = build().eval()
-        x = torch.empty(shape)
+    network = _on_meta(build).eval()
+    x = torch.empty(shape, device="meta")
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(x)
@@ -46,6 +47,15 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
         )
 
     return [*(stage(name, module) for name, module in parts(network)), stage("", network)]
+
+
+def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """The network without values; where its builder cannot do without them, they are made first."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except SegzooError:
+        return build().to("meta")
 
 
 def parts(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:

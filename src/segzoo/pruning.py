@@ -161,7 +161,7 @@ def _refuse_rigid(name: str, spec: ModelSpec) -> None:
     if not spec.elastic:
         raise UsageError(
             f"{name} cannot be pruned: it has no elastic option, one that may be lowered at load",
-            next_step="unetpp has one, its depth",
+            next_step="See what a model has: segzoo info",
         )
 
 
@@ -186,7 +186,7 @@ def _networks(reference: str, arguments: Mapping[str, Any], device: str) -> list
             except WeightsMismatchError as error:
                 raise UsageError(
                     f"these weights do not hold the network of {name}={value}: {error.problem}",
-                    next_step="Train it so that they do; unetpp needs deep_supervision=true",
+                    next_step="Train with a head for each smaller network",
                 ) from error
     return networks
 

@@ -48,7 +48,7 @@ def forked(work: Callable[[], int], log: Path, **environment: str) -> Child:
     code = 1
     try:
         os.setsid()
-        sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115
+        sys.stdout = sys.stderr = open(log, "a", buffering=1)
         os.environ.update(environment)
         torch.set_num_threads(1)  # a pool of threads does not survive a fork
         code = work()

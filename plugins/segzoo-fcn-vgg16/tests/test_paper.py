@@ -24,7 +24,7 @@ from torch import nn
 import segzoo
 from segzoo import api, build, palettes, pictures, profile, registry, weights
 from segzoo.engine import recipes
-from segzoo.errors import ConfigError, WeightsMissingError, WeightsMismatchError
+from segzoo.errors import ConfigError, WeightsMismatchError, WeightsMissingError
 from segzoo.preprocess import prepare
 from segzoo.resample import resize
 
@@ -152,7 +152,7 @@ def test_pixels_are_an_option_that_is_kept(tmp_path):
     again = segzoo.load(f"{api.LOCAL_DIR}{tmp_path}")
     assert again.config.options == {"pixels": "0..255"}
     assert again.preprocess.rescale == "none"
-    with pytest.raises(ConfigError, match="pixels is 'caffe', not one of 'imagenet', '0..255'"):
+    with pytest.raises(ConfigError, match=r"pixels is 'caffe', not one of 'imagenet', '0\.\.255'"):
         segzoo.load(MODEL, pixels="caffe")
 
 

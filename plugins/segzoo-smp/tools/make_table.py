@@ -11,7 +11,7 @@ an encoder has, for each decoder that it fits,
     [parameters with 3 channels and one class, multiple_of, extras]
 
 with, where there is something to say, in extras
-    frozen: prefixes of parameters that the decoder makes no use of, so that no gradient reaches them;
+    frozen: prefixes of parameters that the decoder makes no use of, which no gradient reaches;
     encoder: keywords that make timm's encoder take pictures of any size;
     size: (height, width), when it takes that size alone;
     stem: prefixes of what depends on the input's channels, where it is not the row's own;
@@ -231,14 +231,14 @@ def stem_of(decoder: str, encoder: str, options: Mapping[str, bool]) -> list[str
 
 
 def prefixes(network: nn.Module, chosen: Iterable[str]) -> list[str]:
-    """The fewest prefixes that say which parameters are chosen: of modules, with a dot at the end."""
+    """The fewest prefixes that name the chosen parameters; those of modules end with a dot."""
     left, found = set(chosen), []
     for path, module in network.named_modules():
         own = {f"{path}.{name}" for name, _ in module.named_parameters()}
         if path and own and own <= left:
             found.append(f"{path}.")
             left -= own
-    return sorted(found + [*left])
+    return sorted([*found, *left])
 
 
 def statistics_of(encoder: str) -> list[list[float]]:

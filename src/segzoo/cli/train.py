@@ -219,7 +219,9 @@ def _flags() -> dict[str, str]:
         option = parameter.annotation.__metadata__[0]
         if not isinstance(option, OptionInfo) or name == "loss":  # a field of the recipe too
             continue
-        flag = next(iter(option.param_decls or ()), f"--{name.replace('_', '-')}")
+        # In Annotated, typer has the first of several names as the default until it parses.
+        written = (option.default, *(option.param_decls or ()), f"--{name.replace('_', '-')}")
+        flag = next(text for text in written if isinstance(text, str) and text[:2] == "--")
         value = "" if parameter.default is False else " VALUE"
         flags |= {name: flag + value, flag.lstrip("-").replace("-", "_"): flag + value}
     return flags | {"save_minutes": "--save-every 10m", "trackers": "--tracker VALUE"}

@@ -228,7 +228,6 @@ def judged(
     task: Task,
     flip: bool = False,
     scales: Sequence[float] = (),
-    precision: str = "fp32",
 ) -> Iterator[Judged]:
     """Some of the pictures with the network's answers, one by one, as `evaluate` sees them."""
     source = _Pictures(dataset, task, scales=scales, with_loss=False)
@@ -237,7 +236,7 @@ def judged(
         if isinstance(item, SegzooError):
             raise item
         with evaluating(network), torch.no_grad():
-            answers = _answers(network, task, flip, precision, [item], all_heads=False)
+            answers = _answers(network, task, flip, "fp32", [item], all_heads=False)
             probabilities = _probabilities(answers, 0, item, task.postprocess)
         mask = _mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
         yield Judged(item.image, item.target, probabilities.cpu(), mask.cpu(), item.id)
@@ -326,13 +325,23 @@ def _groups(
         generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
         worker_init_fn=deaf,
     )
-    for items in read(loader):
-        for item in items:
-            if isinstance(item, SegzooError):
-                raise item
-        ordered = sorted(items, key=lambda item: item.shapes)
-        for _, group in groupby(ordered, key=lambda item: item.shapes):
-            yield list(group)
+    try:
+        for items in read(loader):
+            for item in items:
+                if isinstance(item, SegzooError):
+                    raise item
+            ordered = sorted(items, key=lambda item: item.shapes)
+            for _, group in groupby(ordered, key=lambda item: item.shapes):
+                yield list(group)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if "DataLoader worker" not in text:
+            raise
+        raise ResourceError(
+            f"a process that reads the data is gone: {text[:200]}",
+            next_step="Use workers=0 to see what it does; a killed one often means too little "
+            "memory or /dev/shm: use fewer workers",
+        ) from error
 
 
 def _picture_of(sample: Sample) -> Picture:

@@ -74,7 +74,6 @@ def launched(recipe: Recipe, settings: Settings) -> Iterator[Any]:
     before = [dict(state._shared_state) for state in states]
     for state in states:
         state._shared_state.clear()
-    accelerator = None
     try:
         with _environment(wanted):
             accelerator = Accelerator(
@@ -91,8 +90,6 @@ def launched(recipe: Recipe, settings: Settings) -> Iterator[Any]:
             raise _strange(kind)
         yield accelerator
     finally:
-        if accelerator is not None:
-            accelerator.free_memory()
         for state, values in zip(states, before, strict=True):
             if state is not PartialState or not dist.is_initialized():
                 state._shared_state.clear()

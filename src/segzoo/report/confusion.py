@@ -16,6 +16,7 @@ WRITTEN = 16  # labels: with more there is no room for numbers
 DPI = 120
 LARGEST = 24.0  # inches of a side
 LONGEST = 24  # characters of a class's name
+LEAST = 0.0005  # share that is written
 GRAY = "0.9"  # of a class that no picture holds
 
 
@@ -47,7 +48,7 @@ def draw_confusion(
     axes.spines[:].set_visible(False)
     if count <= WRITTEN:
         for (row, column), share in np.ndenumerate(shares):
-            if np.isfinite(share):
+            if share >= LEAST:  # nan is not
                 text, colour = f"{100 * share:.1f}", "white" if share > 0.6 else "black"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(image, ax=axes, shrink=0.7, format=lambda share, _: f"{100 * share:g}")

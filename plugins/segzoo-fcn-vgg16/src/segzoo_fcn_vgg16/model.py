@@ -65,8 +65,8 @@ def vgg16(in_channels: int) -> nn.Sequential:
     Its classifier is thrown away: `mlp_ratio` makes it small before it is.
     """
     network = timm.create_model("vgg16", pretrained=False, in_chans=in_channels, mlp_ratio=1 / 4096)
-    features: nn.Sequential = network.features
-    return features
+    assert isinstance(network.features, nn.Sequential)
+    return network.features
 
 
 def load_backbone(network: FCN, state: Mapping[str, Tensor]) -> None:
@@ -90,5 +90,5 @@ def initialise(module: nn.Module) -> None:
 
 
 def fcn_vgg16(in_channels: int = 3, num_classes: int = 3, *, pixels: str = "imagenet") -> FCN:
-    """26.4 million parameters. pixels: what pictures are made of before; the network is the same."""
+    """26.4 million parameters. pixels: of the pictures before; the network is the same."""
     return FCN(in_channels, num_classes)

@@ -4,10 +4,10 @@ The article trains the decoder alone, on ImageNet's VGG16, for the trimaps of th
 
 Kept from its code: the sizes, the resize without smoothing, the ReLU after every convolution of the
 decoder, the optimiser. Mended: it computes `x / 127.5 - 1` and throws the result away, so that its
-network sees 0..255, in no backbone's own range; here pictures have the mean and deviation that
-timm's VGG16 was trained with, and `pixels="0..255"` is as the article does it. It resizes trimaps
-bilinearly, which invents the class between two others, here "background"; here masks are resized to
-the nearest pixel. It pairs two lists of files that glob gave in any order; our reader pairs by name.
+network sees 0..255; here pictures have the mean and deviation that timm's VGG16 was trained with,
+and `pixels="0..255"` is the article's way. It resizes trimaps bilinearly, which invents background
+between foreground and border; here masks are resized to the nearest pixel. It pairs two lists of
+files that glob gave in any order; our reader pairs them by name.
 
 No weights of the backbone are declared, for want of a file whose hash we have seen. `load_backbone`
 in `model.py` takes timm's file; the README shows how. Without it the frozen backbone is random:

@@ -1,0 +1,1 @@
+"""The decoders of segmentation-models-pytorch: a segzoo plugin (see `spec.py`)."""

@@ -1,0 +1,32 @@
+"""Parameters and multiply-accumulates per stage."""
+
+import pytest
+import torch
+from torch import nn
+
+from segzoo import build, profile, registry
+from segzoo.errors import PluginError
+from segzoo.spec import ModelSpec, Postprocess, Preprocess, TaskDefaults
+
+SPEC = ModelSpec(
+    summary="a builder that looks at values",
+    builder="test_profile:by_value",
+    tasks={"binary": TaskDefaults(loss="tiny:loss", postprocess=Postprocess())},
+    preprocess=Preprocess(),
+    num_classes=1,
+    num_parameters=28,
+)
+
+
+def by_value(in_channels: int, num_classes: int) -> nn.Module:
+    """As timm's drop path, whose rates are taken from a tensor."""
+    rate = torch.linspace(0, 0.5, 3)[1].item()
+    return nn.Sequential(nn.Conv2d(in_channels, num_classes, 3, padding=1), nn.Dropout(rate))
+
+
+def test_a_builder_that_cannot_do_without_values(monkeypatch):
+    monkeypatch.setattr(registry, "resolve", lambda path: by_value)
+    with torch.device("meta"), pytest.raises(PluginError, match="cannot be called on meta"):
+        build.build(SPEC)
+    whole = profile.stages(lambda: build.build(SPEC), (1, 3, 6, 5))[-1]
+    assert whole == ("", "Sequential", 28, 27 * 30)
