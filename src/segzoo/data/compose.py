@@ -181,7 +181,7 @@ def sklearn_digits() -> Digits:
     as MNIST's. DependencyMissingError without scikit-learn.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise DependencyMissingError(
             "these digits come with scikit-learn, which is not installed",

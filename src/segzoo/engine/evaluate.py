@@ -32,11 +32,11 @@ from segzoo.predictor import logits_size
 from segzoo.preprocess import Geometry, prepare
 from segzoo.registry import cause
 from segzoo.runtimes.torch import (
-    _forward,
-    _is_out_of_memory,
-    _logits_of,
-    _offers_all_heads,
     evaluating,
+    is_out_of_memory,
+    logits_of,
+    offers_all_heads,
+    run,
 )
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
@@ -390,7 +390,7 @@ def _measured(
             found.append((Row(item.number, item.id, sums), value))
         return found
     except Exception as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(items) > 1:
             return None
@@ -425,7 +425,7 @@ def _answers(
 ) -> list[_Answer]:
     """Every view of some pictures through the network; the first view first, and not mirrored."""
     values = next(network.parameters(), torch.empty(0))
-    arguments = {"all_heads": True} if all_heads and _offers_all_heads(network) else {}
+    arguments = {"all_heads": True} if all_heads and offers_all_heads(network) else {}
     answers = []
     for view in range(len(items[0].views)):
         x = torch.from_numpy(np.stack([item.views[view].x for item in items]))
@@ -434,7 +434,7 @@ def _answers(
             wanted = arguments if view == 0 and not mirrored else {}
             with _autocast(values.device, precision):
                 outputs = _run(network, x.flip(-1) if mirrored else x, wanted)
-            logits = _logits_of(outputs)[0]
+            logits = logits_of(outputs)[0]
             _check(logits, x, task)
             answers.append(_Answer(view, mirrored, logits, outputs))
     return answers
@@ -442,9 +442,9 @@ def _answers(
 
 def _run(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
     try:
-        return _forward(network, x, arguments)
+        return run(network, x, arguments)
     except Exception as error:  # a plugin may raise anything
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         shape = tuple(x.shape)
         raise PluginError(f"the network failed for an input {shape}: {cause(error)}") from error
@@ -560,7 +560,7 @@ def _loss_of(loss: Loss, outputs: Any, number: int, item: _Item) -> float:
     """
     assert item.answer is not None
     own = mapped(outputs, lambda maps: maps[number : number + 1].float())
-    device = _logits_of(own)[0].device
+    device = logits_of(own)[0].device
     target = item.answer.to(device)[None]
     batch = {"target": target.long() if target.ndim == 3 else target.float()}
     if item.weight is not None:

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from segzoo import registry
 from segzoo.errors import DeviceError, PluginError, UsageError, printable
 
-__all__ = ["TorchRuntime", "device_of", "devices"]
+__all__ = [
+    "TorchRuntime",
+    "device_of",
+    "devices",
+    "is_out_of_memory",
+    "logits_of",
+    "offers_all_heads",
+    "run",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +40,7 @@ class TorchRuntime:
 
         PluginError with the cause when the network fails; MemoryError when the device is full.
         """
-        if all_heads and not _offers_all_heads(self.network):
+        if all_heads and not offers_all_heads(self.network):
             raise UsageError(
                 f"{type(self.network).__name__} has no side outputs",
                 next_step="Ask for the final prediction alone",
@@ -43,13 +51,13 @@ class TorchRuntime:
             inputs = inputs.to(values.device, values.dtype if values.is_floating_point() else None)
         with evaluating(self.network), torch.inference_mode():
             try:
-                outputs = _forward(self.network, inputs, {"all_heads": True} if all_heads else {})
+                outputs = run(self.network, inputs, {"all_heads": True} if all_heads else {})
             except Exception as error:
-                if _is_out_of_memory(error):
+                if is_out_of_memory(error):
                     raise MemoryError(str(error)) from error
                 why = registry.cause(error)
                 raise PluginError(f"the network failed for an input {x.shape}: {why}") from error
-            return tuple(_array(logits) for logits in _logits_of(outputs))
+            return tuple(_array(logits) for logits in logits_of(outputs))
 
 
 @contextmanager
@@ -106,7 +114,7 @@ def devices() -> tuple[list[str], str]:
     return found, "" if count else why
 
 
-def _forward(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
+def run(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
     if x.device.type == "cpu":
         # With channels last, convolutions take 14 to 37 % less time on a CPU (U²-Net, U²-Netp at
         # 160 and 320). A network that views its memory in the usual order refuses: it gets that.
@@ -115,11 +123,11 @@ def _forward(network: nn.Module, x: Tensor, arguments: dict[str, bool]) -> Any:
     return network(x, **arguments)
 
 
-def _offers_all_heads(network: nn.Module) -> bool:
+def offers_all_heads(network: nn.Module) -> bool:
     return "all_heads" in inspect.signature(network.forward).parameters
 
 
-def _logits_of(outputs: Any) -> tuple[Any, ...]:
+def logits_of(outputs: Any) -> tuple[Any, ...]:
     """The final logits first, from a tensor, a tuple, or a mapping with "logits"."""
     if isinstance(outputs, Mapping):
         if "logits" not in outputs:
@@ -142,7 +150,7 @@ def _array(logits: Any) -> NDArray[np.float32]:
     return array
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     # the CPU's allocator raises a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)

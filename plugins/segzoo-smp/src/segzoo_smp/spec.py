@@ -38,7 +38,15 @@ TABLE: Mapping[str, Any] = json.loads(Path(__file__).with_name("encoders.json").
     "encoders"
 ]
 
-COMMON = ("resnet34", "mobilenet_v2", "efficientnet-b0", "mit_b0", "tu-convnext_tiny")
+# What SMP still takes and then renames.
+OLD_NAMES = ("timm-gernet", "timm-mobilenetv3", "timm-regnet", "timm-res2", "timm-resnest")
+COMMON = (
+    "resnet34",
+    "mobilenet_v2",
+    "efficientnet-b0",
+    "tu-convnext_tiny",
+    "tu-vit_small_patch16_224",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +59,24 @@ class EncoderOption(Option):
     decoder: str
 
     def fault(self, value: Json) -> str:
-        assert self.choices is not None
-        if value in self.choices or not isinstance(value, str):
-            return super().fault(value)
-        near = difflib.get_close_matches(value, self.choices, n=3, cutoff=0.7)
-        near += [name for name in COMMON if name in self.choices and name not in near]
-        fitting = f"{len(self.choices)} encoders fit, such as {', '.join(near[:5])}"
+        fitting = self.choices or ()
+        if not isinstance(value, str):
+            return f"{value!r} ({type(value).__name__}), not a value of type str"
+        if value in fitting:
+            return ""
         plain = value.partition(".")[0]
-        if plain in self.choices:
-            return f"{value!r}, which names weights; the network is that of {plain!r}"
+        if plain in fitting:
+            return f"{value!r}, with the name of weights; without it: {plain!r}"
+        now = plain.replace("timm-mobilenetv3", "tu-tf_mobilenetv3").replace("timm-", "tu-")
+        if plain.startswith(OLD_NAMES) and now in fitting:
+            return f"{value!r}, an old name of SMP's for {now!r}"
+        near = difflib.get_close_matches(value, fitting, n=3, cutoff=0.7)
+        near += [name for name in COMMON if name in fitting and name not in near]
+        hint = f"{len(fitting)} encoders fit, such as {', '.join(near[:5])}"
         for reason, decoders in TABLE.get(plain, {}).get("refused", {}).items():
             if self.decoder in decoders:
-                return f"{value!r}, which SMP refuses ({reason}); {fitting}"
-        return f"{value!r}, not an encoder that SMP knows; {fitting}"
+                return f"{value!r}, which SMP refuses ({reason.removesuffix('.')}); {hint}"
+        return f"{value!r}, not an encoder of SMP's; {hint}"
 
 
 def encoder_option(decoder: str, default: str) -> EncoderOption:
