@@ -148,7 +148,9 @@ def test_quiet_is_quiet(capsys):
 
 def test_without_matplotlib_there_are_no_curves(monkeypatch):
     find = util.find_spec
-    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    monkeypatch.setattr(
+        util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
     with pytest.warns(UserWarning, match=r"^no curves.png: matplotlib is not installed; run: pip"):
         trained(val=Squares(3))
     assert not Path("run/curves.png").exists()

@@ -5,16 +5,24 @@ is data from strangers: bounded, parsed strictly, and no value in it is ever a m
 or an expression.
 """
 
-import dataclasses
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints
 
 from segzoo.errors import ConfigError, printable
-from segzoo.spec import MODEL_NAME, SHA256, Json, Postprocess, Preprocess, Record, Task, asdict
+from segzoo.spec import (
+    MODEL_NAME,
+    SHA256,
+    Json,
+    Postprocess,
+    Preprocess,
+    Record,
+    Task,
+    asdict,
+    from_dict,
+)
 from segzoo.strictjson import strict_json
 
 __all__ = ["CONFIG_NAME", "FORMAT_VERSION", "WEIGHTS_NAME", "Config", "dump", "read", "read_json"]
@@ -111,10 +119,9 @@ def read(path: str | os.PathLike[str]) -> Config:
     if isinstance(preprocess, dict) and "custom" in preprocess:
         raise ConfigError("preprocess.custom names code, which a config may not", file=path)
     try:
-        config = _record(Config, data | plugin)
+        config = from_dict(Config, data | plugin)
     except ValueError as error:
         raise ConfigError(printable(str(error)), file=path) from None
-    assert isinstance(config, Config)
     return config
 
 
@@ -134,32 +141,3 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Json]:
     if len(raw) > MAX_BYTES:
         raise ConfigError("the file is too large", file=path, expected="at most 1 MiB")
     return strict_json(raw, path, what="the config", error=ConfigError, levels=MAX_DEPTH)
-
-
-def _record(cls: type[Record], data: Mapping[str, Json]) -> Record:
-    """A record from JSON values: the inverse of `asdict`. ValueError names each fault."""
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
-    unknown = sorted(set(data) - set(known))
-    required = {
-        name
-        for name, f in known.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - set(data))
-    if unknown or missing:
-        faults = [f"unknown field {name!r}: needs a newer segzoo" for name in unknown]
-        faults += [f"missing field {name!r}" for name in missing]
-        raise ValueError(f"{cls.__name__}: " + "; ".join(faults))
-    return cls(**{name: _value(hints[name], value) for name, value in data.items()})
-
-
-def _value(hint: Any, value: Json) -> Any:
-    """A JSON value as its annotation has it: lists become tuples, dicts become records."""
-    if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, Record):
-        return _record(hint, value)
-    if isinstance(value, list):
-        options = [hint, *get_args(hint)]
-        item = next((get_args(o)[0] for o in options if get_origin(o) is tuple), None)
-        return tuple(_value(item, v) for v in value)
-    return value

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import isfinite
-from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
     "Augmentation",
@@ -39,6 +39,8 @@ __all__ = [
     "TaskDefaults",
     "Weights",
     "asdict",
+    "from_dict",
+    "typed",
 ]
 
 ImportPath: TypeAlias = str  # "package.module:attribute"
@@ -46,6 +48,8 @@ Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed
 Task = Literal["binary", "multiclass", "multilabel", "saliency"]
 Named: TypeAlias = tuple[str, Mapping[str, Json]]  # a name and the options it is called with
 Augmentation: TypeAlias = Named
+
+R = TypeVar("R", bound="Record")
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -501,6 +505,43 @@ def asdict(record: Record) -> dict[str, Json]:
         return value
 
     return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+
+
+def from_dict(cls: type[R], data: Mapping[str, Json]) -> R:
+    """The inverse of `asdict`: lists become tuples, dicts records.
+
+    ValueError names every field that is unknown or missing, or what the record has against them.
+    """
+    fields = dataclasses.fields(cls)
+    unknown = sorted(set(data) - {f.name for f in fields})
+    missing = sorted(
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in data
+    )
+    if unknown or missing:
+        faults = [f"unknown field {name!r}: needs a newer segzoo" for name in unknown]
+        faults += [f"missing field {name!r}" for name in missing]
+        raise ValueError(f"{cls.__name__}: " + "; ".join(faults))
+    hints = get_type_hints(cls)
+    return cls(**{name: typed(value, hints[name]) for name, value in data.items()})
+
+
+def typed(value: Json, hint: Any) -> Any:
+    """A JSON value as an annotation has it; one that does not fit is given back as it is."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for kind in kinds:
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Record):
+            return from_dict(kind, value)
+        if isinstance(value, list) and get_origin(kind) is tuple:
+            args = get_args(kind)
+            items = args if Ellipsis not in args else (args[0],) * len(value)
+            if len(items) == len(value):
+                return tuple(typed(v, item) for v, item in zip(value, items, strict=True))
+            return tuple(value)
+    return value
 
 
 def _say(*checks: tuple[bool, str]) -> list[str]:

@@ -9,10 +9,10 @@ from segzoo.api import find_spec
 from segzoo.testing import assert_keeps_contract
 
 # One light encoder, then five of as many kinds as the decoder takes.
-CNNS = ("resnet18", "efficientnet-b0", "tu-convnext_atto", "tu-regnety_002")
+CNNS = ("resnet18", "mobilenet_v2", "tu-convnext_atto", "tu-regnety_002")
 ENCODERS = {
-    "smp_deeplabv3": ("mobilenet_v2", *CNNS, "mit_b0"),
-    "smp_deeplabv3plus": ("mobilenet_v2", *CNNS, "mit_b0"),
+    "smp_deeplabv3": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
+    "smp_deeplabv3plus": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
     "smp_dpt": (
         "tu-vit_tiny_patch16_224",
         "tu-vit_small_patch14_dinov2",
@@ -21,15 +21,15 @@ ENCODERS = {
         "tu-convnext_atto",
         "tu-resnet18",
     ),
-    "smp_fpn": ("mobilenet_v2", *CNNS, "mit_b0"),
-    "smp_linknet": ("mobilenet_v2", *CNNS, "vgg11"),
-    "smp_manet": ("mobilenet_v2", *CNNS, "mit_b0"),
-    "smp_pan": ("mobilenet_v2", *CNNS, "mit_b0"),
-    "smp_pspnet": ("mobilenet_v2", *CNNS, "vgg11"),
+    "smp_fpn": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
+    "smp_linknet": ("tu-mobilenetv3_small_050", *CNNS, "vgg11"),
+    "smp_manet": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
+    "smp_pan": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
+    "smp_pspnet": ("tu-mobilenetv3_small_050", *CNNS, "vgg11"),
     "smp_segformer": ("mit_b0", *CNNS, "tu-swin_tiny_patch4_window7_224"),
-    "smp_unet": ("mobilenet_v2", *CNNS, "mit_b0"),
-    "smp_unetplusplus": ("mobilenet_v2", *CNNS, "vgg11"),
-    "smp_upernet": ("mobilenet_v2", *CNNS, "tu-swin_tiny_patch4_window7_224"),
+    "smp_unet": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
+    "smp_unetplusplus": ("tu-mobilenetv3_small_050", *CNNS, "vgg11"),
+    "smp_upernet": ("tu-mobilenetv3_small_050", *CNNS, "tu-swin_tiny_patch4_window7_224"),
 }
 
 

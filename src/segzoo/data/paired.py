@@ -1,7 +1,8 @@
 """A data set of pictures and label files that lie beside each other: what most readers return."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from segzoo import labels, pictures
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, PictureError, printable
 
-__all__ = ["Pair", "Paired", "read_image"]
+__all__ = ["Pair", "Paired", "part_of_dataset", "read_image"]
 
 Labels: TypeAlias = NDArray[Any]
 
@@ -54,17 +55,9 @@ class Paired:
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         path = os.path.join(self.folder, pair.target)
-        try:
+        with part_of_dataset():
             image = read_image(os.path.join(self.folder, pair.image))
             values = read_image(path) if self.in_colours else pictures.read_values(path)
-        except PictureError as error:
-            raise DatasetError(
-                error.problem,
-                file=error.file,
-                found=error.found,
-                expected=error.expected,
-                next_step=error.next_step,
-            ) from error
         try:
             if self.in_colours and values.shape[2] != 3:
                 raise DatasetError("the mask is transparent in parts", expected="opaque colours")
@@ -73,6 +66,21 @@ class Paired:
             error.file = printable(path)
             raise
         return Sample(image=image, target=target, id=pair.id)
+
+
+@contextlib.contextmanager
+def part_of_dataset(file: str = "") -> Iterator[None]:
+    """What is wrong with a picture inside, as a DatasetError, about `file` where one is given."""
+    try:
+        yield
+    except PictureError as error:
+        raise DatasetError(
+            error.problem,
+            file=file or error.file,
+            found=error.found,
+            expected=error.expected,
+            next_step=error.next_step,
+        ) from error
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:

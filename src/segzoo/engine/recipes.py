@@ -11,17 +11,16 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from segzoo import losses
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.losses import Loss
-from segzoo.spec import Json, ModelSpec, Recipe, Record, TaskDefaults, asdict
+from segzoo.spec import Json, ModelSpec, Recipe, Record, TaskDefaults, asdict, from_dict, typed
 
 __all__ = ["DEFAULT", "described", "from_json", "loss_of", "of_spec", "overridden", "to_json"]
 
 Changes: TypeAlias = Mapping[str, str] | Iterable[str]
-R = TypeVar("R", bound=Record)
 
 # For a model that declares no recipe, whatever it is made of.
 DEFAULT = Recipe(
@@ -133,7 +132,7 @@ def to_json(recipe: Recipe) -> dict[str, Json]:
 def from_json(data: Mapping[str, Json]) -> Recipe:
     """A recipe from JSON values. ConfigError names every field that is unknown or wrong."""
     try:
-        return _record(Recipe, data)
+        return from_dict(Recipe, data)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"this is no recipe: {printable(str(error))}") from None
 
@@ -206,7 +205,7 @@ def _value(text: str, hint: Any) -> Any:
     """A text as its field's annotation has it; else the text, which the record then refuses."""
     origin, args = get_origin(hint), get_args(hint)
     if text[:1] in ("[", "{"):
-        return _typed(_json_or_text(text), hint)
+        return typed(_json_or_text(text), hint)
     nothing = text.lower() in NOTHING
     if origin in (Union, types.UnionType):
         return None if nothing else _value(text, _given(hint))
@@ -222,25 +221,6 @@ def _value(text: str, hint: Any) -> Any:
         except ValueError:
             return text
     return "" if nothing and hint is str else text
-
-
-def _typed(value: Json, hint: Any) -> Any:
-    """A JSON value as an annotation has it: lists become tuples, objects records."""
-    hint = _given(hint)
-    if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, Record):
-        return _record(hint, value)
-    if isinstance(value, list) and get_origin(hint) is tuple:
-        return tuple(value if _is_named(hint) else (_typed(v, get_args(hint)[0]) for v in value))
-    return value
-
-
-def _record(cls: type[R], data: Mapping[str, Json]) -> R:
-    """The inverse of `asdict`. ValueError or TypeError for what does not fit."""
-    hints = get_type_hints(cls)
-    unknown = [key for key in data if key not in hints]
-    if unknown:
-        raise ValueError("no field " + ", ".join(map(repr, unknown)))
-    return cls(**{key: _typed(value, hints[key]) for key, value in data.items()})
 
 
 def _json_or_text(text: str) -> Json:

@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from segzoo import palettes
 from segzoo.data.layout import check_options
-from segzoo.data.paired import read_image
+from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import (
     DatasetError,
     DependencyMissingError,
-    PictureError,
     UsageError,
     printable,
 )
@@ -96,16 +95,8 @@ class Coco:
 
     def __getitem__(self, index: int) -> Sample:
         photo = self.photos[index]
-        try:
+        with part_of_dataset():
             image = read_image(os.path.join(self.folder, photo.file))
-        except PictureError as error:
-            raise DatasetError(
-                error.problem,
-                file=error.file,
-                found=error.found,
-                expected=error.expected,
-                next_step=error.next_step,
-            ) from error
         return Sample(image=image, target=_drawn(photo), id=photo.file)
 
     def id_of(self, index: int) -> str:

@@ -20,8 +20,9 @@ import numpy as np
 from segzoo import palettes, pictures
 from segzoo.data.layout import check_options, files_in
 from segzoo.data.matlab import MatFile, load_mat
+from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Info, Sample
-from segzoo.errors import DatasetError, PictureError
+from segzoo.errors import DatasetError
 from segzoo.labels import apply_map, gray
 from segzoo.spec import Option, ReaderSpec
 
@@ -88,16 +89,8 @@ class NyuDepth:
             values, file = self.mat.read("labels", number).T, f"{self.mat.file}/{number + 1:04d}"
         else:
             file = self.pngs[number]
-            try:
+            with part_of_dataset(file):
                 values = gray(pictures.read_values(file))
-            except PictureError as error:
-                raise DatasetError(
-                    error.problem,
-                    file=file,
-                    found=error.found,
-                    expected=error.expected,
-                    next_step=error.next_step,
-                ) from error
         return Sample(image=image, target=apply_map(values, self.mapping, file=file), id=name)
 
     def id_of(self, index: int) -> str:

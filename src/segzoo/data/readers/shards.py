@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from segzoo import pictures
 from segzoo.data.declared import OPTIONS, Declared, declared
-from segzoo.data.paired import read_image
+from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Sample
 from segzoo.data.tarindex import Group, Member, groups
-from segzoo.errors import DatasetError, PictureError, UnsafeFormatError, UsageError, printable
+from segzoo.errors import DatasetError, UnsafeFormatError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "ShardStream", "Shards", "Wanted", "open_shards"]
@@ -269,15 +269,8 @@ def _decoded(
 def _told(file: str) -> Iterator[None]:
     """What is wrong with a member's bytes, as an error that names it."""
     try:
-        yield
-    except PictureError as error:
-        raise DatasetError(
-            error.problem,
-            file=file,
-            found=error.found,
-            expected=error.expected,
-            next_step=error.next_step,
-        ) from error
+        with part_of_dataset(file):
+            yield
     except (DatasetError, UnsafeFormatError) as error:
         error.file = printable(file)
         raise

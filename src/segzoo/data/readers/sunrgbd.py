@@ -24,9 +24,9 @@ import numpy as np
 from segzoo import palettes
 from segzoo.data.layout import check_options, files_in, folder_of, has, labelled, pair_up
 from segzoo.data.matlab import MatFile, load_mat
-from segzoo.data.paired import Paired, read_image
+from segzoo.data.paired import Paired, part_of_dataset, read_image
 from segzoo.data.sample import Info, Sample
-from segzoo.errors import DatasetError, PictureError, printable
+from segzoo.errors import DatasetError, printable
 from segzoo.labels import apply_map
 from segzoo.spec import Option, ReaderSpec
 
@@ -75,16 +75,8 @@ class SunRgbd:
 
     def __getitem__(self, index: int) -> Sample:
         number, path = self.pictures[index]
-        try:
+        with part_of_dataset():
             image = read_image(os.path.join(self.folder, path))
-        except PictureError as error:
-            raise DatasetError(
-                error.problem,
-                file=error.file,
-                found=error.found,
-                expected=error.expected,
-                next_step=error.next_step,
-            ) from error
         # MATLAB's H x W is (W, H) in HDF5
         values = self.labels.cell("SUNRGBD2Dseg/seglabel", number).T
         file = f"{self.labels.file}, picture {number + 1}"
