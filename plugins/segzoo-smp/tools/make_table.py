@@ -150,14 +150,14 @@ def facts_of(decoder: str, encoder: str) -> tuple[int, int, dict[str, Any], list
             first = first or error
             continue
         return described(network, logits, multiple_of, {"encoder": options} if options else {})
-    with contextlib.suppress(Exception):
+    assert first is not None
+    try:
         network, device = built(decoder, encoder)
         side = network.encoder.model.pretrained_cfg["input_size"][-1]
-        return described(
-            network, logits_for(network, device, side, side), side, {"size": [side, side]}
-        )
-    assert first is not None
-    raise first
+    except Exception:  # not built at all, or without a size of its own
+        raise first from None
+    logits = logits_for(network, device, side, side)
+    return described(network, logits, side, {"size": [side, side]})
 
 
 def built(decoder: str, encoder: str, **options: Any) -> tuple[Any, str]:
