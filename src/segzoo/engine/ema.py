@@ -17,22 +17,28 @@ class Average:
 
     def __init__(self, followed: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(followed).eval().requires_grad_(False)
+        self.followed = followed
         self.decay = decay
         self.count = 0
-        mine, theirs = self.network.state_dict(), followed.state_dict()
-        floats = [name for name, value in mine.items() if value.is_floating_point()]
-        others = [name for name in mine if name not in set(floats)]
-        self.floats = [mine[name] for name in floats], [theirs[name] for name in floats]
-        self.others = [mine[name] for name in others], [theirs[name] for name in others]
 
     @torch.no_grad()
     def update(self) -> None:
-        """After a step of the followed network, whose tensors are still those it had."""
+        """After a step of the followed network."""
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        torch._foreach_lerp_(*self.floats, 1 - decay)
-        if self.others[0]:
-            torch._foreach_copy_(*self.others)
+        pairs = list(zip(_values(self.network), _values(self.followed), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_(
+            [mine for mine, _ in floats], [other for _, other in floats], 1 - decay
+        )
+        for mine, other in pairs:
+            if not mine.is_floating_point():
+                mine.copy_(other)
         self.count += 1
 
     def tensors(self) -> dict[str, Tensor]:
         return self.network.state_dict()
+
+
+def _values(network: nn.Module) -> list[Tensor]:
+    """All that a network holds, in an order of its own; asked anew, as it may be exchanged."""
+    return [*network.parameters(), *network.buffers()]
