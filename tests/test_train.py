@@ -234,7 +234,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path, model, ignored, loss):
 def test_parts_of_a_batch_add_up_to_it(tmp_path):
     """A mean over the pixels that count, which are not as many in each part."""
     for parts in (1, 4):
-        recipe = {"steps": 3, "batch_size": 4, "accumulate": parts, "lr": 0.1}
+        recipe = {"steps": 3, "batch_size": 4, "accumulate": parts, "lr": 0.01}
         recipe["optimizer"] = ["sgd", {}]
         fitted(
             "unet_dice",
@@ -408,7 +408,8 @@ def test_gradient_checkpointing_changes_no_bit(tmp_path):
 
 def test_channels_last_is_the_same_but_for_rounding(tmp_path):
     for channels_last in (False, True):
-        zoo, _ = tiny(tmp_path / str(channels_last), {}, {"channels_last": channels_last})
+        recipe = {"optimizer": ["sgd", {}]}  # Adam makes steps of what rounding leaves of a bias
+        zoo, _ = tiny(tmp_path / str(channels_last), recipe, {"channels_last": channels_last})
     assert zoo.network.stem.weight.is_contiguous(memory_format=torch.channels_last)
     plain, last = (weights(tmp_path / name, 6) for name in ("False", "True"))
     for name, value in plain.items():

@@ -80,7 +80,7 @@ def fitted(
     result = train(
         network_of(zoo.network),
         loss=loss,
-        data=data or Squares(length, ignored=ignored),
+        data=Squares(length, ignored=ignored) if data is None else data,
         val=Squares(val, ignored=ignored) if val else None,
         recipe=recipes.from_json({"optimizer": ["adam", {}], "lr": 1e-2, **recipe}),
         task=Task(

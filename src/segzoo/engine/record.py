@@ -45,7 +45,8 @@ def about_of(
         "identity": dict(identity),
         "data": {"samples": len(data), "sha256": fingerprint(data)},
         "machine": {
-            **{name: version(name) for name in ("segzoo-core", "torch", "accelerate")},
+            **{name: version(name) for name in ("segzoo-core", "accelerate")},
+            "torch": str(torch.__version__),  # with its build, which the metadata may lack
             "python": platform.python_version(),
             "machine": platform.machine(),
             "device": of_device,
