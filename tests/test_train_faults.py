@@ -393,7 +393,7 @@ def hang():
             die,
             2,
             RunError,
-            "that reads the data is gone or hangs: DataLoader worker .*Killed",
+            "that reads the data is gone or hangs: DataLoader worker .*(Killed|exited)",
         ),
         pytest.param(
             hang,
