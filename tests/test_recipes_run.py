@@ -16,6 +16,7 @@ from segzoo.training import train
 
 QUIET = Settings(device="cpu", workers=0, quiet=True)
 SMALL = {"width": 2}  # of options: what is asked here does not depend on the number of channels
+SLOW = pytest.mark.slow
 LARGE = 5_000_000  # parameters from which a model without such an option is left to slow tests
 SIDE = 32
 
@@ -26,11 +27,12 @@ def of_every_model():
         _, spec = find_spec(model)
         is_large = spec.num_parameters > LARGE and "width" not in spec.options
         for name in spec.recipes:
-            marks = [pytest.mark.slow] if is_large else []
+            marks = [SLOW] if is_large else []
             yield pytest.param(model, name, id=f"{model}-{name}", marks=marks)
 
 
-RECIPES = list(of_every_model())
+RECIPES = [*of_every_model()]
+EACH = [pytest.param(*recipe.values, id=recipe.id) for recipe in RECIPES]
 
 
 def small(spec, recipe):
@@ -67,7 +69,7 @@ def test_every_recipe_trains(model, name, tmp_path):
     assert found.result.best is not None
 
 
-@pytest.mark.parametrize(("model", "name"), RECIPES)
+@pytest.mark.parametrize(("model", "name"), EACH)
 def test_every_recipe_has_a_rate_for_each_step(model, name):
     recipe = find_spec(model)[1].recipes[name]
     total = steps_of(recipe, 1000)
@@ -76,7 +78,9 @@ def test_every_recipe_has_a_rate_for_each_step(model, name):
     assert recipe.warmup < total / 2
 
 
-@pytest.mark.parametrize("model", ["unet"])
+@pytest.mark.parametrize(
+    "model", ["unet", *(pytest.param(f"smp_{n}", marks=SLOW) for n in ("pspnet", "deeplabv3plus"))]
+)
 def test_pascal_voc(model, tmp_path):
     """On files of its layout: 21 classes, and a border that does not count."""
     made = voc(tmp_path)
@@ -88,7 +92,7 @@ def test_pascal_voc(model, tmp_path):
         run=tmp_path / "run",
         recipe=small(spec, spec.recipes["voc"]),
         settings=QUIET,
-        **SMALL,
+        **{key: value for key, value in SMALL.items() if key in spec.options},
     )
     assert (found.model.num_classes, found.model.task) == (21, "multiclass")
     assert found.model.classes[15] == "person"

@@ -218,8 +218,8 @@ def test_a_gpu_is_not_waited_for_in_each_step(tmp_path, optimizer):
 )
 def test_two_processes_have_the_losses_of_one(tmp_path, model, ignored, loss):
     wishes = {"model": model, "ignored": ignored, "loss": loss, "val": 3}
-    wishes["recipe"] = {"steps": 4, "batch_size": 4, "lr": 1e-5}
-    wishes["settings"] = {"save_every": 1}
+    wishes["recipe"] = {"steps": 4, "batch_size": 4, "lr": 1e-5, "ema": 0.9}
+    wishes["settings"] = {"save_every": 1, "keep": 2}
     done({**wishes, "run": str(tmp_path / "one")}, tmp_path / "log")
     done_by_two({**wishes, "run": str(tmp_path / "two")}, tmp_path)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
@@ -229,6 +229,12 @@ def test_two_processes_have_the_losses_of_one(tmp_path, model, ignored, loss):
     one, two = (journal.read(tmp_path / name)[-1]["val"] for name in ("one", "two"))
     assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
     assert one["mean_iou"] == pytest.approx(two["mean_iou"], abs=1e-4)
+    for name in ("model", "average"):
+        one, two = (weights(tmp_path / run, 4, name) for run in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5)
+    first = weights(tmp_path / "two", 3, "average")
+    assert not torch.equal(first["head.weight"], two["head.weight"])
 
 
 def test_parts_of_a_batch_add_up_to_it(tmp_path):
@@ -305,18 +311,20 @@ def test_t8_a_process_that_dies_under_torchrun_ends_the_job(tmp_path):
 
 @pytest.mark.slow
 def test_accelerate_launch(tmp_path):
-    """Its variables of precision and accumulation have no effect, and it is said."""
+    """Its variable of precision has no effect, and it is said.
+
+    --multi_gpu starts several processes; where they compute is the settings'.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"]
-    command += ["--num_machines=1", "--mixed_precision=bf16", "--gradient_accumulation_steps=4"]
-    command += ["--dynamo_backend=no", f"--main_process_port={port}"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes=2", "--num_machines=1", f"--main_process_port={port}"]
+    command += ["--mixed_precision=bf16", "--dynamo_backend=no"]
     said = launched(command, {**LAUNCHED, "run": str(tmp_path / "run")})
     assert said.startswith("0: "), said
     assert two_took_part(tmp_path / "run")
     assert "ACCELERATE_MIXED_PRECISION=bf16 has no effect: the run has precision=fp32" in said
-    assert "STEPS=4 has no effect: the run has accumulate=1" in said
     wishes = {**LAUNCHED, "run": str(tmp_path / "alone")}
     assert launched([sys.executable], wishes).startswith("0: ")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=0.05)
@@ -420,7 +428,8 @@ def test_channels_last_is_the_same_but_for_rounding(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # of the compiler
 def test_a_compiled_run_has_the_state_of_the_network_itself(tmp_path):
     for compiled in (False, True):
-        tiny(tmp_path / str(compiled), {"ema": 0.9}, {"compile": compiled}, val=2)
+        recipe = {"ema": 0.9, "optimizer": ["sgd", {}]}
+        tiny(tmp_path / str(compiled), recipe, {"compile": compiled}, val=2)
     plain, fast = (weights(tmp_path / name, 6) for name in ("False", "True"))
     assert plain.keys() == fast.keys()
     for name, value in plain.items():

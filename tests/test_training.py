@@ -17,6 +17,7 @@ from torch import nn
 
 import segzoo
 from segzoo import training
+from segzoo.api import find_spec
 from segzoo.data.sample import Info, Sample
 from segzoo.data.statistics import mean_and_std
 from segzoo.engine import journal
@@ -175,30 +176,41 @@ def of_three(length=8):
 
 
 @pytest.mark.parametrize(
-    ("model", "data", "wishes", "want"),
-    [
-        ("unetpp", Squares(8), {}, ("binary", 1)),
-        ("unet", Squares(8), {"width": 2}, ("binary", 1)),  # its own are two of the softmax
-        ("unet", Squares(8), {"width": 2, "num_classes": 2}, ("multiclass", 2)),
-        ("unet", Squares(8), {"width": 2, "task": "multiclass"}, ("multiclass", 2)),
-        ("unetpp", of_three(), {}, ("multiclass", 3)),
-        ("unetpp", of_three(), {"num_classes": 4}, ("multiclass", 4)),
-        ("unetpp", Maps(8), {}, ("multilabel", 2)),
-    ],
+    ("data", "want"),
+    [(Squares(8), ("binary", 1)), (of_three(), ("multiclass", 3)), (Maps(8), ("multilabel", 2))],
+    ids=["two", "three", "maps"],
 )
-def test_classes_and_task_follow_the_data(model, data, wishes, want):
-    found = trained(model, data, val=data, **wishes).model
+def test_classes_and_task_follow_the_data(data, want):
+    found = trained("unetpp", data, val=data).model
     assert (found.task, found.num_classes) == want
 
 
-def test_a_model_that_means_overlapping_classes_first_learns_exclusive_ones():
-    wishes = training._Wishes(None, None, None, None, None, False, None, {}, False)
-    _, spec = segzoo.api.find_spec("unet_strided")
-    assert next(iter(spec.tasks)) == "multilabel"
-    assert training._suiting(spec, None, 3, False, wishes) == (3, "multiclass")
-    assert training._suiting(spec, None, None, False, wishes) == (None, "multiclass")
-    assert training._suiting(spec, None, 3, True, wishes) == (3, "multilabel")
-    assert training._suiting(spec, None, 2, False, wishes)[0] == 1
+NO_WISHES = training._Wishes(None, None, None, None, None, False, None, {}, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "has", "found", "overlapping", "wishes", "want"),
+    [
+        ("unet", None, 2, False, {}, (1, None)),  # its own are two of the softmax
+        ("unet", None, 2, False, {"task": "binary"}, (1, "binary")),
+        ("unet", None, 2, False, {"num_classes": 2}, (2, "multiclass")),
+        ("unet", None, 2, False, {"task": "multiclass"}, (2, "multiclass")),
+        ("unet", 2, 2, False, {}, (2, "multiclass")),  # of the weights that it begins with
+        ("unet", None, None, False, {}, (None, "multiclass")),
+        ("u2netp", None, 2, False, {}, (1, None)),
+        ("u2netp", None, 5, False, {"num_classes": 4}, (4, "multiclass")),
+        ("unet_strided", None, 3, False, {}, (3, "multiclass")),  # overlapping ones are its first
+        ("unet_strided", None, None, False, {}, (None, "multiclass")),
+        ("unet_strided", None, 3, True, {}, (3, "multilabel")),
+        ("unet_strided", None, 2, True, {}, (2, "multilabel")),
+        ("unet_strided", None, 2, False, {}, (1, None)),
+        ("digit_unet", None, 3, True, {}, (3, None)),  # it has no such task
+    ],
+)
+def test_how_many_classes_and_which_task(model, has, found, overlapping, wishes, want):
+    _, spec = find_spec(model)
+    wished = NO_WISHES._replace(**wishes)
+    assert training._suiting(spec, has, found, overlapping, wished) == want
 
 
 def test_a_map_per_class_is_asked_for_and_not_there():
@@ -464,18 +476,14 @@ def test_weights_of_another_model_are_refused():
 
 def test_published_weights_by_their_tag():
     recipe = replace(RECIPE, steps=1, size=(32, 32), lr=1e-30)
-    for number, model in enumerate(("u2netp.duts", "segzoo-u2net/u2netp")):
-        found = train(
-            model,
-            Squares(2),
-            run=str(number),
-            recipe=recipe,
-            pretrained="." not in model,
-            settings=QUIET,
-        ).model
-        published = segzoo.load("u2netp.duts").network.state_dict()
-        assert torch.equal(found.network.state_dict()["fuse.weight"], published["fuse.weight"])
-        assert found.preprocess.rescale == "255"  # as these weights were trained
+    found = train("u2netp.duts", Squares(2), recipe=recipe, settings=QUIET).model
+    published = segzoo.load("u2netp.duts").network.state_dict()
+    assert torch.equal(found.network.state_dict()["fuse.weight"], published["fuse.weight"])
+    assert found.preprocess.rescale == "255"  # as these weights were trained
+    for reference, pretrained in (("segzoo-u2net/u2netp.duts", False), ("u2netp", True)):
+        _, config, weighs = training._origin(reference, pretrained)
+        assert (config.preprocess.size, weighs) == ((176, 176), True)
+    assert not training._origin("u2netp", False)[2]
 
 
 # --- what is given in the wrong place -------------------------------------------------------------
