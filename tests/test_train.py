@@ -265,6 +265,32 @@ def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
     assert "batch_size=4" in children[0].said
 
 
+def test_two_processes_cannot_gather_outputs_of_several_sizes(tmp_path):
+    class Growing(squares.Squares):
+        def __getitem__(self, index: int):
+            return squares.Squares(1, side=32 + 8 * (index % 2))[0] | {"id": f"s{index}"}
+
+    def run(loss: str) -> int:
+        torch.set_num_threads(1)
+        recipe, folder = {"steps": 2, "batch_size": 2}, tmp_path / loss
+        try:
+            fitted("tiny:TINY", folder, loss=loss, data=Growing(20), recipe=recipe)
+        except RunError as error:
+            print(error)
+            return 2
+        return 0
+
+    children = team(functools.partial(run, "segzoo.losses:dice"), tmp_path)
+    assert [child.wait(60) for child in children] == [2, 2]
+    said = (
+        "this loss is of the whole batch, and its pictures have several sizes; found 32x32 to 40x"
+    )
+    assert children[0].said.startswith(said)
+    assert "Give crop=HEIGHT,WIDTH or size=HEIGHT,WIDTH, or use one process" in children[1].said
+    children = team(functools.partial(run, BINARY), tmp_path / "mean")  # which is never gathered
+    assert [child.wait(60) for child in children] == [0, 0], children[0].said
+
+
 # --- launchers ------------------------------------------------------------------------------------
 
 

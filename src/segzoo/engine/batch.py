@@ -9,10 +9,10 @@ from torch import Tensor
 from segzoo.data.loader import Batch, normalized
 from segzoo.engine.launch import agreed
 from segzoo.engine.settings import Settings
-from segzoo.errors import DatasetError
+from segzoo.errors import DatasetError, RunError
 from segzoo.spec import Preprocess
 
-__all__ = ["on_device", "refuse_ignored"]
+__all__ = ["on_device", "refuse_ignored", "refuse_sizes"]
 
 
 def on_device(
@@ -45,6 +45,22 @@ def refuse_ignored(parts: Sequence[Batch], ignore_index: int | None, accelerator
             found=f"samples {', '.join(names[:8])}, all ignored",
             next_step="Run: segzoo data check",
         )
+
+
+def refuse_sizes(parts: Sequence[Batch], accelerator: Any) -> None:
+    """RunError when the processes hold pictures of several sizes: their outputs cannot be gathered.
+
+    For a loss of the whole batch, where nothing says a size. All processes call this.
+    """
+    for batch in parts:
+        height, width = batch["image"].shape[-2:]
+        most = agreed(accelerator, [height, width, -height, -width])
+        if (most[0], most[1]) != (-most[2], -most[3]):
+            raise RunError(
+                "this loss is of the whole batch, and its pictures have several sizes",
+                found=f"{-most[2]}x{-most[3]} to {most[0]}x{most[1]} in one step",
+                next_step="Give crop=HEIGHT,WIDTH or size=HEIGHT,WIDTH, or use one process",
+            )
 
 
 def _counts(batch: Batch, ignore_index: int | None) -> bool:

@@ -29,7 +29,9 @@ def counts_of(loss: Loss, batches: Sequence[Mapping[str, Tensor]]) -> list[Tenso
     count = getattr(loss, "count", None)
     if count is None:
         return None
-    counts = torch.stack([count(batch).double() for batch in batches])
+    counts = torch.stack([count(batch) for batch in batches])
+    if counts.device.type != "mps":  # which has no float64
+        counts = counts.double()
     total = counts.sum()
     if _world() > 1:
         dist.all_reduce(total)

@@ -204,6 +204,7 @@ def train(
         )
         guard = Guard(recipe, scaler=scaler)
         lookout = Lookout(accelerator, asked, settings, step=progress.step)
+        sized = (recipe.crop or recipe.size or task.preprocess.size) is not None
         first, before = progress.step, progress.seconds
         values, stopped = dict[str, Any](), ""
         while progress.step < total and not stopped:
@@ -219,6 +220,8 @@ def train(
                 batching.refuse_ignored(parts, ignore_index_of(recipe, data), accelerator)
 
             shares = counts_of(loss, parts)
+            if shares is None and world > 1 and not sized:
+                batching.refuse_sizes(parts, accelerator)
             losses: dict[str, Tensor] = {}
             for number, batch in enumerate(parts):
                 is_last = number == len(parts) - 1
