@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -132,6 +134,19 @@ def test_a_spec_of_ones_own(capsys):
     weights = "run/model/model.safetensors"
     assert how == f"segzoo predict tiny:TINY --weights {weights} PHOTO -o out"
     assert run(how.replace("PHOTO", "photo.png").split()[1:]) == 0
+
+
+@pytest.mark.slow
+def test_of_several_processes_one_speaks():
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    line = ["train", *MODEL, *BOTH, *FAST, "steps=2"]
+    done = subprocess.run(
+        [*command, "-m", "segzoo.cli.main", *line], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["segzoo predict run/model PHOTO -o out"]
+    assert done.stderr.count("2 processes, fp32") == 1
+    assert segzoo.load("run/model").classes == ("square",)
 
 
 # --- what is wrong --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from segzoo import profile
 from segzoo.profile import parts
 
 __all__ = ["Feature", "features", "shapes"]
@@ -65,8 +66,8 @@ def shapes(
     """
     n, channels, height, width = shape
     growth = math.lcm(GROWTH, multiple_of)
+    network = profile.on_meta(build).eval()
     with torch.device("meta"), torch.no_grad():
-        network = build().eval()
         here = features(network, torch.empty(shape))
         larger = features(network, torch.empty(n, channels, height + growth, width + growth))
     return [

@@ -31,7 +31,7 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
     shape: (N, C, H, W) of the input. The whole's numbers are its own, not the sum of the rows:
     parameters and operations that belong to no child count there alone.
     """
-    network = _on_meta(build).eval()
+    network = on_meta(build).eval()
     x = torch.empty(shape, device="meta")
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
@@ -49,7 +49,7 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
     return [*(stage(name, module) for name, module in parts(network)), stage("", network)]
 
 
-def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """The network without values; where its builder cannot do without them, they are made first."""
     try:
         with torch.device("meta"):

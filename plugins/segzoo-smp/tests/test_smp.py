@@ -237,7 +237,7 @@ def test_unused_parameters_are_not_trained():
     assert variant("unet", encoder="resnet34").frozen == ()
 
 
-@pytest.mark.parametrize("width", [1, 96, 512, 768])
+@pytest.mark.parametrize("width", [1, 512, 768])
 @pytest.mark.parametrize("encoder", ["mit_b0", "resnet18", "vgg11", "tu-convnext_atto"])
 @pytest.mark.parametrize(
     ("decoder", "option"),
@@ -246,7 +246,8 @@ def test_unused_parameters_are_not_trained():
 def test_parameters_follow_the_width_of_the_decoder(decoder, option, encoder, width):
     options = {"encoder": encoder, option: width}
     said = variant(decoder, **options).num_parameters
-    network = build.build(find_spec(f"smp_{decoder}")[1], options=options)
+    with torch.device("cpu" if encoder == "mit_b0" else "meta"):  # which cannot be built there
+        network = build.build(find_spec(f"smp_{decoder}")[1], options=options)
     assert said == sum(p.numel() for p in network.parameters())
 
 

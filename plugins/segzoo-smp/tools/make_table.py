@@ -4,9 +4,9 @@
 
 Every decoder is built with every encoder of SMP, then with every architecture of timm (SMP's names
 `tu-*`), with random initial values on torch's "meta" device: shapes without numbers, so that
-nothing is downloaded and a network of a billion parameters costs no memory. An encoder that cannot
-be built there is built on the CPU. A pair fits when it gives logits of the input's size; the row of
-an encoder has, for each decoder that it fits,
+nothing is downloaded and a network of a billion parameters costs no memory. An encoder that needs
+values is built on the CPU. A pair fits when it gives logits of the input's size; the row of an
+encoder has, for each decoder that it fits,
 
     [parameters with 3 channels and one class, multiple_of, extras]
 
@@ -24,6 +24,7 @@ import contextlib
 import importlib
 import json
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ ANY_SIZE: tuple[dict[str, bool], ...] = (
     {"dynamic_img_size": True},
     {"strict_img_size": False},
 )
+NEEDS_VALUES = "meta tensors"  # what torch says where shapes alone will not do
 FACTORS = (1, 2, 4, 7, 8, 12, 16)  # of the output stride: for pools and windows of fixed size
 
 # Mean and std that an encoder's published weights expect, by the beginning of its name; all take
@@ -124,12 +126,14 @@ def row_of(encoder: str) -> Row:
     with Encoders().shared():
         for decoder in DECODERS:
             try:
-                parameters, multiple_of, extras, channels = facts_of(decoder, encoder)
-                if decoder == "dpt" or not row["stem"]:
-                    stem = stem_of(decoder, encoder, extras.get("encoder", {}))
+                parameters, multiple_of, extras, channels = facts_of(decoder, encoder, "meta")
             except Exception as error:
-                refused.setdefault(_say(error), []).append(decoder)
-                continue
+                if NEEDS_VALUES not in str(error):
+                    refused.setdefault(_say(error), []).append(decoder)
+                    continue
+                parameters, multiple_of, extras, channels = facts_of(decoder, encoder, "cpu")
+            if decoder == "dpt" or not row["stem"]:
+                stem = stem_of(decoder, encoder, extras.get("encoder", {}))
             if not row["stem"]:
                 row["stem"] = stem
             elif stem != row["stem"]:
@@ -139,57 +143,52 @@ def row_of(encoder: str) -> Row:
     return row | ({"refused": refused} if refused else {})
 
 
-def facts_of(decoder: str, encoder: str) -> tuple[int, int, dict[str, Any], list[int]]:
-    """Parameters, multiple_of and extras of a pair, and the encoder's channels."""
+def facts_of(decoder: str, encoder: str, place: str) -> tuple[int, int, dict[str, Any], list[int]]:
+    """Parameters, multiple_of and extras of a pair, and the encoder's channels. place: a device."""
     first: Exception | None = None
     for options in ANY_SIZE:
         try:
-            network, device = built(decoder, encoder, **options)
-            multiple_of, logits = any_size(network, device)
+            network = built(decoder, encoder, place, **options)
+            multiple_of, logits = any_size(network, place)
         except Exception as error:
             first = first or error
             continue
         return described(network, logits, multiple_of, {"encoder": options} if options else {})
     assert first is not None
     try:
-        network, device = built(decoder, encoder)
+        network = built(decoder, encoder, place)
         side = network.encoder.model.pretrained_cfg["input_size"][-1]
-    except Exception:  # not built at all, or without a size of its own
+        assert side % network.encoder.output_stride == 0
+    except Exception:  # not built at all, or without a size of its own that SMP takes
         raise first from None
-    logits = logits_for(network, device, side, side)
+    logits = logits_for(network, place, side, side)
     return described(network, logits, side, {"size": [side, side]})
 
 
-def built(decoder: str, encoder: str, **options: Any) -> tuple[Any, str]:
-    """A network in eval mode and the device that it is on."""
-    make = DECODERS[decoder]
-    options |= {"encoder_name": encoder, "encoder_weights": None}
-    try:
-        with torch.device("meta"):
-            return make(**options).eval(), "meta"
-    except Exception:
-        with torch.device("cpu"):
-            return make(**options).eval(), "cpu"
+def built(decoder: str, encoder: str, place: str, **options: Any) -> Any:
+    """SMP's network in eval mode, with random values."""
+    with torch.device(place):
+        return DECODERS[decoder](encoder, encoder_weights=None, **options).eval()
 
 
-def any_size(network: Any, device: str) -> tuple[int, Tensor]:
+def any_size(network: Any, place: str) -> tuple[int, Tensor]:
     """The least multiple of its output stride whose multiples a network takes, and some logits."""
     first: Exception | None = None
     for factor in FACTORS:
         step = factor * network.encoder.output_stride
         side = -(-SIDE // step) * step
         try:
-            logits_for(network, device, step, step)
-            return step, logits_for(network, device, side, side + step)
+            logits_for(network, place, step, step)
+            return step, logits_for(network, place, side, side + step)
         except Exception as error:
             first = first or error
     assert first is not None
     raise first
 
 
-def logits_for(network: nn.Module, device: str, height: int, width: int) -> Tensor:
+def logits_for(network: nn.Module, place: str, height: int, width: int) -> Tensor:
     """What a network gives for a picture; ValueError when it is not of the picture's size."""
-    logits: Tensor = network(torch.zeros(1, 3, height, width, device=device))
+    logits: Tensor = network(torch.zeros(1, 3, height, width, device=place))
     if logits.shape != (1, 1, height, width):
         found = "x".join(map(str, logits.shape[2:]))
         raise ValueError(f"logits of {found} for a picture of {height}x{width}")
@@ -223,11 +222,17 @@ def behind(logits: Tensor) -> set[Tensor]:
 
 def stem_of(decoder: str, encoder: str, options: Mapping[str, bool]) -> list[str]:
     """The prefixes of what depends on the number of channels of the input."""
-    colour, gray = (built(decoder, encoder, in_channels=n, **options)[0] for n in (3, 1))
+    colour, gray = (_blank(decoder, encoder, in_channels=n, **options) for n in (3, 1))
     one, other = ({n: v.shape for n, v in x.state_dict().items()} for x in (colour, gray))
-    if one.keys() != other.keys():
-        raise ValueError("other parameters with one channel than with three")
+    assert one.keys() == other.keys()
     return prefixes(colour, [name for name in one if one[name] != other[name]])
+
+
+def _blank(decoder: str, encoder: str, **options: Any) -> Any:
+    try:
+        return built(decoder, encoder, "meta", **options)
+    except Exception:
+        return built(decoder, encoder, "cpu", **options)
 
 
 def prefixes(network: nn.Module, chosen: Iterable[str]) -> list[str]:
@@ -253,7 +258,9 @@ def statistics_of(encoder: str) -> list[list[float]]:
 
 
 def _say(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+    """What an error says, or the line that it comes from when it says nothing."""
+    text = str(error).partition("\n")[0]
+    return text or str(traceback.extract_tb(error.__traceback__)[-1].line)
 
 
 def names() -> list[str]:

@@ -132,6 +132,7 @@ def train(
     if folds is not None and (data is None or val is not None):
         raise UsageError("--folds parts what --data names, so it needs that and no --val")
     from segzoo import training
+    from segzoo.engine.launch import rank_of_this_process
     from segzoo.engine.record import RUN
     from segzoo.engine.settings import Settings
 
@@ -179,6 +180,8 @@ def train(
         )
 
     folder = run or resume or "run"
+    is_first = rank_of_this_process() == 0
+    quiet = quiet or not is_first
     if folds is None:
         return _said(once(data, folder, resume), model, quiet)
     values = []
@@ -190,7 +193,9 @@ def train(
         if code := _said(trained, model, quiet):
             return code
         values.append(trained.result.best)
-    return _summed_up(values, folder, quiet)
+    if is_first:
+        _sum_up(values, folder, quiet)
+    return 0
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -258,7 +263,7 @@ def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     return EXIT_TERMINATED if result.stopped in ("SIGTERM", "SIGUSR1") else 0
 
 
-def _summed_up(values: Sequence[float | None], folder: str, quiet: bool) -> int:
+def _sum_up(values: Sequence[float | None], folder: str, quiet: bool) -> None:
     """Mean and standard deviation over the folds, on the terminal and in folds.json."""
     found = [value for value in values if value is not None]
     mean = statistics.mean(found) if found else math.nan
@@ -268,4 +273,3 @@ def _summed_up(values: Sequence[float | None], folder: str, quiet: bool) -> int:
     files.write(os.path.join(folder, FOLDS), text.encode())
     if not quiet:
         typer.echo(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
-    return 0
