@@ -42,8 +42,8 @@ def test_every_model_names_the_stages_that_info_lists(name):
     # a backbone whose layers the network calls one by one has no output of its own
     assert [name for name, several in given.items() if not several] in ([], ["backbone"])
     for feature in found:
-        if len(feature.shape) == 2:
-            continue  # a transformer's tokens
+        if len(feature.shape) == 2 or 0 in feature.shape:
+            continue  # a transformer's tokens; a stage that a mixed transformer leaves empty
         channels, height, width = feature.shape
         down, across = feature.stride
         assert down == across
