@@ -80,9 +80,7 @@ def build(
         in_channels=in_channels,
         options=options or {},
     )
-    builder = builder_of(variant_of(spec, config.options), config)
-    refuse_giants(builder, config)
-    return builder()
+    return builder_of(variant_of(spec, config.options), config)()
 
 
 def adjusted(
