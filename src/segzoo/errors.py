@@ -11,7 +11,13 @@
     │   ├── ConfigError                a config.json or an option that cannot be used
     │   ├── DeviceError                the device asked for is not there
     │   ├── OutputError                results cannot be written where they were asked for
+    │   ├── LicenseError               weights whose licence is not one that was asked for
     │   └── RunError                   a training run that cannot be started, continued or shared
+    ├── HubError                   exit code 4: the Hub or the way to it
+    │   ├── HubAccessError             it wants a token, another one, or terms accepted
+    │   ├── HubNotFoundError           it has no such repository, revision or file
+    │   ├── HubRateLimitError          it wants fewer requests
+    │   └── OfflineError               it cannot be reached, and what was asked for is not cached
     ├── ResourceError              exit code 5: memory or disk is not enough
     ├── NonFiniteError             exit code 6: a loss or gradient became NaN or infinite
     └── DataError                  exit code 3: a file that is corrupt, unsafe or of another kind
@@ -46,8 +52,14 @@ __all__ = [
     "DatasetError",
     "DependencyMissingError",
     "DeviceError",
+    "HubAccessError",
+    "HubError",
+    "HubNotFoundError",
+    "HubRateLimitError",
     "IntegrityError",
+    "LicenseError",
     "NonFiniteError",
+    "OfflineError",
     "OutputError",
     "PictureError",
     "PictureTooLargeError",
@@ -150,8 +162,34 @@ class OutputError(UsageError):
     """Results cannot be written where they were asked for."""
 
 
+class LicenseError(UsageError):
+    """Weights whose licence, or whose data's, is not one that was asked for."""
+
+
 class RunError(UsageError):
     """A training run that cannot be started, continued or shared."""
+
+
+class HubError(SegzooError):
+    """The Hub answered with an error, or something on the way to it did."""
+
+    exit_code = 4
+
+
+class HubAccessError(HubError):
+    """The Hub wants a token, another token, or its terms accepted."""
+
+
+class HubNotFoundError(HubError):
+    """The Hub has no such repository, revision or file, or none that this token may see."""
+
+
+class HubRateLimitError(HubError):
+    """The Hub wants fewer requests."""
+
+
+class OfflineError(HubError):
+    """The Hub cannot be reached, and what was asked for is not in the cache."""
 
 
 class ResourceError(SegzooError):

@@ -1,8 +1,8 @@
 """The command `segzoo`: its verbs, and what an error looks like on a terminal.
 
-Exit codes: 0 done, 1 some items failed, 2 usage or settings, 3 unsafe or corrupt data, 5 not enough
-memory or disk, 6 a training that diverged, 70 a defect of segzoo itself, 130 interrupted, 143 told
-to end.
+Exit codes: 0 done, 1 some items failed, 2 usage or settings, 3 unsafe or corrupt data, 4 the Hub, 5
+not enough memory or disk, 6 a training that diverged, 70 a defect of segzoo itself, 130
+interrupted, 143 told to end.
 """
 
 import os
