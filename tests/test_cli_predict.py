@@ -736,8 +736,8 @@ def test_a_full_disk_is_noticed_before_the_work_begins(predict):
     save("a.png")
     with file_size_limit() as limit:
         limit(1000)
-        _, err = predict("a.png", "-o", "new/out", code=2)
-    assert err == "segzoo: new/out: cannot be written: File too large\n"
+        _, err = predict("a.png", "-o", "new/out", code=5)
+    assert err == "segzoo: new/out: cannot be written: File too large. Free some space\n"
     assert files(".") == ["a.png"]
     assert not os.path.exists("new")
 
@@ -756,8 +756,8 @@ def test_a_disk_that_fills_while_it_works_ends_the_work(predict, monkeypatch):
     for n in range(30):
         save(f"photos/{n:02}.png")
     with file_size_limit() as limit:
-        _, err = predict("photos", "-o", "out", "--batch-size", "1", code=2)
-    assert err == "segzoo: out: cannot be written: File too large\n"
+        _, err = predict("photos", "-o", "out", "--batch-size", "1", code=5)
+    assert err == "segzoo: out: cannot be written: File too large. Free some space\n"
     names = files("out")
     assert names == [f"{n:02}.png" for n in range(len(names))]
     assert len(names) <= 3

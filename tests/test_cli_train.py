@@ -48,7 +48,7 @@ def test_from_pictures_to_masks(capsys):
     assert saved.startswith("run/model: the weights of step ")
     assert saved.endswith(f", the best of 4: {best:.4f}")
     assert how == "segzoo predict run/model PHOTO -o out"
-    assert "takes         4 steps of 2 samples: 1 epochs\n" in shown.err
+    assert "takes         4 steps of 2 samples: 1 epoch\n" in shown.err
     there = {path.name for path in Path("run").iterdir()}
     assert {"model", "config.json", "run.json", "metrics.jsonl", "curves.png"} <= there
 
@@ -179,8 +179,7 @@ ON = ["train", *MODEL, "--data", TRAIN]
         ),
         (
             [*ON, "eval_batch_size=4"],
-            "'eval_batch_size' is a setting, not a field of the recipe. In Python: "
-            "settings=Settings(eval_batch_size=4)",
+            "'eval_batch_size' is not a field of the recipe. Write --eval-batch-size 4",
         ),
         (
             [*ON, "learning_rate=1"],

@@ -64,16 +64,16 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path):
     printed = python(
         f"""
 import resource
-from segzoo.errors import OutputError
+from segzoo.errors import ResourceError
 from segzoo.files import write
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write({str(file)!r}, bytes(5000))
-except OutputError as error:
+except ResourceError as error:
     print(error)
 """
     )
-    assert printed == f"{file}: cannot be written: File too large\n"
+    assert printed == f"{file}: cannot be written: File too large. Free some space\n"
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 

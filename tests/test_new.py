@@ -16,7 +16,7 @@ import torch
 
 import segzoo
 from segzoo import scaffold
-from segzoo.errors import OutputError, PluginMissingError, UsageError
+from segzoo.errors import OutputError, PluginMissingError, ResourceError, UsageError
 from segzoo.scaffold import new_plugin
 from segzoo.testing import assert_keeps_contract
 
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, step):
 
     monkeypatch.setattr(scaffold.os, "fsync", full(os.fsync))
     monkeypatch.setattr(scaffold.os, "rename", full(os.rename))
-    with pytest.raises(OutputError, match="my-net: cannot be written: No space left on device"):
+    with pytest.raises(ResourceError, match="my-net: cannot be written: No space left on device"):
         new_plugin("my-net", tmp_path)
     assert calls[-1] == ("rename" if step == len(FILES) else "fsync")
     assert list(tmp_path.iterdir()) == []

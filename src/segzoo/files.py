@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -8,17 +9,19 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from segzoo.errors import OutputError
+from segzoo.errors import OutputError, ResourceError
 
-__all__ = ["make_folder", "replacing", "sweep", "write"]
+__all__ = ["FULL", "make_folder", "replacing", "sweep", "unwritable", "write"]
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk without room
 
 
 @contextlib.contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block has ended well.
 
-    Until then, and when the block raises, `path` is what it was. OutputError when it cannot be
-    written, or when `path` is a folder or a device.
+    Until then, and when the block raises, `path` is what it was. Errors as of `unwritable`;
+    OutputError when `path` is a folder or a device.
     """
     file = os.fsdecode(path)
     temporary = os.path.join(os.path.dirname(file), f".segzoo-{secrets.token_hex(8)}.tmp")
@@ -32,7 +35,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, file)
     except (OSError, ValueError) as error:
-        raise _unwritable(file, error) from None
+        raise unwritable(file, error) from None
     finally:
         with contextlib.suppress(OSError, ValueError):
             os.unlink(temporary)
@@ -52,13 +55,22 @@ def sweep(folder: str | PathLike[str]) -> None:
 
 
 def make_folder(path: str | PathLike[str]) -> None:
-    """Make a folder and those above it, unless it is there. OutputError when it cannot be made."""
+    """Make a folder and those above it, unless it is there. Errors as of `unwritable`."""
     try:
         os.makedirs(path, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise _unwritable(os.fsdecode(path), error) from None
+        raise unwritable(path, error) from None
 
 
-def _unwritable(file: str, error: OSError | ValueError) -> OutputError:
-    cause = isinstance(error, OSError) and error.strerror
-    return OutputError(f"cannot be written: {cause or error}", file=file)
+def unwritable(
+    path: str | PathLike[str], error: OSError | ValueError, *, remedy: str = "Free some space"
+) -> OutputError | ResourceError:
+    """What to raise when a file or folder could not be written.
+
+    ResourceError for a full disk, with `remedy` as its next step; else OutputError.
+    """
+    reason = isinstance(error, OSError) and error.strerror
+    problem = f"cannot be written: {reason or error}"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return ResourceError(problem, file=os.fsdecode(path), next_step=remedy)
+    return OutputError(problem, file=os.fsdecode(path))

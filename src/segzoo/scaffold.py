@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from segzoo import registry
 from segzoo.errors import OutputError, UsageError, printable
+from segzoo.files import unwritable
 
 __all__ = ["NewPlugin", "new_plugin"]
 
@@ -117,7 +118,6 @@ def _write_folder(folder: Path, texts: Mapping[str, str]) -> None:
                 os.fsync(stream.fileno())
         os.rename(temporary, folder)
     except (OSError, ValueError) as error:
-        cause = isinstance(error, OSError) and error.strerror
-        raise OutputError(f"cannot be written: {cause or error}", file=folder) from None
+        raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

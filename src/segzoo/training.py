@@ -678,11 +678,14 @@ def _rows_of_data(
 
 def _rows_of_run(folder: Path, recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:
     steps = steps_of(recipe, len(dataset))
-    epochs = f"{steps * recipe.batch_size / len(dataset):.3g} epochs"
+    samples, epochs = recipe.batch_size, f"{steps * recipe.batch_size / len(dataset):.3g}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     many = f"{processes} process{'es' * (processes > 1)}"
     return [
-        ("takes", f"{steps:,} steps of {recipe.batch_size} samples: {epochs}"),
+        (
+            "takes",
+            f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}",
+        ),
         ("runs on", f"{device_of(settings.device)}, {many}, {recipe.precision}"),
         ("writes to", f"{folder}"),
     ]

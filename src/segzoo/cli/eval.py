@@ -2,15 +2,14 @@
 
 import contextlib
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.text import print_json, table
+from segzoo.cli.text import print_json, progress_bar, table
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def evaluate(
     if data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
     from segzoo import evaluation
+    from segzoo.engine.launch import rank_of_this_process
 
     with warnings.catch_warnings(record=True) as heard, _progress(quiet) as progress:
         warnings.simplefilter("always", UserWarning)
@@ -88,7 +88,7 @@ def evaluate(
             num_worst=worst,
             progress=progress,
         )
-    if int(os.environ.get("RANK", "0")) > 0:
+    if rank_of_this_process() > 0:
         return  # the first of several processes speaks for all
     for warning in () if quiet else heard:
         print(f"segzoo: {warning.message}", file=sys.stderr)
@@ -137,14 +137,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns: tuple[Any, ...] = (
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -18,7 +18,15 @@ import typer
 from segzoo import api
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Job, Layout
-from segzoo.errors import OutputError, PluginError, SegzooError, UsageError, printable
+from segzoo.cli.text import progress_bar
+from segzoo.errors import (
+    OutputError,
+    PluginError,
+    ResourceError,
+    SegzooError,
+    UsageError,
+    printable,
+)
 from segzoo.spec import Json
 
 if TYPE_CHECKING:
@@ -255,14 +263,14 @@ def _ready(layout: Layout) -> Iterator[None]:
 
 
 def _probe(layout: Layout) -> None:
-    """OutputError when nothing can be written: no permission, no space."""
+    """OutputError or ResourceError when nothing can be written: no permission, no space."""
     from segzoo import files
 
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
     try:
         files.make_folder(layout.folder)
         files.write(path, bytes(PROBE_BYTES))
-    except OutputError as error:
+    except (OutputError, ResourceError) as error:
         error.file = printable(layout.out)
         raise
     os.unlink(path)
@@ -290,7 +298,7 @@ def _run(todo: Iterator[Job], writer: "_Writer", report: "_Report", *, skip_exis
         try:
             report.write(job, future.result())
         except SegzooError as error:
-            if isinstance(error, OutputError):
+            if isinstance(error, OutputError | ResourceError):
                 _probe(layout)  # a full disk stops the work; a name that is too long does not
             report.fail(job, error)
             if isinstance(error, PluginError) and report.hopeless(predictor.batch_size):
@@ -418,7 +426,8 @@ class _Report:
         if self.as_json:
             self._print(json.dumps(self.head)[:-1] + ', "pictures": [')
         elif not self.quiet and self.total > 1 and sys.stderr.isatty():
-            self.bar = _progress_bar(self.total)
+            self.bar = progress_bar()
+            self.bar.add_task("", total=self.total)
             self.bar.start()
         return self
 
@@ -507,20 +516,6 @@ class _Report:
             print(text, flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _progress_bar(total: int) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    bar = Progress(
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(stderr=True),
-    )
-    bar.add_task("", total=total)
-    return bar
 
 
 def _say(text: str) -> None:

@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from segzoo.spec import Json
 
-__all__ = ["amount", "print_json", "table"]
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["amount", "print_json", "progress_bar", "table"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
@@ -34,3 +38,16 @@ def amount(number: int) -> str:
 def print_json(data: Json) -> None:
     """JSON on stdout, in ASCII, so that any terminal and any locale can take it."""
     typer.echo(json.dumps(data, indent=2, sort_keys=False))
+
+
+def progress_bar() -> "Progress":
+    """A bar with counts and the remaining time on stderr, still without a task."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(stderr=True),
+    )

@@ -92,6 +92,13 @@ def train(
     cache: Annotated[
         str, typer.Option(help="Keep decoded pictures in this folder.", metavar="DIR")
     ] = "",
+    worker_timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for one of them; 0 for ever.", min=0)
+    ] = 600,
+    process_timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for another training process.", min=1)
+    ] = 600,
+    eval_batch_size: Annotated[int, typer.Option(help="Pictures measured at once.", min=1)] = 8,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps.  [default: an epoch]", show_default=False, min=1)
     ] = None,
@@ -141,6 +148,9 @@ def train(
         settings = Settings(
             device=device,
             workers=workers,
+            worker_timeout=worker_timeout,
+            process_timeout=process_timeout,
+            eval_batch_size=eval_batch_size,
             cache=cache,
             compile=compiled,
             channels_last=channels_last,

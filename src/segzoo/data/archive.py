@@ -27,11 +27,12 @@ from typing import IO, NamedTuple, cast
 from segzoo.errors import (
     DatasetError,
     OutputError,
+    ResourceError,
     SegzooError,
     UnsafeArchiveError,
     printable,
 )
-from segzoo.files import make_folder
+from segzoo.files import make_folder, unwritable
 
 __all__ = ["safe_extract"]
 
@@ -89,7 +90,8 @@ def safe_extract(
         with _writing():
             os.rename(temporary, folder)
     except SegzooError as error:
-        error.file = printable(folder if isinstance(error, OutputError) else archive)
+        unwritten = isinstance(error, OutputError | ResourceError)
+        error.file = printable(folder if unwritten else archive)
         raise
     except Exception as error:  # the libraries that read it may raise anything
         raise _damaged(archive, error) from error
@@ -151,7 +153,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}") from error
+        raise unwritable("", error) from error
 
 
 def _unsafe(fault: str, member: Member) -> UnsafeArchiveError:

@@ -10,7 +10,6 @@ The layout is: samples one after the other (picture, target, weight, id), their 
 """
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -48,7 +47,6 @@ ROW = np.dtype(
 KINDS = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")  # of targets
 FOOTER = struct.Struct("<8sqq32s")  # magic, samples, where the index begins, sha256 of the index
 MAGIC = b"segzoo\0\1"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Decoded:
@@ -156,7 +154,7 @@ class Decoded:
             stream.write(FOOTER.pack(MAGIC, len(rows), offset, digest))
             stream.flush()
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in files.FULL:
                 raise
             cast(io.BufferedWriter, stream).raw.close()  # or it would try to write the rest
             raise _full(self.file, needed, None) from None
@@ -309,7 +307,7 @@ def _alone(path: str) -> Iterator[None]:
     try:
         file = open(path, "ab")
     except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", file=path) from error
+        raise files.unwritable(path, error) from error
     with file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)

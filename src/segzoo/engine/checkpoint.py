@@ -36,18 +36,17 @@ from torch import Tensor
 from segzoo import weights
 from segzoo.errors import (
     CheckpointError,
-    OutputError,
-    ResourceError,
     SegzooError,
     UsageError,
 )
+from segzoo.files import FULL, unwritable
 from segzoo.header import judge_header, open_regular
 from segzoo.spec import SHA256, Json
 from segzoo.strictjson import short, strict_json
 from segzoo.weights import CODES
 
 __all__ = [
-    "FULL",
+    "RESUME",
     "Checkpoint",
     "begin",
     "clean",
@@ -67,7 +66,7 @@ LEVELS = 16  # of nested JSON
 FOLDER = re.compile(r"step-(\d{8}|[1-9]\d{8,18})(?:\.(tmp|old)-[0-9a-f]{32})?")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 # The disk, a quota, or the largest file that the file system can hold.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+RESUME = "Free some space and resume the run"
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
 
 
@@ -373,19 +372,14 @@ def _changing(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = f"cannot be written: {error.strerror}"
-        if error.errno not in FULL:
-            raise OutputError(cause, file=path) from None
-        free = shutil.disk_usage(path.parent).free
-        if needed:
-            free += _size(path.parent)  # the folder is about to be deleted
-        raise ResourceError(
-            cause,
-            file=path,
-            found=f"{free:,} bytes free",
-            expected=f"at least {needed:,}" if needed else "",
-            next_step="Free some space and resume the run",
-        ) from None
+        found = unwritable(path, error, remedy=RESUME)
+        if error.errno in FULL:
+            free = shutil.disk_usage(path.parent).free
+            if needed:
+                free += _size(path.parent)  # the folder is about to be deleted
+                found.expected = f"at least {needed:,}"
+            found.found = f"{free:,} bytes free"
+        raise found from None
 
 
 def _write(path: Path, size: int, pieces: Iterable[Buffer]) -> None:

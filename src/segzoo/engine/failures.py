@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-from segzoo.engine.checkpoint import FULL
+from segzoo.engine.checkpoint import RESUME
 from segzoo.errors import ResourceError, RunError, SegzooError
+from segzoo.files import FULL, unwritable
 from segzoo.spec import Recipe
 
 __all__ = ["explained"]
@@ -26,11 +27,7 @@ def explained(recipe: Recipe) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise ResourceError(
-            f"cannot be written: {error.strerror}",
-            file=error.filename or "",
-            next_step="Free some space and resume the run",
-        ) from error
+        raise unwritable(error.filename or "", error, remedy=RESUME) from error
     except (MemoryError, RuntimeError) as error:
         if found := _explanation(error, recipe):
             raise found from error

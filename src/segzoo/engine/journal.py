@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from segzoo import files
-from segzoo.engine.checkpoint import FULL
+from segzoo.engine.checkpoint import RESUME
 from segzoo.engine.trackers import Trackers
-from segzoo.errors import OutputError, ResourceError, RunError, printable
+from segzoo.errors import RunError, printable
 from segzoo.spec import Json
 from segzoo.strictjson import strict_json
 
@@ -57,13 +57,7 @@ class Journal:
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(_plain(record)) + "\n")
         except OSError as error:
-            if error.errno in FULL:
-                raise ResourceError(
-                    f"cannot be written: {error.strerror}",
-                    file=self.path,
-                    next_step="Free some space and resume the run",
-                ) from None
-            raise OutputError(f"cannot be written: {error.strerror}", file=self.path) from None
+            raise files.unwritable(self.path, error, remedy=RESUME) from None
         self.last.update(record)
         self._show(measured="val" in record)
         if self.trackers is not None:
