@@ -30,3 +30,22 @@ def test_a_builder_that_cannot_do_without_values(monkeypatch):
         build.build(SPEC)
     whole = profile.stages(lambda: build.build(SPEC), (1, 3, 6, 5))[-1]
     assert whole == ("", "Sequential", 28, 27 * 30)
+
+
+class Walks(nn.Module):
+    """Goes through its child's children and never calls the child, as an FCN with VGG16 does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sequential(nn.Conv2d(2, 4, 1)))
+        self.head = nn.Conv2d(4, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.backbone:
+            x = layer(x)
+        return self.head(x)
+
+
+def test_a_child_whose_children_are_called_has_their_operations():
+    rows = {stage.name: stage.macs for stage in profile.stages(Walks, (1, 3, 5, 7))}
+    assert rows == {"backbone": (3 * 2 + 2 * 4) * 35, "head": 4 * 35, "": 18 * 35}

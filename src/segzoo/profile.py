@@ -39,12 +39,16 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
     flops = counter.get_flop_counts()
     root = type(network).__name__
 
+    def macs(path: str, module: nn.Module) -> int:
+        if path in flops:
+            return sum(flops[path].values()) // 2
+        # A network that goes through a child's own children never calls the child.
+        return sum(macs(f"{path}.{name}", child) for name, child in module.named_children())
+
     def stage(name: str, module: nn.Module) -> Stage:
         path = f"{root}.{name}" if name else root
         parameters = sum(p.numel() for p in module.parameters())
-        return Stage(
-            name, type(module).__name__, parameters, sum(flops.get(path, {}).values()) // 2
-        )
+        return Stage(name, type(module).__name__, parameters, macs(path, module))
 
     return [*(stage(name, module) for name, module in parts(network)), stage("", network)]
 
