@@ -18,13 +18,13 @@ from segzoo_unet.model import (
     CANVAS,
     CANVAS_TOP_LEFT,
     DICE,
+    MRGIOVANNI,
     PAPER,
     SLIM,
     SLIM_3X,
     STRIDED,
     UNET,
     VGGBLOCK,
-    WIDE,
     ZHIXUHAO,
     UNet,
 )
@@ -168,6 +168,11 @@ def options_of(spec):
             for model, option in (("unet", "bilinear"), ("unet_paper", "released"))
             for on in (False, True)
             for width in (1, 2, 5, 48, 96)
+        ),
+        *(
+            (model, {"width": width})
+            for model in ("unet_vggblock", "unet_mrgiovanni", "unet_wide")
+            for width in (1, 9, 40)
         ),
         *(
             ("unet_dice", {"dropout": dropout, "batch_norm": batch_norm})
@@ -316,7 +321,7 @@ def test_dropout_stands_where_the_sources_have_it():
         return dict(pairs)
 
     assert dropouts(narrow(PAPER)) == dropouts(narrow(ZHIXUHAO)) == deep
-    assert dropouts(narrow(WIDE)) == everywhere(0.5, 0.5)
+    assert dropouts(narrow(MRGIOVANNI)) == everywhere(0.5, 0.5)
     assert dropouts(narrow(STRIDED)) == everywhere(0.3, 0.4)
     assert dropouts(narrow(UNET)) == dropouts(narrow(DICE)) == {}
     entries = {f"{s}.block.entry_dropout": 0.5 for s in stages[1:]}

@@ -56,7 +56,6 @@ UNET = Variant(bias=False, batch_norm=True, join=blocks.skip_first)
 UNET_BILINEAR = replace(UNET, up=blocks.bilinear, early_narrowing=True)
 VGGBLOCK = Variant(width=32, batch_norm=True, up=blocks.bilinear, join=blocks.skip_first)
 MRGIOVANNI = Variant(width=32, dropout=(0.5, 0.5))
-WIDE = replace(MRGIOVANNI, width=35)
 ZHIXUHAO = Variant(
     deep_dropout=0.5, up=blocks.nearest_2x2, join=blocks.skip_first, head=blocks.through_two
 )
@@ -181,19 +180,17 @@ def unet(
     return UNet(replace(variant, width=width), in_channels, num_classes)
 
 
-def unet_vggblock(in_channels: int = 3, num_classes: int = 1) -> UNet:
+def unet_vggblock(in_channels: int = 3, num_classes: int = 1, *, width: int = 32) -> UNet:
     """Bilinear interpolation on the way up, batch normalisation beside biases."""
-    return UNet(VGGBLOCK, in_channels, num_classes)
+    return UNet(replace(VGGBLOCK, width=width), in_channels, num_classes)
 
 
-def unet_mrgiovanni(in_channels: int = 3, num_classes: int = 1) -> UNet:
-    """The baseline of the UNet++ paper: dropout 0.5 after each convolution."""
-    return UNet(MRGIOVANNI, in_channels, num_classes)
+def unet_mrgiovanni(in_channels: int = 3, num_classes: int = 1, *, width: int = 32) -> UNet:
+    """The baseline of the UNet++ paper: dropout 0.5 after each convolution.
 
-
-def unet_wide(in_channels: int = 3, num_classes: int = 1) -> UNet:
-    """The wide baseline of the UNet++ paper: 35, 70, 140, 280, 560 channels."""
-    return UNet(WIDE, in_channels, num_classes)
+    Its wide baseline has 35, 70, 140, 280, 560 channels.
+    """
+    return UNet(replace(MRGIOVANNI, width=width), in_channels, num_classes)
 
 
 def unet_zhixuhao(in_channels: int = 1, num_classes: int = 1) -> UNet:

@@ -160,6 +160,10 @@ def unet_variant(*, bilinear: bool, width: int) -> dict[str, int]:
     return {"num_parameters": square * width**2 + linear * width + 2}
 
 
+WIDTH = Option(
+    default=64, min=1, max=256, help="Channels of the first of five stages; they double."
+)
+
 UNET = ModelSpec(
     summary="the practical U-Net: same padding, batch normalisation",
     paper=replace(
@@ -170,9 +174,7 @@ UNET = ModelSpec(
         "bilinear": Option(
             default=False, help="Bilinear interpolation on the way up; nearly half the parameters."
         ),
-        "width": Option(
-            default=64, min=1, max=256, help="Channels of the first of five stages; they double."
-        ),
+        "width": WIDTH,
     },
     variant="segzoo_unet.spec:unet_variant",
     blocks={
@@ -189,6 +191,17 @@ UNET = ModelSpec(
     stem=("encoder.0.block.conv1.",),
 )
 
+
+def vggblock_variant(*, width: int) -> dict[str, int]:
+    """As `unet_variant`."""
+    return {"num_parameters": 7_659 * width**2 + 304 * width + 1}
+
+
+def mrgiovanni_variant(*, width: int) -> dict[str, int]:
+    """As `unet_variant`."""
+    return {"num_parameters": 7_574 * width**2 + 135 * width + 1}
+
+
 UNET_VGGBLOCK = replace(
     UNET,
     summary="U-Net with bilinear interpolation, 7.9 M parameters",
@@ -198,8 +211,8 @@ UNET_VGGBLOCK = replace(
         code_license="MIT",
     ),
     builder="segzoo_unet.model:unet_vggblock",
-    options={},
-    variant=None,
+    options={"width": replace(WIDTH, default=32)},
+    variant="segzoo_unet.spec:vggblock_variant",
     tasks=BY_BCE_DICE,
     preprocess=IMAGENET,
     num_classes=1,
@@ -224,6 +237,7 @@ UNET_MRGIOVANNI = replace(
     summary="the U-Net that UNet++ was compared with: dropout, no normalisation",
     paper=UNET_PLUS_PLUS,
     builder="segzoo_unet.model:unet_mrgiovanni",
+    variant="segzoo_unet.spec:mrgiovanni_variant",
     preprocess=SAME,
     num_parameters=7_760_097,
     recipes=_with_cells("adam", ADAM),
@@ -232,7 +246,7 @@ UNET_MRGIOVANNI = replace(
 UNET_WIDE = replace(
     UNET_MRGIOVANNI,
     summary="the wide U-Net of the UNet++ paper, as large as UNet++",
-    builder="segzoo_unet.model:unet_wide",
+    options={"width": replace(WIDTH, default=35)},
     num_parameters=9_282_876,
 )
 
@@ -241,6 +255,8 @@ UNET_ZHIXUHAO = replace(
     summary="U-Net at the paper's width with padding, for gray pictures",
     paper=replace(U_NET, code="https://github.com/zhixuhao/unet/tree/b45af4d", code_license="MIT"),
     builder="segzoo_unet.model:unet_zhixuhao",
+    options={},
+    variant=None,
     tasks=BY_BCE,
     in_channels=1,
     num_parameters=31_031_685,
@@ -268,7 +284,7 @@ UNET_PAPER = replace(
             help="As the Caffe network that the authors released: ReLU after each "
             "up-convolution, the skip after the upsampled map.",
         ),
-        "width": UNET.options["width"],
+        "width": WIDTH,
     },
     variant="segzoo_unet.spec:paper_variant",
     preprocess=VALID,
