@@ -29,7 +29,7 @@ __all__ = ["Finding", "StaleInstall", "examine", "stale_installs"]
 
 CORE = "segzoo-core"
 NAMESAKE = "segzoo"  # another project's distribution, which unpacks into a package of the same name
-OPTIONAL = ("huggingface_hub", "onnxruntime", "openvino")
+OPTIONAL = ("onnxruntime", "openvino")
 MODULES = {"pillow": "PIL"}  # distributions whose module has another name
 MINIMUM = re.compile(r"([\w.-]+)>=([\d.]+)")
 
