@@ -29,7 +29,8 @@ __all__ = ["Finding", "StaleInstall", "examine", "stale_installs"]
 
 CORE = "segzoo-core"
 NAMESAKE = "segzoo"  # another project's distribution, which unpacks into a package of the same name
-OPTIONAL = ("onnxruntime", "openvino")
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+OPTIONAL = ("accelerate", "timm", "torchvision", "h5py", "model-signing")  # of the extras
 MODULES = {"pillow": "PIL"}  # distributions whose module has another name
 MINIMUM = re.compile(r"([\w.-]+)>=([\d.]+)")
 
@@ -89,8 +90,8 @@ def examine() -> dict[str, Json]:
         },
         "devices": devices,
         "no_cuda": no_cuda,
-        "runtimes": {name: _version(name) for name in ("torch", *OPTIONAL[1:])},
-        "optional": {name: _version(name) for name in OPTIONAL[:1]},
+        "runtimes": {name: _version(name) for name in RUNTIMES},
+        "optional": {name: _version(name) for name in OPTIONAL},
         "caches": caches,
         "plugins": [_plugin(row) for row in rows],
         "findings": [finding._asdict() for finding in findings],
