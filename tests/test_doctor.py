@@ -13,7 +13,7 @@ from fake_plugins import BROKEN
 from segzoo.cli.main import run
 from segzoo.doctor import Finding, examine, stale_installs
 
-REQUIRED = ("torch", "huggingface_hub", "pillow", "numpy", "typer", "rich")
+REQUIRED = ("torch", "huggingface-hub", "pillow", "numpy", "typer", "rich")
 
 
 def found(report, text):

@@ -31,7 +31,7 @@ CORE = "segzoo-core"
 NAMESAKE = "segzoo"  # another project's distribution, which unpacks into a package of the same name
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 OPTIONAL = ("accelerate", "timm", "torchvision", "h5py", "model-signing")  # of the extras
-MODULES = {"pillow": "PIL"}  # distributions whose module has another name
+MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL"}  # where the names differ
 MINIMUM = re.compile(r"([\w.-]+)>=([\d.]+)")
 
 
