@@ -115,6 +115,7 @@ def test_an_absurd_network_is_not_made_for_weights_either(saved):
     config = json.loads((folder / "config.json").read_text())
     config["options"]["width"] = 10**9  # the most that the spec allows
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "manifest.json").unlink()
     with pytest.raises(WeightsMismatchError, match=r"expected \[1, 1000000000, 1, 1\]"):
         segzoo.load(str(folder))
 
@@ -131,7 +132,11 @@ def test_without_weights_the_message_says_what_can_be_done(monkeypatch):
 
 def test_saved_and_loaded_again(saved):
     model, folder = saved
-    assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+    }
     for ref in (str(folder), f"local-dir:{folder}"):
         again = segzoo.load(ref)
         assert again.config.options == {"width": 5}
@@ -162,6 +167,7 @@ def test_the_folder_of_a_plugin_that_is_gone(saved, monkeypatch):
     config = json.loads((folder / "config.json").read_text())
     config["plugin"] = {"distribution": "segzoo-foo", "version": "0.3"}
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "manifest.json").unlink()
     with pytest.raises(PluginMissingError) as caught:
         segzoo.load(str(folder))
     assert "made with segzoo-foo 0.3, which does not offer 'tiny' here" in str(caught.value)

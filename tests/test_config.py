@@ -6,7 +6,7 @@ import pytest
 from segzoo import config as configs
 from segzoo.config import Config
 from segzoo.errors import ConfigError
-from segzoo.spec import Postprocess, Preprocess
+from segzoo.spec import Dataset, Postprocess, Preprocess
 
 CONFIG = Config(
     model="tiny",
@@ -20,6 +20,9 @@ CONFIG = Config(
     postprocess=Postprocess(activation="softmax", threshold=None),
     classes=("sky", "Straße"),
     palette=((0, 0, 0), (255, 128, 1)),
+    dtype="float16",
+    license="Apache-2.0",
+    trained_on=(Dataset(name="Skies", license="CC-BY-4.0"),),
     files={"model.safetensors": "0" * 64},
 )
 
@@ -44,6 +47,16 @@ def test_the_text_says_which_plugin_made_it():
     assert data["model"] == "tiny"
     assert data["plugin"] == {"distribution": "acme-seg", "version": "1.2"}
     assert "custom" not in data["preprocess"]
+
+
+def test_other_tools_find_the_classes_as_they_know_them(tmp_path):
+    data = json.loads(configs.dump(CONFIG))
+    assert data["id2label"] == {"0": "sky", "1": "Straße"}
+    assert "id2label" not in json.loads(
+        configs.dump(dataclasses.replace(CONFIG, classes=(), palette=()))
+    )
+    path = written(tmp_path, lambda data: data.pop("id2label"))
+    assert configs.read(path) == CONFIG  # one that another program wrote
 
 
 def set_to(*path, value):
@@ -84,6 +97,15 @@ REFUSED = [
     ("-", set_to("palette", value=[[0, 0, 0]]), "palette has 1 entries for 2 classes"),
     ("-", set_to("files", "model.safetensors", value="x"), "is not 64 hex digits"),
     ("-", lambda data: data.pop("task"), "missing field 'task'"),
+    ("-", set_to("id2label", value={"0": "sky"}), "id2label and classes do not say the same"),
+    ("-", set_to("id2label", value=["sky", "Straße"]), "id2label and classes do not say the"),
+    ("-", set_to("id2label", "1", value="sea"), "id2label and classes do not say the same"),
+    ("-", set_to("dtype", value="int8"), "dtype='int8' is not one of 'float32', 'float16'"),
+    ("-", set_to("license", value="a\nb"), "license is not one line of at most 500 characters"),
+    ("-", set_to("license", value="a" * 501), "license is not one line of at most 500 char"),
+    ("-", set_to("license", value=3), "license=3 is not"),
+    ("-", set_to("trained_on", 0, "url", value="\x1b[2J"), "trained_on[0].url is not one line"),
+    ("-", set_to("trained_on", 0, "path", value="x"), "unknown field 'path'"),
 ]
 
 

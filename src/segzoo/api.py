@@ -11,28 +11,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from segzoo import config as configs
-from segzoo import registry
+from segzoo import licenses, manifest, refs, registry
 from segzoo.config import Config
 from segzoo.errors import (
     ConfigError,
+    IntegrityError,
     PluginMissingError,
     UnknownModelError,
     UsageError,
     WeightsMissingError,
     printable,
 )
-from segzoo.licenses import matches
+from segzoo.refs import LOCAL_DIR, Folder, Named
 from segzoo.registry import Entry, Row
 from segzoo.spec import IMPORT_PATH, Json, ModelSpec, Task, Weights, asdict
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from segzoo.hub import Snapshot
     from segzoo.model import Model
 
-__all__ = ["LOCAL_DIR", "find_spec", "list_models", "list_rows", "load", "model_info", "saved"]
-
-LOCAL_DIR = "local-dir:"
+__all__ = [
+    "LOCAL_DIR",
+    "file_of_record",
+    "find_saved",
+    "find_spec",
+    "list_models",
+    "list_rows",
+    "load",
+    "model_info",
+    "record_of",
+    "saved",
+]
 
 
 def list_models(
@@ -58,8 +69,9 @@ def list_rows(
     """What is installed, one row per model; a broken one has a problem and no spec.
 
     patterns: globs over names. task: binary, multiclass, multilabel or saliency. license: of
-    weights, "permissive" or an SPDX identifier. pretrained: only models with weights. plugin: a
-    distribution. A filter that needs the spec leaves out the rows that have none.
+    weights, "permissive" (also of their data and of all backbones) or an SPDX identifier.
+    pretrained: only models with weights. plugin: a distribution. A filter that needs the spec
+    leaves out the rows that have none.
     """
     if task is not None and task not in get_args(Task):
         raise UsageError(
@@ -74,17 +86,21 @@ def list_rows(
             and (plugin is None or registry.same_distribution(row.entry.distribution, plugin))
             and (task is None or (spec is not None and task in spec.tasks))
             and (not pretrained or bool(weights))
-            and (license is None or any(matches(w, license) for w in weights))
+            and (license is None or (spec is not None and licenses.offers(spec, license)))
         )
 
     return [row for row in registry.rows() if wanted(row)]
 
 
 def model_info(ref: str | ModelSpec) -> dict[str, Json]:
-    """Everything that a model's plugin declares, as JSON values, with its name and origin."""
-    entry, spec = find_spec(ref)
+    """Everything that a model's plugin declares, as JSON values, with its name and origin.
+
+    For a saved model, in a folder or on the Hub, also its config, under "saved".
+    """
+    found = find_saved(ref)
+    entry, spec = found[:2] if found else find_spec(ref)
     origin = {"name": entry.name, "plugin": entry.distribution, "version": entry.version}
-    return origin | asdict(spec)
+    return origin | asdict(spec) | ({"saved": asdict(found[2])} if found else {})
 
 
 def find_spec(ref: str | ModelSpec) -> tuple[Entry, ModelSpec]:
@@ -94,6 +110,19 @@ def find_spec(ref: str | ModelSpec) -> tuple[Entry, ModelSpec]:
         return Entry(registry.fold(builder.rpartition(".")[2]), "", "", ""), ref
     entry = registry.from_import_path(ref) if IMPORT_PATH.fullmatch(ref) else registry.find(ref)
     return entry, entry.load()
+
+
+def find_saved(
+    ref: str | ModelSpec, *, revision: str | None = None, local_files_only: bool = False
+) -> tuple[Entry, ModelSpec, Config] | None:
+    """The plugin's entry and spec of a saved model and its config; None for what is only a name.
+
+    Of a model on the Hub, the config alone is fetched.
+    """
+    source = _source(ref, revision, local_files_only)
+    if isinstance(source, Named | ModelSpec):
+        return None
+    return saved(_file_of(source, configs.CONFIG_NAME, local_files_only).parent)
 
 
 def load(
@@ -106,19 +135,28 @@ def load(
     task: str | None = None,
     device: str = "cpu",
     seed: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    require_license: str | None = None,
     verify: bool = False,
     allow_nonfinite: bool = False,
     **options: Json,
 ) -> "Model":
     """A network ready to use, in eval mode on `device`, with its preprocessing.
 
-    ref: a model's name; `name.tag` for one of its weights; `distribution/name`; the folder of a
-        saved model (a path with a separator, or `local-dir:PATH`); `module:ATTR`; or a ModelSpec.
+    ref: a model's name; `name.tag` for one of its weights; `distribution/name`; a saved model, as
+        `hf-hub:user/name` or `hf-hub:user/name@revision` on the Hub, or its folder (a path with a
+        separator, or `local-dir:PATH`); `module:ATTR`; or a ModelSpec.
     pretrained: load the default weights. weights: a safetensors file of this network instead.
     num_classes, in_channels: when they are not those of the weights, the head or the stem is
         replaced or adapted, and a warning says so.
     task: one of the spec's; by default the first that suits num_classes.
     device: "cpu", "cuda", "cuda:1", "mps" or "auto". seed: of the random initial values.
+    revision: of a model on the Hub: a branch, a tag or a commit. One that was used before is taken
+        from the cache without a connection; `segzoo download` looks up anew what a branch is.
+    local_files_only: use what is cached, and connect to nothing.
+    require_license: "permissive", or the SPDX identifier that the weights must have; "permissive"
+        is also about the data they are from and the model's backbones. Else LicenseError.
     verify: check hash and values again although this file was checked before.
     options: of the architecture, as `segzoo info` shows them. Elastic ones may be lower than those
         of the weights: then the network is that part of theirs.
@@ -130,17 +168,32 @@ def load(
     from segzoo.runtimes.torch import device_of
 
     place = device_of(device)
-    file: Path | None
-    if folder := _folder(ref):
+    source = _source(ref, revision, local_files_only)
+    record, file, sha256 = None, None, None
+    if isinstance(source, Named | ModelSpec):
+        tag = source.tag if isinstance(source, Named) else None
+        entry, spec = find_spec(source.name if isinstance(source, Named) else source)
+        record = record_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
+        config = build.config_of(entry, spec, record)
+    else:
         if weights is not None:
             raise UsageError("a saved model's folder has its own weights", file=weights)
+        folder = _file_of(source, configs.CONFIG_NAME, local_files_only, verify).parent
         entry, spec, config = saved(folder)
-        record, file = None, folder / configs.WEIGHTS_NAME
-    else:
-        name, tag = _split_tag(ref)
-        entry, spec = find_spec(name)
-        record, file = _weights_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
-        config = build.config_of(entry, spec, record)
+    untrained = isinstance(source, Named | ModelSpec) and record is None and weights is None
+    if require_license is not None and not untrained:
+        told = record or config
+        licenses.refuse_others(
+            require_license, str(ref), told.license, told.trained_on, spec.backbone
+        )
+    if weights is not None:
+        file = Path(weights)
+    elif record is not None:
+        file = file_of_record(record, local_files_only=local_files_only, verify=verify)
+        sha256 = record.sha256
+    elif not isinstance(source, Named | ModelSpec):
+        file = _file_of(source, configs.WEIGHTS_NAME, local_files_only, verify)
+        sha256 = _declared(source, config)
 
     wanted = build.adjusted(
         config,
@@ -164,6 +217,7 @@ def load(
             wanted=wanted,
             spec=spec,
             record=record,
+            sha256=sha256,
             verify=verify,
             allow_nonfinite=allow_nonfinite,
         )
@@ -173,24 +227,60 @@ def load(
     return model.eval().to(place)
 
 
-def _folder(ref: str | ModelSpec) -> Path | None:
-    """The folder that a reference names, if it names one; a model's full name comes first."""
+def _source(
+    ref: str | ModelSpec, revision: str | None, local_files_only: bool
+) -> "Named | ModelSpec | Folder | Snapshot":
+    """Where a model is; a revision of a model on the Hub is resolved here, once."""
     if not isinstance(ref, str):
-        return None
-    if ref.startswith(LOCAL_DIR):
-        return Path(ref.removeprefix(LOCAL_DIR))
-    if "/" not in ref and os.sep not in ref:
-        return None
-    if any(entry.full_name == ref for entry in registry.entries()):
-        return None
-    return Path(ref) if os.path.isdir(ref) else None
+        if revision is not None:
+            raise UsageError("a ModelSpec has no revisions", found=f"revision={revision!r}")
+        return ref
+    source = refs.parse(ref, revision)
+    if not isinstance(source, refs.Hub):
+        return source
+    from segzoo import hub
+
+    return hub.resolve(source.repo, source.revision, local_files_only=local_files_only)
 
 
-def _split_tag(ref: str | ModelSpec) -> tuple[str | ModelSpec, str | None]:
-    if not isinstance(ref, str) or ":" in ref or "." not in ref.rpartition("/")[2]:
-        return ref, None
-    name, _, tag = ref.rpartition(".")
-    return name, tag
+def _file_of(
+    source: "Folder | Snapshot", name: str, local_files_only: bool = False, verify: bool = False
+) -> Path:
+    """The config or weights of a saved model.
+
+    Of a commit on the Hub they are fetched where need be, and always checked. A folder's config is
+    checked against its manifest, if it has one; its weights are checked when they are read.
+    """
+    if not isinstance(source, Folder):
+        from segzoo import hub
+
+        names = [name]
+        return hub.fetch(source, names, local_files_only=local_files_only, verify=verify) / name
+    if name == configs.WEIGHTS_NAME:
+        from segzoo import weights
+
+        return weights.within(source.path, name)
+    if (source.path / manifest.MANIFEST_NAME).exists():
+        manifest.check(source.path, [name])
+    return source.path / name
+
+
+def _declared(source: "Folder | Snapshot", config: Config) -> str | None:
+    """The sha256 that a saved model's weights must have, by its config and its manifest."""
+    name = configs.WEIGHTS_NAME
+    sha256 = config.files.get(name)
+    if isinstance(source, Folder) and (source.path / manifest.MANIFEST_NAME).exists():
+        listed = manifest.read(source.path / manifest.MANIFEST_NAME).files.get(name)
+        if listed is None or sha256 not in (None, listed.sha256):
+            raise IntegrityError(
+                f"{configs.CONFIG_NAME} and {manifest.MANIFEST_NAME} disagree about {name}",
+                file=source.path,
+                found=listed.sha256 if listed else "none",
+                expected=sha256 or "its sha256",
+                next_step="Fetch the folder again",
+            )
+        return listed.sha256
+    return sha256
 
 
 def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
@@ -215,24 +305,41 @@ def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
     spec = entry.load()
     custom = spec.preprocess.custom  # code comes from the installed plugin, never from a config
     preprocess = dataclasses.replace(config.preprocess, custom=custom)
-    return entry, spec, dataclasses.replace(config, preprocess=preprocess)
+    options = _options_of(config, spec, folder)
+    return entry, spec, dataclasses.replace(config, preprocess=preprocess, options=options)
 
 
-def _weights_of(
+def _options_of(config: Config, spec: ModelSpec, folder: Path) -> dict[str, Json]:
+    """A config's options; one that its plugin did not have yet is what it is by default."""
+    faults = [
+        f"options.{printable(name)[:100]} "
+        + (f"is {fault}" if (known := spec.options.get(name)) else "is not an option of this model")
+        for name, value in config.options.items()
+        if not (known := spec.options.get(name)) or (fault := known.fault(value))
+    ]
+    if faults:
+        raise ConfigError("; ".join(faults), file=folder / configs.CONFIG_NAME)
+    return {name: option.default for name, option in spec.options.items()} | dict(config.options)
+
+
+def record_of(
     entry: Entry,
     spec: ModelSpec,
     *,
     tag: str | None,
     pretrained: bool,
-    file: str | os.PathLike[str] | None,
-) -> tuple[Weights | None, Path | None]:
-    """The record and file of the weights asked for; (None, None) for random initial values."""
+    file: str | os.PathLike[str] | None = None,
+) -> Weights | None:
+    """The record of the weights asked for; None for a file, and for random initial values.
+
+    WeightsMissingError when there are none of this tag.
+    """
     if file is not None:
         if tag or pretrained:
             raise UsageError("give weights=FILE, or a tag or pretrained=True, not both", file=file)
-        return None, Path(file)
+        return None
     if not pretrained and tag is None:
-        return None, None
+        return None
     tag = spec.default_weights if tag is None else tag
     have = ", ".join(f"{entry.name}.{t}" for t in spec.weights) or "none"
     if tag is None or tag not in spec.weights:
@@ -245,13 +352,23 @@ def _weights_of(
     record = spec.weights[tag]
     if record.retired:
         warnings.warn(f"{entry.name}.{tag} is retired: {record.retired}", stacklevel=3)
-    if record.bundled is None:
-        raise WeightsMissingError(
-            f"{entry.name}.{tag} is on the Hub ({record.repo}), which this version cannot fetch",
-            next_step="Download the file and give it with weights=FILE (--weights FILE)",
-        )
-    package, _, path = record.bundled.partition(":")
-    return record, Path(str(files(import_module(package)).joinpath(path)))
+    return record
+
+
+def file_of_record(
+    record: Weights, *, local_files_only: bool = False, verify: bool = False
+) -> Path:
+    """The file of a plugin's weights: in its package, or fetched from the Hub."""
+    if record.bundled is not None:
+        package, _, path = record.bundled.partition(":")
+        return Path(str(files(import_module(package)).joinpath(path)))
+    from segzoo import hub
+
+    assert record.repo and record.revision and record.file  # its own rule
+    snapshot = hub.Snapshot(record.repo, record.revision)
+    names = [record.file]
+    folder = hub.fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
+    return folder / record.file
 
 
 def _from_file(
@@ -262,6 +379,7 @@ def _from_file(
     wanted: Config,
     spec: ModelSpec,
     record: Weights | None,
+    sha256: str | None,
     verify: bool,
     allow_nonfinite: bool,
 ) -> "tuple[nn.Module, tuple[str, ...]]":
@@ -281,9 +399,9 @@ def _from_file(
         _refuse_more_than_there_is(spec, has, wanted, file)
     network, replaced = weights.load_network(
         builder,
-        weights.within(file.parent, file.name) if has.files else file,
-        sha256=record.sha256 if record else has.files.get(configs.WEIGHTS_NAME),
-        stored_dtype=record.dtype if record else "float32",
+        file,
+        sha256=sha256,
+        stored_dtype=record.dtype if record else has.dtype,
         replace=spec.head if new_head else (),
         adapt=spec.stem if new_stem else (),
         whole=build.builder_of(spec, has) if _is_part(spec, has, wanted) else None,

@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from segzoo.errors import ConfigError, printable
 from segzoo.spec import (
     MODEL_NAME,
     SHA256,
+    Dataset,
     Json,
     Postprocess,
     Preprocess,
@@ -36,6 +38,7 @@ DISTRIBUTION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)?")
 VERSION = re.compile(r"[A-Za-z0-9.!+_-]{0,50}")
 MAX_CLASSES = 256  # a mask is 8 bits deep
 MAX_CHANNELS = 1024
+MAX_TEXT = 500  # characters of a licence, or of a data set's name or address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,8 @@ class Config(Record):
 
     model, distribution, version: the model's name, the plugin it came from and that one's version.
     classes, palette: one name and one colour (r, g, b) per class, or empty.
+    dtype: how floats are stored beside it; they are widened to float32 when loaded.
+    license, trained_on: of the weights, and the data they are from; empty where nobody said.
     files: sha256 of each file saved beside the config.
     """
 
@@ -58,6 +63,9 @@ class Config(Record):
     postprocess: Postprocess
     classes: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    license: str = ""
+    trained_on: tuple[Dataset, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
     def _faults(self) -> list[str]:
@@ -79,6 +87,15 @@ class Config(Record):
                 )
         if any(not 0 <= value <= 255 for colour in self.palette for value in colour):
             faults.append("palette has a value outside 0..255")
+        said = [("license", self.license)]
+        said += [
+            (f"trained_on[{number}].{part}", getattr(data, part))
+            for number, data in enumerate(self.trained_on)
+            for part in ("name", "license", "url")
+        ]
+        for name, text in said:
+            if not text.isprintable() or len(text) > MAX_TEXT:
+                faults.append(f"{name} is not one line of at most {MAX_TEXT} characters")
         for name, sha256 in self.files.items():
             if not SHA256.fullmatch(sha256):
                 faults.append(f"files[{name!r}]={sha256!r} is not 64 hex digits")
@@ -86,10 +103,15 @@ class Config(Record):
 
 
 def dump(config: Config) -> str:
-    """The text of config.json. Code paths of the plugin (`Preprocess.custom`) are left out."""
+    """The text of config.json. Code paths of the plugin (`Preprocess.custom`) are left out.
+
+    "id2label" says the classes once more, as other tools read them.
+    """
     record = asdict(config)
     plugin = {key: record.pop(key) for key in ("distribution", "version")}
     record["preprocess"].pop("custom")
+    if config.classes:
+        record["id2label"] = _id2label(config.classes)
     head = {"format_version": FORMAT_VERSION, "library": "segzoo", "plugin": plugin}
     return json.dumps(head | record, indent=2, ensure_ascii=False) + "\n"
 
@@ -118,11 +140,18 @@ def read(path: str | os.PathLike[str]) -> Config:
     preprocess = data.get("preprocess")
     if isinstance(preprocess, dict) and "custom" in preprocess:
         raise ConfigError("preprocess.custom names code, which a config may not", file=path)
+    id2label = data.pop("id2label", None)
     try:
         config = from_dict(Config, data | plugin)
     except ValueError as error:
         raise ConfigError(printable(str(error)), file=path) from None
+    if id2label is not None and id2label != _id2label(config.classes):
+        raise ConfigError("id2label and classes do not say the same", file=path)
     return config
+
+
+def _id2label(classes: tuple[str, ...]) -> dict[str, str]:
+    return {str(number): name for number, name in enumerate(classes)}
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Json]:

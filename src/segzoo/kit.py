@@ -1,10 +1,15 @@
-"""What the promises of the contract look at: a model's spec, and networks built from it."""
+"""What the promises of the contract look at, a model's spec and networks built from it; and how
+one of them went.
+"""
 
+import contextlib
 import itertools
 import json
 import subprocess
 import sys
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from segzoo import build
+from segzoo.blame import say
+from segzoo.errors import printable
 from segzoo.predictor import logits_size
 from segzoo.process import STATES, watched
 from segzoo.registry import Entry
@@ -20,7 +27,7 @@ from segzoo.spec import ModelSpec, Preprocess
 if TYPE_CHECKING:
     from segzoo.model import Model
 
-__all__ = ["Broken", "Kit", "Skipped"]
+__all__ = ["Broken", "Kit", "Result", "Skipped", "judged", "one_thread"]
 
 SIDE = 64  # pixels, at least: small, and yet not nothing after five halvings
 CHILD_SECONDS = 120.0
@@ -36,6 +43,55 @@ class Broken(Exception):
 
 class Skipped(Exception):
     """A promise that this model or machine gives nothing to judge by."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one promise went.
+
+    ok: it was not found broken. detail, fix: what was found and, when it was, how to mend it.
+    skipped: why it was not tried.
+    """
+
+    promise: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
+    skipped: str = ""
+
+    @property
+    def line(self) -> str:
+        """For a terminal: the state in nine columns, the promise, and what there is to say."""
+        state = "skipped" if self.skipped else "ok" if self.ok else "FAIL"
+        said = (self.promise, self.skipped or self.detail, self.fix)
+        return f"{state:<9}{': '.join(filter(None, said))}"
+
+
+def judged(promise: str, keep: Callable[[], str | None], fix: str) -> Result:
+    """What comes of a promise, whatever `keep` raises; it may give what it found."""
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            return Result(promise, True, detail=keep() or "")
+    except Skipped as reason:
+        return Result(promise, True, skipped=str(reason))
+    except Broken as broken:
+        return Result(promise, False, printable(broken.found), broken.fix or fix)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit among it
+        return Result(promise, False, say(error), fix)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inputs are small: threads gain little, and cost tenfold on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Kit:

@@ -1,8 +1,11 @@
 """Which licences let anybody use weights for anything."""
 
-from segzoo.spec import Weights
+from collections.abc import Iterable, Mapping
 
-__all__ = ["PERMISSIVE", "is_permissive", "matches"]
+from segzoo.errors import LicenseError, printable
+from segzoo.spec import Dataset, ModelSpec, Weights
+
+__all__ = ["PERMISSIVE", "faults", "is_permissive", "offers", "refuse_others"]
 
 # SPDX identifiers. Attribution is asked for by most; none forbids commercial use or changes.
 PERMISSIVE = frozenset(
@@ -21,13 +24,65 @@ PERMISSIVE = frozenset(
 )
 
 
-def is_permissive(weights: Weights) -> bool:
-    """Whether the weights' own licence and that of all their training data are permissive."""
-    return {weights.license, *(data.license for data in weights.trained_on)} <= PERMISSIVE
+def is_permissive(license: str) -> bool:
+    """Whether a licence is one of PERMISSIVE; upper and lower case are one, as on the Hub."""
+    return license.lower() in map(str.lower, PERMISSIVE)
 
 
-def matches(weights: Weights, wanted: str) -> bool:
-    """Whether weights pass a `--license` filter: "permissive", or a licence of their own."""
-    if wanted.lower() == "permissive":
-        return is_permissive(weights)
-    return weights.license.lower() == wanted.lower()
+def faults(license: str, trained_on: Iterable[Dataset], wanted: str) -> list[str]:
+    """Why weights do not pass, in words; none when they do.
+
+    license: of the weights. trained_on: their data. wanted: "permissive", which both must be, or
+    the SPDX identifier that the weights' own licence must be.
+    """
+    if wanted.lower() != "permissive":
+        return [] if license.lower() == wanted.lower() else [f"the weights' is {_said(license)}"]
+    found = [] if is_permissive(license) else [f"the weights' is {_said(license)}"]
+    return found + [
+        f"that of the data set '{printable(data.name)}' is {_said(data.license)}"
+        for data in trained_on
+        if not is_permissive(data.license)
+    ]
+
+
+def offers(spec: ModelSpec, wanted: str) -> bool:
+    """Whether a model has weights that pass, its backbones included."""
+    return any(
+        not _all_faults(wanted, weights.license, weights.trained_on, spec.backbone)
+        for weights in spec.weights.values()
+    )
+
+
+def refuse_others(
+    wanted: str,
+    what: str,
+    license: str,
+    trained_on: Iterable[Dataset],
+    backbone: Mapping[str, Weights],
+) -> None:
+    """LicenseError, with every reason, for weights of another licence than the wanted one.
+
+    what: their name, for the message. backbone: the pretrained encoders of their model, which
+    must pass as well.
+    """
+    if found := _all_faults(wanted, license, trained_on, backbone):
+        permissive = wanted.lower() == "permissive"
+        raise LicenseError(
+            f"{printable(what)[:200]} is not under the licence asked for: {'; '.join(found)}",
+            expected=f"one of {', '.join(sorted(PERMISSIVE))}" if permissive else printable(wanted),
+            next_step=f"See: segzoo list --license {printable(wanted)}",
+        )
+
+
+def _all_faults(
+    wanted: str, license: str, trained_on: Iterable[Dataset], backbone: Mapping[str, Weights]
+) -> list[str]:
+    found = faults(license, trained_on, wanted)
+    for name, weights in backbone.items():
+        fault = faults(weights.license, weights.trained_on, wanted)
+        found += [f"of the backbone '{name}', {why}" for why in fault]
+    return found
+
+
+def _said(license: str) -> str:
+    return f"'{printable(license)}'" if license else "not stated"

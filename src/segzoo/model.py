@@ -2,18 +2,21 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor, nn
 
 from segzoo import config as configs
-from segzoo import files, pictures, weights
+from segzoo import files, manifest, pictures, weights
 from segzoo.config import Config
-from segzoo.spec import ModelSpec, Postprocess, Preprocess, Task, Weights
+from segzoo.manifest import MANIFEST_NAME
+from segzoo.spec import Dataset, ModelSpec, Postprocess, Preprocess, Task, Weights
 
 if TYPE_CHECKING:
     from segzoo.predictor import Prediction, Predictor, Source
+    from segzoo.publish import Published
 
 __all__ = ["Model"]
 
@@ -149,15 +152,59 @@ class Model(nn.Module):
         predictor = self.predictor(batch_size=batch_size, tile=tile, overlap=overlap)
         return predictor.predict(source, all_heads=all_heads)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write model.safetensors and config.json; `segzoo.load(folder)` reads them back.
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, dtype: weights.StoredDtype | None = None
+    ) -> Path:
+        """Write model.safetensors, config.json, manifest.json; `segzoo.load(folder)` reads them.
 
-        The config comes last, so a folder that has one is whole. OutputError when it cannot be
-        written; weights that hold NaN or infinity are refused.
+        dtype: store floats so, and widen them when they are loaded; None keeps them as they are.
+        The config comes after the weights, so a new folder that has one is whole. OutputError when
+        it cannot be written; weights that hold NaN or infinity, also by `dtype`, are refused.
         """
         target = Path(folder)
         files.make_folder(target)
-        sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME)
-        config = dataclasses.replace(self.config, files={configs.WEIGHTS_NAME: sha256})
+        sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
+        (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files
+        config = dataclasses.replace(
+            self.config,
+            dtype=dtype or "float32",
+            license=self.config.license or (self.weights.license if self.weights else ""),
+            trained_on=self.config.trained_on or (self.weights.trained_on if self.weights else ()),
+            files={configs.WEIGHTS_NAME: sha256},
+        )
         files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
+        manifest.write(target, [configs.CONFIG_NAME, configs.WEIGHTS_NAME])
         return target
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        license: str = "",
+        trained_on: Sequence[Dataset] = (),
+        evaluation: str | os.PathLike[str] | None = None,
+        picture: str | os.PathLike[str] | None = None,
+        dtype: weights.StoredDtype | None = None,
+        base_model: str = "",
+        notes: str = "",
+        tag: str = "",
+        private: bool = False,
+        create_pr: bool = False,
+    ) -> "Published":
+        """Publish it as "user/name", as `segzoo publish` does; see `segzoo.publish.publish`."""
+        from segzoo.publish import publish
+
+        return publish(
+            self,
+            repo,
+            license=license,
+            trained_on=trained_on,
+            evaluation=evaluation,
+            picture=picture,
+            dtype=dtype,
+            base_model=base_model,
+            notes=notes,
+            tag=tag,
+            private=private,
+            create_pr=create_pr,
+        )

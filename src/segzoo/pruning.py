@@ -24,6 +24,7 @@ from segzoo.engine.evaluate import evaluate, input_of
 from segzoo.errors import DatasetError, UsageError, WeightsMismatchError
 from segzoo.evaluation import measures_for, opened, task_for
 from segzoo.model import Model
+from segzoo.refs import HUB
 from segzoo.runtimes.torch import TorchRuntime
 from segzoo.spec import Json, ModelSpec
 
@@ -140,7 +141,7 @@ def prune(
 def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
     """What `segzoo.load` is to be called with."""
     if weights is None:
-        if os.path.isdir(model.removeprefix(api.LOCAL_DIR)):
+        if model.startswith(HUB) or os.path.isdir(model.removeprefix(api.LOCAL_DIR)):
             return model, {}
         if "." in model and ":" not in model:  # name.tag
             return model, {}

@@ -38,7 +38,16 @@ __all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "resolve", "row
 
 GROUP = "segzoo.models"  # a group's name is the contract's version
 READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
-GROUPS = MappingProxyType({GROUP: "model", READERS: "reader", LOSSES: "loss", METRICS: "metric"})
+CONVERTERS = "segzoo.converters"  # under the names of models
+GROUPS = MappingProxyType(
+    {
+        GROUP: "model",
+        READERS: "reader",
+        LOSSES: "loss",
+        METRICS: "metric",
+        CONVERTERS: "converters",
+    }
+)
 T = TypeVar("T")
 UNKNOWN_FIELD = re.compile(
     rf"({'|'.join(records.__all__)})\.__init__\(\) got an unexpected keyword argument ('\w+')"

@@ -7,6 +7,13 @@ For the tests of a plugin, and for `segzoo check`:
     def test_contract():
         assert_keeps_contract("my_net")
 
+and, where the plugin has weights:
+
+    from segzoo.testing import assert_weights_hold
+
+    def test_weights():
+        assert_weights_hold("my_net", "first")
+
 A promise is a function below whose docstring is the rule; `PROMISES` gives their order and which
 of them a promise builds on. A promise whose ground is broken is left out, so that one fault is one
 broken line. Inputs are small: a model of a million parameters takes seconds, not minutes.
@@ -15,38 +22,29 @@ broken line. Inputs are small: a model of a million parameters takes seconds, no
 import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import torch
-
+from segzoo import verify
 from segzoo.blame import frames, say
-from segzoo.errors import PluginError, SegzooError, printable
-from segzoo.kit import Broken, Kit, Skipped
+from segzoo.errors import PluginError, SegzooError
+from segzoo.kit import Broken, Kit, Result, judged, one_thread
 from segzoo.promises import PICTURES, PROMISES, Promise, predicts
 from segzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from segzoo.model import Model
 
-__all__ = ["PROMISES", "Result", "assert_keeps_contract", "check_folder", "check_model", "frames"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one promise went.
-
-    ok: it was not found broken. detail, fix: what was found and how to mend it, when it was.
-    skipped: why it was not tried.
-    """
-
-    promise: str
-    ok: bool
-    detail: str = ""
-    fix: str = ""
-    skipped: str = ""
+__all__ = [
+    "PROMISES",
+    "Result",
+    "assert_keeps_contract",
+    "assert_weights_hold",
+    "check_folder",
+    "check_model",
+    "check_weights",
+    "frames",
+]
 
 
 def check_model(
@@ -64,7 +62,7 @@ def check_model(
 
     results: dict[Callable[[Kit], None], Result] = {}
     # What plugins print is not our output.
-    with contextlib.redirect_stdout(sys.stderr), _one_thread():
+    with contextlib.redirect_stdout(sys.stderr), one_thread():
         try:
             kit = Kit(*api.find_spec(ref))
         except PluginError as error:
@@ -82,9 +80,22 @@ def check_model(
 
 def assert_keeps_contract(ref: str | ModelSpec, *, slow: bool = False, gpu: bool = False) -> None:
     """AssertionError with a line for each broken promise of a model; see `check_model`."""
-    broken = [r for r in check_model(ref, slow=slow, gpu=gpu) if not r.ok]
-    lines = [f"{r.promise}: {r.detail}: {r.fix}" for r in broken]
-    assert not broken, "\n".join(["the contract is broken", *lines])
+    _assert_kept("the contract is broken", check_model(ref, slow=slow, gpu=gpu))
+
+
+def check_weights(name: str, tag: str | None = None) -> tuple[Result, ...]:
+    """Every proof of weights that a plugin declares, held or broken, in the order of `RECORD` in
+    `segzoo.verify`: licence, data with licences, source and hash are stated; hash, header, values,
+    strict load; and the golden's logits, where FILE.golden.safetensors lies beside its file.
+
+    tag: None for the default weights. UnknownModelError, WeightsMissingError when there are none.
+    """
+    return verify.prove(verify.declared(name, tag), verify.RECORD)
+
+
+def assert_weights_hold(name: str, tag: str | None = None) -> None:
+    """AssertionError with a line for each broken proof of weights; see `check_weights`."""
+    _assert_kept("the weights are broken", check_weights(name, tag))
 
 
 def check_folder(folder: str | os.PathLike[str]) -> tuple[Result, ...]:
@@ -100,22 +111,11 @@ def check_folder(folder: str | os.PathLike[str]) -> tuple[Result, ...]:
             fix, error.next_step = error.next_step, ""
             raise Broken(str(error), fix) from None
 
-    with contextlib.redirect_stdout(sys.stderr), _one_thread():
-        loaded = _result("the saved model loads", loads, "save the model again")
+    with contextlib.redirect_stdout(sys.stderr), one_thread():
+        loaded = judged("the saved model loads", loads, "save the model again")
         if not loaded.ok:
             return loaded, Result(PICTURES, True, skipped=f"after: {loaded.promise}")
-        return loaded, _result(PICTURES, lambda: predicts(models[0]), "train or save it again")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Inputs are small: threads gain little, and cost tenfold on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        return loaded, judged(PICTURES, lambda: predicts(models[0]), "train or save it again")
 
 
 def _judge(
@@ -133,21 +133,10 @@ def _judge(
     for ground in (results[keep] for keep in promise.after):
         if not ground.ok or ground.skipped:
             return Result(promise.name, True, skipped=f"after: {ground.promise}")
-    return _result(promise.name, lambda: promise.keep(kit), promise.fix)
+    return judged(promise.name, lambda: promise.keep(kit), promise.fix)
 
 
-def _result(promise: str, keep: Callable[[], None], fix: str) -> Result:
-    """What comes of a promise, whatever `keep` raises."""
-    try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            keep()
-    except Skipped as reason:
-        return Result(promise, True, skipped=str(reason))
-    except Broken as broken:
-        return Result(promise, False, printable(broken.found), broken.fix or fix)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit among it
-        return Result(promise, False, say(error), fix)
-    return Result(promise, True)
+def _assert_kept(what: str, results: tuple[Result, ...]) -> None:
+    broken = [r for r in results if not r.ok]
+    lines = [f"{r.promise}: {r.detail}: {r.fix}" for r in broken]
+    assert not broken, "\n".join([what, *lines])

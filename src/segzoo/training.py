@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from segzoo import api, build, files, registry, weights
+from segzoo import api, build, files, refs, registry, weights
 from segzoo import config as configs
 from segzoo.config import Config
 from segzoo.data.check import classes_of
@@ -418,11 +418,12 @@ def _reference(
 
 def _origin(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, Config, bool]:
     """The spec behind a reference, the config that it begins with, and whether it has weights."""
-    if folder := api._folder(reference):
-        _, spec, config = api.saved(folder)
+    if found := api.find_saved(reference):
+        _, spec, config = found
         return spec, config, True
-    name, tag = api._split_tag(reference)
-    entry, spec = api.find_spec(name)
+    named = refs.parse(reference) if isinstance(reference, str) else None
+    tag = named.tag if isinstance(named, refs.Named) else None
+    entry, spec = api.find_spec(named.name if isinstance(named, refs.Named) else reference)
     tag = tag or (spec.default_weights if pretrained else None)
     record = spec.weights.get(tag) if tag else None
     return spec, build.config_of(entry, spec, record), record is not None

@@ -9,6 +9,7 @@ from segzoo_u2net.spec import U2NETP
 
 import segzoo
 from segzoo.api import find_spec
+from segzoo.testing import assert_weights_hold, check_weights
 
 
 def test_the_file_is_the_declared_one_and_small():
@@ -38,3 +39,8 @@ def test_a_bright_disc_on_dark_ground_is_found():
     assert iou > 0.7
     assert model.preprocess.size == (176, 176)
     assert all(p.dtype.is_floating_point and p.element_size() == 4 for p in model.parameters())
+
+
+def test_the_weights_hold_their_golden_too():
+    assert_weights_hold("u2netp", "duts")
+    assert not any(result.skipped for result in check_weights("u2netp", "duts"))

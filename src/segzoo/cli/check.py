@@ -55,17 +55,11 @@ def check(
         skipped = sum(bool(result.skipped) for result in results)
         kept = len(results) - broken_ones - skipped
         count = f"{kept} kept, {broken_ones} broken, {skipped} skipped"
-        typer.echo("\n".join([title, *(error or map(_line, results)), *notes, count]))
+        typer.echo(
+            "\n".join([title, *(error or (result.line for result in results)), *notes, count])
+        )
     if broken_ones:
         raise typer.Exit(1)
-
-
-def _line(result: "Result") -> str:
-    if result.skipped:
-        return f"skipped  {result.promise}: {result.skipped}"
-    if result.ok:
-        return f"ok       {result.promise}"
-    return f"FAIL     {result.promise}: {result.detail}: {result.fix}"
 
 
 def _whole(error: PluginError) -> list[str]:

@@ -12,11 +12,15 @@ from segzoo.registry import Entry
 from segzoo.spec import Json, ModelSpec, Paper, Recipe, Record, Weights, asdict
 
 if TYPE_CHECKING:
+    from segzoo.config import Config
     from segzoo.profile import Stage
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A model's name, or module:ATTR.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model's name, a saved folder, hf-hub:user/name, or module:ATTR."),
+    ],
     size: Annotated[
         int | None,
         typer.Option(help="Side of the square picture that MACs are counted for.", min=1),
@@ -25,19 +29,21 @@ def info(
 ) -> None:
     """Show a model's paper, stages, options, preprocessing, tasks, recipes and weights.
 
-    Parameters and multiply-accumulates (MACs) are counted on the network itself.
+    Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
+    it is shown how that one was built; of one on the Hub, the config alone is fetched.
     """
-    entry, spec = api.find_spec(model)
-    height, width = _input_size(spec, size)
-    stages = _stages(spec, height, width)
+    found = api.find_saved(model)
+    entry, spec, config = found or (*api.find_spec(model), None)
+    height, width = _input_size(config or spec, size)
+    stages = _stages(spec, config, height, width)
     if as_json:
         rows = [stage._asdict() for stage in stages]
         print_json(api.model_info(model) | {"input": [height, width], "stages": rows})
         return
-    typer.echo("\n".join(_lines(entry, spec, stages, height, width)))
+    typer.echo("\n".join(_lines(entry, spec, config, stages, height, width)))
 
 
-def _input_size(spec: ModelSpec, size: int | None) -> tuple[int, int]:
+def _input_size(spec: "ModelSpec | Config", size: int | None) -> tuple[int, int]:
     """The network's own input for a picture of `size`, or of the size that it is declared for."""
     from segzoo.preprocess import network_size
 
@@ -46,15 +52,20 @@ def _input_size(spec: ModelSpec, size: int | None) -> tuple[int, int]:
     return network_size(height, width, whole)
 
 
-def _stages(spec: ModelSpec, height: int, width: int) -> "list[Stage]":
+def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
     from segzoo import build, profile
 
-    return profile.stages(lambda: build.build(spec), (1, spec.in_channels, height, width))
+    if config is None:
+        return profile.stages(lambda: build.build(spec), (1, spec.in_channels, height, width))
+    builder = build.builder_of(build.variant_of(spec, config.options), config)
+    build.refuse_giants(builder, config)
+    return profile.stages(builder, (1, config.in_channels, height, width))
 
 
 def _lines(
     entry: Entry,
     spec: ModelSpec,
+    config: "Config | None",
     stages: "list[Stage]",
     height: int,
     width: int,
@@ -65,12 +76,15 @@ def _lines(
         yield f"deprecated   {spec.deprecated}"
     if spec.paper:
         yield from _paper(spec.paper)
-    yield f"parameters   {spec.num_parameters:,}"
-    yield f"channels     {spec.in_channels} in, {spec.num_classes} classes"
+    if config:
+        yield from _saved(config)
+    yield f"parameters   {stages[-1].parameters if config else spec.num_parameters:,}"
+    made = config or spec
+    yield f"channels     {made.in_channels} in, {made.num_classes} classes"
     for name, option in spec.options.items():
         allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
         yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()
-    yield f"preprocess   {_fields(spec.preprocess)}"
+    yield f"preprocess   {_fields(made.preprocess)}"
     for task, defaults in spec.tasks.items():
         yield f"task         {task}: loss {defaults.loss}, {_fields(defaults.postprocess)}"
     for name, path in spec.blocks.items():
@@ -85,6 +99,19 @@ def _lines(
     yield f"Stages for an input of {height}x{width}:"
     cells = [(name or "all", block, f"{p:,}", amount(m)) for name, block, p, m in stages]
     yield table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
+
+
+def _saved(config: "Config") -> Iterator[str]:
+    """How a saved model was built, and from what."""
+    options = ", ".join(f"{name}={value}" for name, value in config.options.items())
+    plugin = f"{config.distribution} {config.version}".strip()
+    yield f"saved        with {plugin}, task {config.task}"
+    yield f"  options    {options or 'none'}"
+    yield f"  licence    {config.license or 'not stated'}"
+    for data in config.trained_on:
+        yield f"  data       {data.name}, licence {data.license}"
+    if config.classes:
+        yield f"  classes    {', '.join(config.classes)}"
 
 
 def _paper(paper: Paper) -> Iterator[str]:

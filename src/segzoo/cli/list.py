@@ -1,11 +1,14 @@
 """segzoo list: what is installed, ours and anybody's."""
 
+import dataclasses
+import fnmatch
 from typing import Annotated
 
 import typer
 
 from segzoo import api, registry
 from segzoo.cli.text import amount, print_json, table
+from segzoo.errors import UsageError
 from segzoo.registry import Row
 from segzoo.spec import Json
 
@@ -23,12 +26,20 @@ def list_models(
     names: Annotated[
         bool, typer.Option("--names", help="Names alone, from metadata; imports no plugin.")
     ] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Models on the Hub that say they are of segzoo.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Show the installed models, ours and anybody's.
 
     A plugin that does not work is a row with its cause; the others are not affected.
     """
+    if hub:
+        if names or task or pretrained or plugin:
+            raise UsageError("--hub goes with GLOB, --license and --json alone")
+        _show_hub(patterns or [], license, as_json)
+        return
     if names:
         entries = [e.full_name if "?" in e.name else e.name for e in registry.entries()]
         print_json(entries) if as_json else typer.echo("\n".join(entries))
@@ -51,6 +62,33 @@ def list_models(
             typer.echo(f"{entry.full_name} {entry.version}: {row.problem}", err=True)
             if row.spec is None:
                 typer.echo(f"    run: segzoo check {entry.full_name}", err=True)
+
+
+def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
+    from segzoo import hub, licenses, refs
+
+    found = [
+        model
+        for model in hub.published()
+        if not patterns or any(fnmatch.fnmatch(model.repo.lower(), p.lower()) for p in patterns)
+        if license is None or not licenses.faults(model.license, (), license)
+    ]
+    if as_json:
+        print_json([dataclasses.asdict(model) for model in found])
+        return
+    cells = [
+        (
+            f"{refs.HUB}{model.repo}",
+            model.license or "not stated",
+            str(model.downloads),
+            model.updated,
+        )
+        for model in found
+    ]
+    if cells:
+        typer.echo(table(("REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED"), cells, right="  >"))
+    else:
+        typer.echo("No model on the Hub fits.")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -11,7 +11,22 @@ import warnings
 
 import typer
 
-from segzoo.cli import check, data, doctor, features, info, new, predict, prune, train
+from segzoo.cli import (
+    cache,
+    check,
+    convert,
+    data,
+    doctor,
+    download,
+    features,
+    info,
+    new,
+    predict,
+    prune,
+    publish,
+    train,
+    verify,
+)
 from segzoo.cli import eval as eval_
 from segzoo.cli import list as list_
 from segzoo.errors import SegzooError
@@ -38,6 +53,12 @@ app.command("val", hidden=True)(eval_.evaluate)
 app.command("prune")(prune.prune)
 app.command("features")(features.features)
 app.command("new")(new.new)
+app.command("convert")(convert.convert)
+app.command("publish")(publish.publish)
+app.command("push", hidden=True)(publish.publish)
+app.command("verify")(verify.verify)
+app.command("download")(download.download)
+app.add_typer(cache.app, name="cache")
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,61 @@
+"""segzoo download: weights into the cache, for machines and days without a connection."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from segzoo import api
+from segzoo.cli.text import amount, print_json
+from segzoo.errors import HubNotFoundError, UsageError
+from segzoo.spec import Json
+
+
+def download(
+    models: Annotated[
+        list[str],
+        typer.Argument(help="hf-hub:user/name[@revision], name or name.tag.", metavar="REF..."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Fetch models into the cache, every byte checked; then they load without a connection.
+
+    A branch or tag is looked up anew, and is from then on what it is now. All files of a published
+    model are fetched: weights, config, card, manifest. HF_HUB_CACHE says where the cache is.
+    """
+    done: list[Json] = []
+    for ref in models:
+        record = _download(ref)
+        done.append(record)
+        if not as_json:
+            typer.echo(f"{record['model']}: {amount(record['bytes'])}B in {record['path']}")
+    if as_json:
+        print_json(done)
+
+
+def _download(ref: str) -> dict[str, Json]:
+    """Fetch one model. What is there and whole is not fetched again."""
+    from segzoo import hub, refs
+
+    source = refs.parse(ref)
+    if isinstance(source, refs.Folder):
+        raise UsageError("a folder is here already", file=source.path)
+    if isinstance(source, refs.Named):
+        entry, spec = api.find_spec(source.name)
+        weights = api.record_of(entry, spec, tag=source.tag, pretrained=True)
+        assert weights is not None  # pretrained
+        path = api.file_of_record(weights)
+        return {"model": ref, "commit": weights.revision, **_of(path, [os.fspath(path)])}
+    snapshot = hub.resolve(source.repo, source.revision, fresh=True)
+    names = list(hub.files_of(snapshot))
+    if not any(name.endswith(".safetensors") for name in names):
+        raise HubNotFoundError(
+            f"{snapshot} holds no weights", next_step="Is it a model published by segzoo?"
+        )
+    folder = hub.fetch(snapshot, names)
+    paths = [os.path.join(folder, name) for name in names]
+    return {"model": str(snapshot), "commit": snapshot.commit, **_of(folder, paths)}
+
+
+def _of(place: "os.PathLike[str]", paths: list[str]) -> dict[str, Json]:
+    return {"path": os.fspath(place), "bytes": sum(map(os.path.getsize, paths))}

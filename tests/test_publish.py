@@ -1,0 +1,756 @@
+"""From a run to the Hub: what the folder holds, what it hides, and what a bad line does to it."""
+
+import ast
+import hashlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hub_server.cards import judged
+from hub_server.faults import Fault
+from PIL import Image
+from squares import Squares
+from tiny import TINY
+
+import segzoo
+from segzoo import config as configs
+from segzoo import golden, manifest, privacy, publish, spec, upload
+from segzoo.cli import main
+from segzoo.engine.settings import Settings
+from segzoo.errors import (
+    ConfigError,
+    HubAccessError,
+    HubError,
+    HubNotFoundError,
+    HubRateLimitError,
+    OfflineError,
+    OutputError,
+    PluginMissingError,
+    UsageError,
+)
+from segzoo.spec import Dataset, Recipe, Weights
+from segzoo.training import train
+
+# What httpx2 says of how huggingface_hub sends a file.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+ROOT = Path(__file__).parents[1]
+REPO = "alice/squares"
+QUIET = Settings(device="cpu", workers=0, quiet=True)
+RECIPE = Recipe(steps=2, batch_size=2, optimizer=("adam", {"eps": 1e-7}), lr=1e-2)
+SQUARES = Dataset(name="Squares", license="CC0-1.0", url="https://example.org/squares")
+SAID = {"license": "Apache-2.0", "trained_on": (SQUARES,)}
+LINE = ["--license", "Apache-2.0", "--trained-on", "Squares=CC0-1.0=https://example.org/squares"]
+
+
+def save_squares(path, length):
+    """Squares as an .npz, which words can name."""
+    samples = [Squares(length)[index] for index in range(length)]
+    np.savez(path, images=[s["image"] for s in samples], masks=[s["target"] for s in samples])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with data, a run on them and its evaluation, all under a telling name."""
+    place = tmp_path_factory.mktemp("work") / "anna-secret"
+    place.mkdir()
+    before = os.getcwd()
+    os.chdir(place)
+    try:
+        save_squares("train.npz", 6)
+        save_squares("val.npz", 3)
+        train(
+            "unetpp",
+            f"arrays:{place}/train.npz?classes=background,square&values=0,1",
+            val=f"arrays:{place}/val.npz?classes=background,square&values=0,1",
+            run="run",
+            recipe=RECIPE,
+            settings=QUIET,
+            width=2,
+            depth=1,
+        )
+        words = f"arrays:{place}/val.npz?classes=background,square&values=0,1"
+        segzoo.evaluate(f"{place}/run/model", words, out="report", device="cpu", bootstrap=20)
+        Image.fromarray(Squares(1)[0]["image"]).save("photo.jpg", exif=exif())
+    finally:
+        os.chdir(before)
+    return place
+
+
+def exif():
+    found = Image.Exif()
+    found[0x013B] = "anna-secret"  # Artist
+    return found
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, place):
+    monkeypatch.chdir(place)
+
+
+@pytest.fixture
+def to_hub(hub, monkeypatch, tmp_path):
+    """The server as the Hub of this process."""
+    for name, value in hub.settings(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    # What the client reads of the environment when it is imported, which may have been before.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(upload, "WAITS", (0.01, 0.02))
+    return hub
+
+
+def built(place, folder, source="run", **more):
+    more = {"repo": REPO, "evaluation": place / "report", **SAID, **more}
+    return publish.build_folder(source, folder, **more)
+
+
+def sent(place, source="run", **more):
+    more = {"evaluation": place / "report", **SAID, **more}
+    return publish.publish(source, REPO, **more)
+
+
+def front_matter(folder):
+    return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_run_holds_everything(place, tmp_path):
+    found = built(place, tmp_path / "out", picture="photo.jpg", tag="r1")
+    names = {p.relative_to(found.path).as_posix() for p in found.path.rglob("*") if p.is_file()}
+    assert names - {"manifest.json"} == set(found.manifest.files)
+    (results,) = [name for name in names if name.startswith(".eval_results/")]
+    assert names == {
+        results,
+        *("model.safetensors", "config.json", "golden.safetensors", "manifest.json", "README.md"),
+        *(f"training/{n}" for n in ("recipe.json", "metrics.json", "metrics.jsonl", "curves.png")),
+        *("training/versions.json", "preview.jpg"),
+    }
+    manifest.check(found.path)
+    config = configs.read(found.path / "config.json")
+    for name in ("model.safetensors", "golden.safetensors"):
+        data = (found.path / name).read_bytes()
+        assert config.files[name] == hashlib.sha256(data).hexdigest()
+    assert (config.license, config.trained_on) == ("Apache-2.0", (SQUARES,))
+    assert not list(tmp_path.glob(".segzoo-*"))
+
+
+def test_the_folder_is_the_model_of_the_run(place, tmp_path):
+    found = built(place, tmp_path / "out")
+    before, after = segzoo.load("./run/model"), segzoo.load(f"local-dir:{found.path}")
+    for name, value in before.network.state_dict().items():
+        assert torch.equal(value, after.network.state_dict()[name])
+    assert golden.deviation(before.network, found.path / "golden.safetensors") == 0
+    assert before.classes == after.classes == ("square",)
+    saved = json.loads((found.path / "config.json").read_text())
+    assert saved["id2label"] == {"0": "square"}
+
+
+def test_the_same_run_gives_the_same_bytes(place, tmp_path):
+    one = built(place, tmp_path / "one", picture="photo.jpg")
+    other = built(place, tmp_path / "other", picture="photo.jpg")
+    assert one.manifest == other.manifest
+
+
+def test_stored_as_float16_it_is_smaller_and_says_so(place, tmp_path):
+    whole, half = built(place, tmp_path / "a"), built(place, tmp_path / "b", dtype="float16")
+    sizes = [f.manifest.files["model.safetensors"].size for f in (whole, half)]
+    floats = sum(p.numel() for p in segzoo.load("./run/model").network.parameters())
+    assert sizes[0] - sizes[1] >= 2 * floats
+    assert configs.read(half.path / "config.json").dtype == "float16"
+    assert "holds float16, widened to float32 when it is" in (half.path / "README.md").read_text()
+    model = segzoo.load(f"local-dir:{half.path}")
+    assert {p.dtype for p in model.network.parameters()} == {torch.float32}
+    assert golden.deviation(model.network, half.path / "golden.safetensors") == 0
+    saved = segzoo.load(f"local-dir:{half.path}").save_pretrained(tmp_path / "d")
+    assert configs.read(saved / "config.json").dtype == "float32"
+
+
+def test_numbers_without_an_evaluation_are_the_runs_own(place, tmp_path):
+    found = built(place, tmp_path / "out", evaluation=None)
+    first = found.facts.metrics[0]
+    assert first.name == "iou"
+    assert first.split == "arrays:val.npz?classes=background,square&values=0,1"
+    assert "the step was chosen by iou on this set" in first.protocol
+    assert found.facts.measure == ""
+
+
+def test_an_evaluation_has_its_protocol_and_the_command_that_measures_again(place, tmp_path):
+    found = built(place, tmp_path / "out", tag="r1")
+    record = json.loads((place / "report/metrics.json").read_text())
+    first = found.facts.metrics[0]
+    assert (first.name, first.value) == ("iou", record["values"]["iou"])
+    assert first.split == "arrays:val.npz?classes=background,square&values=0,1, 3 pictures"
+    assert "each picture at its own size" in first.protocol
+    line = shlex.split(found.facts.measure)
+    assert line[:3] == ["segzoo", "eval", "hf-hub:alice/squares@r1"]
+    assert main.run(["eval", f"local-dir:{found.path}", *line[3:], "-o", str(tmp_path / "r")]) == 0
+    again = json.loads((tmp_path / "r/metrics.json").read_text())
+    assert again["values"] == record["values"]
+
+
+def test_the_training_command_trains_the_same_weights(place, tmp_path):
+    found = built(place, tmp_path / "out")
+    command = shlex.split(found.facts.train)
+    assert command[:2] == ["segzoo", "train"]
+    line = [*command[1:], "-o", str(tmp_path / "again"), "--workers", "0", "--device", "cpu"]
+    assert main.run([*line, "--quiet"]) == 0
+    then, now = (
+        json.loads((p / "run.json").read_text()) for p in (place / "run", tmp_path / "again")
+    )
+    assert then["recipe"] == now["recipe"]
+    assert then["identity"]["model"] == now["identity"]["model"]
+    one, other = (
+        segzoo.load(f"{p}/model").network.state_dict() for p in ("./run", tmp_path / "again")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
+    found = publish.build_folder("u2netp.duts", tmp_path / "out", repo=REPO)
+    record = segzoo.load("u2netp.duts").weights
+    config = configs.read(found.path / "config.json")
+    assert (config.license, config.trained_on, config.dtype) == (
+        record.license,
+        record.trained_on,
+        "float16",
+    )
+    assert found.facts.metrics == record.metrics
+    one, other = (segzoo.load(r).network.state_dict() for r in ("u2netp.duts", f"{found.path}"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    text = (found.path / "README.md").read_text()
+    assert record.notes[:40] in text and "preview" not in text
+
+
+def test_a_saved_model_is_published_with_what_its_config_says(place, tmp_path):
+    one = built(place, tmp_path / "one")
+    evaluation = place / "report"
+    other = publish.build_folder(one.path, tmp_path / "two", repo=REPO, evaluation=evaluation)
+    assert other.manifest.files["model.safetensors"] == one.manifest.files["model.safetensors"]
+    assert other.facts.config.trained_on == (SQUARES,)
+
+
+def test_save_pretrained_writes_a_manifest_over_its_two_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    model = segzoo.load("u2netp.duts")
+    model.save_pretrained(tmp_path)
+    assert set(manifest.read(tmp_path / "manifest.json").files) == {
+        "config.json",
+        "model.safetensors",
+    }
+    manifest.check(tmp_path)
+    assert configs.read(tmp_path / "config.json").license == "Apache-2.0"
+    again = segzoo.load(f"local-dir:{tmp_path}")
+    again.save_pretrained(tmp_path, dtype="bfloat16")
+    manifest.check(tmp_path)
+    assert configs.read(tmp_path / "config.json").license == "Apache-2.0"
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+ALL = (
+    "not to be published without a licence (--license SPDX, such as Apache-2.0); the data that it "
+    "was trained on, with its licence (--trained-on 'NAME=LICENCE' or 'NAME=LICENCE=URL'); numbers "
+    "with their protocol and split (--eval FOLDER, of segzoo eval ... -o FOLDER)"
+)
+
+
+def test_what_is_missing_is_said_all_at_once(place, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        publish.build_folder("./run/model", tmp_path / "out", repo=REPO)
+    assert str(caught.value) == ALL
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"license": ""},
+            "not to be published without a licence (--license SPDX, such as Apache-2.0)",
+        ),
+        ({"license": "not stated"}, "without a licence"),
+        ({"trained_on": ()}, "without the data that it was trained on, with its licence"),
+        ({"repo": "squares"}, "'squares' cannot be a repository; expected user/name"),
+        ({"repo": "a/b/c"}, "'a/b/c' cannot be a repository"),
+        ({"repo": "alice/../x"}, "cannot be a repository"),
+        ({"repo": "alice/x.git"}, "cannot be a repository"),
+        ({"base_model": "u2net"}, "'u2net' cannot be a base model; expected user/name"),
+        ({"tag": "a b"}, "'a b' cannot be a tag; expected such as r1"),
+        ({"tag": "../x"}, "cannot be a tag"),
+        ({"tag": "x.lock"}, "cannot be a tag"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(place, tmp_path, changes, words):
+    with pytest.raises(UsageError) as caught:
+        built(place, tmp_path / "out", **changes)
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_stays(place, tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(OutputError, match="there is something already; expected a new folder"):
+        built(place, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    (tmp_path / "empty").mkdir()
+    assert built(place, tmp_path / "empty").manifest.files
+
+
+def changed(place, tmp_path, change):
+    record = json.loads((place / "report/metrics.json").read_text())
+    change(record)
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (
+            lambda r: r["protocol"]["model"].update(sha256="0" * 64),
+            UsageError,
+            "the numbers are of other weights; found 0000",
+        ),
+        (
+            lambda r: r["protocol"]["model"].update(name="fcn"),
+            UsageError,
+            "the numbers are of another model; found fcn, 1 classes, expected unetpp, 1 classes",
+        ),
+        (lambda r: r.pop("protocol"), ConfigError, "this is not what segzoo eval writes"),
+        (lambda r: r["protocol"].update(main="x"), ConfigError, "this is not what segzoo eval"),
+        (lambda r: r.update(intervals={"iou": 3}), ConfigError, "this is not what segzoo eval"),
+        (lambda r: r["values"].update(iou=None), ConfigError, "this is not what segzoo eval"),
+    ],
+)
+def test_numbers_of_something_else_are_refused(place, tmp_path, change, error, words):
+    folder = changed(place, tmp_path, change)
+    with pytest.raises(error) as caught:
+        built(place, tmp_path / "out", evaluation=folder)
+    assert words in str(caught.value)
+    assert caught.value.file == str(folder / "metrics.json")
+
+
+def test_a_model_of_no_plugin_is_refused(place, tmp_path):
+    with pytest.raises(ConfigError, match="is of a spec that no plugin offers, so nobody could"):
+        publish.build_folder(segzoo.load(TINY), tmp_path / "out", repo=REPO, **SAID)
+    with pytest.raises(PluginMissingError):
+        saved = segzoo.load(TINY).save_pretrained(tmp_path / "saved")
+        publish.build_folder(saved, tmp_path / "out", repo=REPO, **SAID)
+
+
+def test_a_run_that_saved_no_model_is_refused(place, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match="the run has saved no model that a plugin offers"):
+        publish.build_folder(tmp_path, tmp_path / "out", repo=REPO, **SAID)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a=", "=b", " = "])
+def test_a_data_set_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UsageError, match=r"cannot read the data set .*expected 'NAME=LICENCE' or"):
+        publish.dataset_of(text)
+
+
+def test_a_data_set_may_have_an_address_with_an_equals_sign():
+    found = publish.dataset_of("Cells = CC-BY-4.0 = https://x.org/?id=3")
+    assert found == Dataset(name="Cells", license="CC-BY-4.0", url="https://x.org/?id=3")
+
+
+# --- nothing of the machine -----------------------------------------------------------------------
+
+
+def test_no_path_user_or_host_is_published(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(place))  # so the user is anna-secret
+    monkeypatch.setenv("USER", "anna-secret")
+    monkeypatch.setenv("LOGNAME", "anna-secret")
+    monkeypatch.setattr(socket, "gethostname", lambda: "annas-laptop")
+    found = built(place, tmp_path / "out", picture="photo.jpg", source=f"{place}/run")
+    words = (
+        "anna",
+        "secret",
+        str(place.parent),
+        str(tmp_path),
+        os.fspath(ROOT),
+        "laptop",
+        "/home/",
+    )
+    for name in [*found.manifest.files, "manifest.json"]:
+        raw = (found.path / name).read_bytes()
+        assert [word for word in words if word.encode() in raw] == [], name
+    assert b"arrays:train.npz?classes" in (found.path / "training/recipe.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "public"),
+    [
+        ("folder:cells?values=0,255", "folder:cells?values=0,255"),
+        ("cells/tissue", "folder:cells/tissue"),
+        ("folder:/home/anna/cells?val=0.2", "folder:cells?val=0.2"),
+        ("folder:~/cells", "folder:cells"),
+        ("folder:~", "folder:DATA"),
+        ("folder:/", "folder:DATA"),
+        ("folder:/home/anna", "folder:DATA"),
+        ("folder:anna/cells", "folder:cells"),
+        ("folder:../anna's things/cells", "folder:cells"),
+        ("folder:C:\\Users\\anna\\cells", "folder:cells"),
+        ("C:\\Users\\anna", "folder:DATA"),
+        ("folder:\\\\server\\share\\cells", "folder:cells"),
+        ("folder:x?images=/data/anna/im&masks=m", "folder:x?images=im&masks=m"),
+        ("hf:user/set?split=test", "hf:user/set?split=test"),
+        ("shards:https://me:word@x.org/a-{0..3}.tar", "shards:https://x.org/a-{0..3}.tar"),
+    ],
+)
+def test_words_say_nothing_of_the_machine(monkeypatch, words, public):
+    monkeypatch.setattr(privacy, "_somebody", lambda: {"anna"})
+    assert privacy.public_words(words) == public
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("/home/anna/my data/x.npz", "x.npz"),
+        ("see /home/anna/x.npz, and ~/y", "see x.npz, and y"),
+        ("https://arxiv.org/abs/1505.04597", "https://arxiv.org/abs/1505.04597"),
+        ("road / lane and/or 3/4", "road / lane and/or 3/4"),
+        ("segzoo.losses:dice", "segzoo.losses:dice"),
+    ],
+)
+def test_texts_say_nothing_of_the_machine(monkeypatch, text, public):
+    monkeypatch.setattr(privacy, "_somebody", lambda: {"anna"})
+    assert privacy.public({"a": [text, 1, None]}) == {"a": [public, 1, None]}
+
+
+def test_the_git_revision_is_that_of_the_runs_folder(place, tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    line = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q"]
+    subprocess.run([*line, "--allow-empty", "-m", "x"], check=True)
+    head = subprocess.run(
+        ["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    assert publish._git_revision(tmp_path) == head.stdout.strip()
+    assert publish._git_revision(place) == ""
+
+
+# --- to the Hub -----------------------------------------------------------------------------------
+
+LOAD = """
+import json, sys
+import segzoo
+model = segzoo.load("hf-hub:alice/squares@r1")
+mask = model.predict(sys.argv[1]).mask
+print(json.dumps([int(mask.sum()), model.config.license, list(mask.shape), type(model).__name__]))
+"""
+
+
+def test_publish_then_load_in_a_fresh_process_then_predict(to_hub, place, tmp_path):
+    found = sent(place, tag="r1", picture="photo.jpg")
+    repo = to_hub.repos[REPO]
+    assert len(repo.commits) == 2  # the first one, and ours with everything
+    assert repo.tags == {"r1": found.commit} and repo.branches["main"] == found.commit
+    code = LOAD.replace("sys.argv[1]", repr(str(place / "photo.jpg")))
+    done = to_hub.run(code, tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    mask = segzoo.load("./run/model").predict("photo.jpg").mask
+    assert json.loads(done.stdout) == [int(mask.sum()), "Apache-2.0", [32, 32], "Model"]
+    text = repo.blobs[repo.head.files["README.md"].etag].decode()
+    assert judged(text) == ([], [])
+
+
+def test_publishing_again_makes_no_commit(to_hub, place):
+    one = sent(place, tag="r1")
+    to_hub.requests.clear()
+    other = sent(place, tag="r1")
+    assert (one.created, other.created) == (True, False)
+    assert one.commit == other.commit and one.lines == other.lines
+    assert len(to_hub.repos[REPO].commits) == 2
+    assert not [path for _, path in to_hub.requests if "/commit/" in path or "/lfs/" in path]
+
+
+def test_a_published_tag_is_never_moved(to_hub, place):
+    one = sent(place, tag="r1")
+    before = dict(to_hub.repos[REPO].commits)
+    with pytest.raises(HubError) as caught:
+        sent(place, tag="r1", notes="Other words.")
+    assert str(caught.value) == (
+        f"the tag r1 of {REPO} is of something else, and no published tag is moved; found "
+        f"{one.commit}. Choose another tag"
+    )
+    assert to_hub.repos[REPO].commits == before
+    other = sent(place, tag="r2", notes="Other words.")
+    assert to_hub.repos[REPO].tags == {"r1": one.commit, "r2": other.commit}
+    assert sent(place, tag="r1").commit == one.commit  # it is still there, under its tag
+
+
+def test_what_was_left_out_since_is_deleted_in_the_same_commit(to_hub, place):
+    sent(place, picture="photo.jpg")
+    to_hub.add(REPO, {"notes.md": b"somebody's own"})
+    sent(place)
+    files = to_hub.repos[REPO].head.files
+    assert "preview.jpg" not in files and "notes.md" in files
+    assert len(to_hub.repos[REPO].commits) == 4
+
+
+def test_a_pull_request_leaves_main_and_is_opened_once(to_hub, place):
+    first = to_hub.add(REPO, {"README.md": b"# Theirs\n"})
+    one = sent(place, create_pr=True)
+    assert to_hub.repos[REPO].branches["main"] == first
+    assert [p.status for p in to_hub.repos[REPO].pulls] and one.url.endswith("/discussions/1")
+    other = sent(place, create_pr=True)
+    assert (other.created, len(to_hub.repos[REPO].pulls)) == (False, 1)
+    with pytest.raises(UsageError, match=r"a tag is of what was merged. Merge the pull request"):
+        sent(place, create_pr=True, tag="r1")
+
+
+def test_private_is_private_or_refused(to_hub, place):
+    sent(place, private=True)
+    assert to_hub.repos[REPO].private
+    to_hub.repos[REPO].private = False
+    with pytest.raises(UsageError, match="alice/squares is there already, and public"):
+        sent(place, private=True, notes="More.")
+    assert len(to_hub.repos[REPO].commits) == 2
+
+
+def test_a_model_pushes_itself(to_hub, place):
+    model = segzoo.load("./run/model")
+    found = model.push_to_hub(REPO, evaluation=place / "report", dtype="float16", **SAID)
+    assert found.record.dtype == "float16"
+    assert to_hub.repos[REPO].head.oid == found.commit
+
+
+# --- the lines for a spec -------------------------------------------------------------------------
+
+
+def made(node):
+    """What an expression of records, containers and constants makes; nothing else is let in."""
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=[]):
+            return getattr(spec, name)(**{k.arg: made(k.value) for k in node.keywords})
+        case ast.Tuple():
+            return tuple(map(made, node.elts))
+        case ast.List():
+            return [*map(made, node.elts)]
+        case ast.Dict():
+            return {made(k): made(v) for k, v in zip(node.keys, node.values, strict=True)}
+        case ast.UnaryOp(op=ast.USub()):
+            return -made(node.operand)
+        case ast.Constant():
+            return node.value
+    raise AssertionError(ast.dump(node))
+
+
+def test_the_lines_for_a_spec_are_python_that_makes_the_record(to_hub, place):
+    found = sent(place, dtype="float16")
+    record = made(ast.parse(found.lines, mode="eval").body)
+    assert record == found.record
+    assert isinstance(record, Weights)
+    assert (record.repo, record.revision, record.dtype) == (REPO, found.commit, "float16")
+    assert record.options == {"width": 2, "depth": 1}
+    assert record.trained_on == (SQUARES,) and record.license == "Apache-2.0"
+    stored = to_hub.repos[REPO].head.files["model.safetensors"]
+    assert record.sha256 == stored.sha256
+
+
+def test_the_record_says_nothing_that_the_spec_says(to_hub):
+    found = publish.publish("u2netp.duts", REPO)
+    own = segzoo.load("u2netp.duts").weights
+    kept = replace(own, bundled=None, repo=REPO, revision=found.commit, file="model.safetensors")
+    # The task is the spec's first, so it need not be said.
+    assert found.record == replace(kept, task=None, sha256=found.record.sha256)
+    assert made(ast.parse(found.lines, mode="eval").body) == found.record
+
+
+# --- H8 and its relatives: what goes wrong on the way ---------------------------------------------
+
+COMMIT = "POST /api/models/*/commit/main"
+FAULTS = [
+    #  row, the fault, the error, its words, and whether the Hub has it all the same
+    ("H8 409", Fault(COMMIT, status=409), HubError, "alice/squares was changed meanwhile"),
+    ("H8 412", Fault(COMMIT, status=412), HubError, "alice/squares was changed meanwhile"),
+    (
+        "H8 card",
+        Fault("POST /api/validate-yaml", status=400, body=b'{"errors": [{"message": "bad"}]}'),
+        HubError,
+        "the Hub does not take the card",
+    ),
+    ("H1 401", Fault("POST *", status=401, times=None), HubAccessError, "does not know this token"),
+    (
+        "H1 403",
+        Fault(COMMIT, status=403, times=None),
+        HubAccessError,
+        "this token may not write to alice/squares",
+    ),
+    ("H1 404", Fault("GET */refs", status=404), HubNotFoundError, "the Hub has no repository"),
+    (
+        "H2 absurd",
+        Fault(COMMIT, status=429, headers={"Retry-After": "1000000000"}),
+        HubRateLimitError,
+        "the Hub wants fewer requests; found Retry-After: 1000000000. Publish again later",
+    ),
+    (
+        "H2 none",
+        Fault(COMMIT, status=429, times=None),
+        HubRateLimitError,
+        "fewer requests. Publish",
+    ),
+    ("H3", Fault(COMMIT, status=503, times=None), HubError, "the Hub refuses: HTTP 503"),
+    (
+        "H8 cut",
+        Fault(COMMIT, cut_upload=0.5, times=None),
+        HubError,
+        "the connection to the Hub broke",
+    ),
+    (
+        "H8 storage",
+        Fault("PUT /lfs/*", status=400, times=None),
+        HubError,
+        "the Hub refuses: HTTP 400",
+    ),
+]
+
+
+def state_of(folder):
+    return {
+        p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+@pytest.mark.parametrize(("row", "fault", "error", "words"), FAULTS, ids=[f[0] for f in FAULTS])
+def test_a_fault_is_one_typed_error_and_no_commit(to_hub, place, row, fault, error, words):
+    first = to_hub.add(REPO, {"README.md": b"# Theirs\n"})
+    before = state_of(place)
+    to_hub.faults.append(replace(fault))
+    with pytest.raises(error) as caught:
+        sent(place, tag="r1")
+    assert words in str(caught.value)
+    assert to_hub.token not in str(caught.value)
+    assert caught.value.exit_code == 4
+    assert to_hub.repos[REPO].head.oid == first and to_hub.repos[REPO].tags == {}
+    assert state_of(place) == before
+    to_hub.faults.clear()
+    done = sent(place, tag="r1")  # and again, when the fault has passed
+    assert to_hub.repos[REPO].tags == {"r1": done.commit}
+    assert len(to_hub.repos[REPO].commits) == 3
+
+
+PASSING = [
+    ("H3 once", Fault(COMMIT, status=502)),
+    ("H3 late", Fault(COMMIT, status=502, late=True)),
+    ("H3 create", Fault("POST /api/repos/create", status=500, times=2)),
+    ("H3 tag late", Fault("POST */tag/*", status=500, late=True)),
+    ("H2 once", Fault(COMMIT, status=429, headers={"Retry-After": "0"})),
+    ("H8 cut once", Fault(COMMIT, cut=0.0)),
+    ("H8 cut in the commit", Fault(COMMIT, cut_upload=0.5)),
+    ("H8 cut in the answer", Fault(COMMIT, cut=0.5)),
+    ("H8 cut in the weights", Fault("PUT /lfs/*", cut_upload=0.5)),
+]
+
+
+@pytest.mark.parametrize(("row", "fault"), PASSING, ids=[f[0] for f in PASSING])
+def test_a_fault_that_passes_leaves_one_commit_and_its_tag(to_hub, place, row, fault):
+    to_hub.faults.append(replace(fault))
+    found = sent(place, tag="r1")
+    assert found.created
+    repo = to_hub.repos[REPO]
+    assert (len(repo.commits), repo.tags, repo.head.oid) == (2, {"r1": found.commit}, found.commit)
+    assert to_hub.faults[0].times == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("hf_nobody", "the Hub does not know this token. Run: hf auth login"),
+        ("hf_alice_reads", "this token may not write to alice/squares"),
+        ("hf_bob_writes", "this token may not write to alice/squares"),
+    ],
+)
+def test_a_token_without_the_right_is_told(to_hub, place, monkeypatch, token, words):
+    to_hub.add(REPO, {"README.md": b"# Theirs\n"})
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(HubAccessError) as caught:
+        sent(place)
+    assert words in str(caught.value)
+    assert token not in str(caught.value)
+
+
+def test_without_a_token_the_hub_wants_one(to_hub, place, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    with pytest.raises(HubAccessError, match=r"the Hub wants a token. Run: hf auth login"):
+        sent(place)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_at_once(to_hub, place, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(OfflineError, match=r"the Hub cannot be reached. Publish again"):
+            sent(place)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OfflineError, match=r"HF_HUB_OFFLINE is set. Unset it to publish"):
+        sent(place)
+
+
+def test_a_server_that_repeats_the_token_does_not_bring_it_on_the_screen(to_hub, place):
+    echo = {"X-Error-Message": f"token {to_hub.token} is bad"}
+    to_hub.faults.append(Fault("POST *", status=403, headers=echo))
+    with pytest.raises(HubAccessError) as caught:
+        sent(place)
+    assert "token *** is bad" in str(caught.value)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_publishes_and_prints_the_lines(to_hub, place, capsys):
+    assert main.run(["publish", "run", REPO, *LINE, "--eval", "report", "--tag", "r1"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{to_hub.url}/{REPO}/tree/{to_hub.repos[REPO].head.oid}\n")
+    made(ast.parse(out.split("spec.py:\n\n")[1].strip(), mode="eval").body)
+    assert (
+        main.run(["publish", "run", REPO, *LINE, "--eval", "report", "--tag", "r1", "--json"]) == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert (told["created"], told["tag"]) == (False, "r1")
+
+
+def test_the_command_without_a_repository_to_send_to_makes_the_folder(hub, place, tmp_path, capsys):
+    line = ["publish", "run", REPO, *LINE, "--eval", "report", "--dry-run", str(tmp_path / "out")]
+    assert main.run(line) == 0
+    assert "bytes; nothing was sent" in capsys.readouterr().out
+    manifest.check(tmp_path / "out")
+    assert hub.requests == []
+    assert main.run([*line[:-1], str(tmp_path / "two"), "--json"]) == 0
+    assert (
+        json.loads(capsys.readouterr().out)["digest"]
+        == manifest.read(tmp_path / "out/manifest.json").digest
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        (["publish", "./run/model", REPO], 2, ALL),
+        (["publish", "run", REPO, "--dtype", "int8"], 2, "no dtype 'int8'; expected float32, floa"),
+        (
+            ["publish", "run", REPO, "--trained-on", "x"],
+            2,
+            "cannot read the data set 'x'; expected",
+        ),
+        (["publish", "nothing_here", REPO, *LINE], 2, "no model 'nothing_here'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(place, capsys, line, code, words):
+    assert main.run([*line, "--dry-run", "/dev/null/out"]) == code
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
