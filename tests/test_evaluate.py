@@ -17,7 +17,8 @@ from torch import nn
 
 import segzoo
 from segzoo.data.sample import Info
-from segzoo.engine.evaluate import NO_LABEL, Task, distinct, evaluate, judged
+from segzoo.engine.evaluate import Task, distinct, evaluate, judged
+from segzoo.engine.maps import NO_LABEL
 from segzoo.errors import DatasetError, PluginError, ResourceError
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.metrics.saliency import Saliency

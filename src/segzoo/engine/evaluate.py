@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 from segzoo import labels
 from segzoo.data.loader import Prepared, deaf, read
 from segzoo.data.sample import Dataset, Sample, checked
+from segzoo.engine.maps import activated, mask_of, restored, stretched
 from segzoo.engine.reduce import Loss, mapped
 from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
 from segzoo.metrics.measure import Measure, Numbers, added, needed
@@ -41,7 +41,6 @@ from segzoo.runtimes.torch import (
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
 __all__ = [
-    "NO_LABEL",
     "Evaluation",
     "Judged",
     "Row",
@@ -55,9 +54,6 @@ __all__ = [
 
 Sums: TypeAlias = Mapping[str, Mapping[str, Tensor]]  # measure -> what it adds up
 T = TypeVar("T")
-
-NO_LABEL = -1  # in a mask: no class is above the threshold
-CHANNELS = 16  # maps that are resized at once, in float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +234,7 @@ def judged(
         with evaluating(network), torch.no_grad():
             answers = _answers(network, task, flip, "fp32", [item], all_heads=False)
             probabilities = _probabilities(answers, 0, item, task.postprocess)
-        mask = _mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
+        mask = mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
         yield Judged(item.image, item.target, probabilities.cpu(), mask.cpu(), item.id)
 
 
@@ -380,7 +376,7 @@ def _measured(
         answers, found = look(items), []
         for number, item in enumerate(items):
             probabilities = _probabilities(answers, number, item, post)
-            mask = _mask_of(probabilities, post, overlapping=item.target.ndim == 3)
+            mask = mask_of(probabilities, post, overlapping=item.target.ndim == 3)
             target = item.target.to(mask.device)
             sums = {
                 name: _judging(measure, item).sums(probabilities, mask, target)
@@ -483,56 +479,10 @@ def _probabilities(
             raise PluginError("the network gave numbers that are not finite", file=item.id)
         if answer.mirrored:
             logits = logits.flip(-1)
-        maps = _restored(logits, item.views[answer.view].geometry, scale=post.scale)
-        views.append(_activated(maps, post))
+        maps = restored(logits, item.views[answer.view].geometry, scale=post.scale)
+        views.append(activated(maps, post))
     mean = views[0] if len(views) == 1 else torch.stack(views).mean(0)
-    return _stretched(mean, post)
-
-
-def _restored(maps: Tensor, geometry: Geometry, *, scale: int) -> Tensor:
-    """The network's maps (K, ...) at the picture's size, as `Geometry.restore`, on their device.
-
-    In float64, as the weights of a resize in float32 would be wrong by 1e-5 for a large picture.
-    """
-    (top, left), (height, width) = geometry.offset, geometry.inside
-    maps = maps[:, scale * top : scale * (top + height), scale * left : scale * (left + width)]
-    if tuple(maps.shape[1:]) == geometry.picture:
-        return maps
-    if maps.device.type == "mps":  # it has no float64
-        maps = maps.cpu()
-    size, some = geometry.picture, range(0, len(maps), CHANNELS)
-    wide = (maps[None, start : start + CHANNELS].double() for start in some)
-    parts = (F.interpolate(part, size, mode="bilinear", antialias=True)[0] for part in wide)
-    return torch.cat([part.float() for part in parts])
-
-
-def _activated(logits: Tensor, post: Postprocess) -> Tensor:
-    if post.activation == "sigmoid":
-        return logits.sigmoid()
-    return logits.softmax(0) if post.activation == "softmax" else logits
-
-
-def _stretched(maps: Tensor, post: Postprocess) -> Tensor:
-    if post.normalize == "minmax":
-        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-        constant = high == low
-        maps = torch.where(constant, maps, (maps - low) / torch.where(constant, 1, high - low))
-    return maps.clamp(0, 1)
-
-
-def _mask_of(probabilities: Tensor, post: Postprocess, *, overlapping: bool) -> Tensor:
-    """(K, H, W) -> (H, W) int64 as `preprocess.mask_of`, with 1 for 255 of one class.
-
-    NO_LABEL where no class of several is above the threshold. overlapping: (K, H, W) instead, 1
-    where a class is above it.
-    """
-    if overlapping or len(probabilities) == 1:
-        above = (probabilities > (0.5 if post.threshold is None else post.threshold)).long()
-        return above if overlapping else above[0]
-    likeliest, mask = probabilities.max(0)
-    if post.threshold is not None:
-        mask = mask.where(likeliest > post.threshold, NO_LABEL)
-    return mask
+    return stretched(mean, post)
 
 
 # --- sums -----------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segzoo.engine.evaluate import NO_LABEL, Judged
+from segzoo.engine.evaluate import Judged
+from segzoo.engine.maps import NO_LABEL
 from segzoo.files import replacing, write
 from segzoo.labels import Palette
 from segzoo.report.panels import coloured, rgb, sheet
