@@ -1,8 +1,8 @@
 """Write what the pages take from elsewhere: `make docs`.
 
-docs/models.md is made from what the plugins of this repository declare. In docs/write-a-plugin.md
-each block that begins with ```LANGUAGE file=PATH shows that file: of this repository, or of what
-`segzoo new my-net` writes. A test compares both pages with what this would write.
+docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
+lies in results/. In docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this repository, or of what
+`segzoo new my-net` writes. A test compares the pages with what this would write.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from segzoo.spec import Json, Preprocess, Recipe, asdict
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
+RESULTS = ROOT / "docs/results.md"
 SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 NEW = "my-net"
 SOME = 8  # choices of an option that are written out
@@ -224,7 +225,61 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-PAGES = {TUTORIAL: tutorial, MODELS: models}
+# --- docs/results.md ------------------------------------------------------------------------------
+
+RESULTS_HEAD = """\
+# Results
+
+What the zoo's own training reaches, on which data, in how many minutes, and the commands that make it
+again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie the
+resolved recipe, the curves and what `segzoo eval` measured. A row without numbers was not run.
+
+Times are of the machine that stands beside them, which had other work too. The sets are not always
+those of the papers; each row says which pictures were measured. No picture that is measured on was
+trained on, and the step was chosen on pictures held out of the training set.
+"""
+
+
+def results() -> str:
+    """The page, a section per row, in the order of their names."""
+    rows = [file.parent for file in sorted(ROOT.glob("results/*/row.json"))]
+    return RESULTS_HEAD + "".join(result_of(folder) for folder in rows)
+
+
+def result_of(folder: Path) -> str:
+    """One row of results/ as a section: what was measured, and how."""
+    row = json.loads((folder / "row.json").read_text("utf-8"))
+    lines = [f"\n## {folder.name}\n", f"{row['what']}\n"]
+    if row["measured"]:
+        header = ("measured on", *row["metrics"], "minutes", "machine")
+        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for measured in row["measured"]:
+        found = json.loads((folder / measured["file"]).read_text("utf-8"))
+        values = [number_of(found, metric) for metric in row["metrics"].values()]
+        cells = (measured["on"], *values, str(measured["minutes"]), row["machine"])
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"\n{row['notes']}"] if row["notes"] else []
+    lines += ["\n```text", *row["commands"], "```"]
+    kept = sorted(f.name for f in folder.iterdir() if f.name != "row.json")
+    if kept:
+        place = f"../results/{folder.name}"
+        lines.append(f"\nKept: {', '.join(f'[{name}]({place}/{name})' for name in kept)}.")
+    return "\n".join(lines) + "\n"
+
+
+def number_of(found: Json, metric: Json) -> str:
+    """A metric of what `segzoo eval` wrote: a name, or [name of a list, its first and last class].
+
+    Of a list it is the mean over these classes.
+    """
+    if isinstance(metric, str):
+        return f"{found['values'][metric]:.4f}"
+    name, first, last = metric
+    classes = found["values"][name][first : last + 1]
+    return f"{sum(classes) / len(classes):.4f}"
+
+
+PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results}
 
 if __name__ == "__main__":
     for path, made in PAGES.items():

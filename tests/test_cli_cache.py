@@ -66,11 +66,22 @@ def test_list(capsys, hub):
 
 def test_size(capsys):
     found = as_json(capsys, "size")
-    for kind in ("model", "own", "leftover"):
+    for kind in ("own", "leftover"):
         assert found[kind] == sum(each["bytes"] for each in listed(capsys, kind))
+    each_model = sum(each["bytes"] for each in listed(capsys, "model"))
+    stores = hubcache.root().glob("models--*/blobs/*")
+    assert found["model"] == sum(blob.stat().st_size for blob in stores) < each_model
     assert found["bytes"] == found["model"] + found["own"] + found["leftover"] > 0
     assert run(["cache", "size"]) == 0
-    assert "model " in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["KIND", "SIZE", "FOLDER"]
+    assert lines[1].endswith(f"  {hubcache.root()}") and lines[2].endswith(f"  {own.home()}")
+    assert [line[:12].strip() for line in lines[1:5]] == [
+        "models of th",
+        "segzoo's own",
+        "left by down",
+        "all",
+    ]
 
 
 def test_prune_takes_leftovers_alone(capsys, here):
@@ -92,7 +103,11 @@ def test_prune_takes_leftovers_alone(capsys, here):
 
 def test_prune_a_model(capsys, hub, here):
     first = listed(capsys, "model")[0]["name"]
-    assert as_json(capsys, "prune", first, "--yes")["removed"][0]["name"] == first
+    before = as_json(capsys, "size")["model"]
+    done = as_json(capsys, "prune", first, "--yes")
+    assert done["removed"][0]["name"] == first
+    assert as_json(capsys, "size")["model"] == before - done["bytes"]  # what they share stays
+    assert 0 <= done["bytes"] < done["removed"][0]["bytes"]
     assert models(capsys) == ["alice/tiny", "bob/tiny"]
     hub.requests.clear()  # the blobs that both commits share are still there
     assert segzoo.load(f"hf-hub:{listed(capsys, 'model')[0]['name']}")

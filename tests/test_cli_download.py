@@ -119,6 +119,7 @@ def test_info_shows_how_a_saved_model_was_built(hub, commit, capsys, tmp_path, w
     assert lines[0] == "tiny: a model for tests"
     assert "  options    width=5" in lines
     assert "  licence    not stated" in lines
+    assert not any(line.startswith("weights") for line in lines)  # those are the plugin's
     assert f"parameters   {3 * 5 * 9 + 5 + 10 + 5 + 1}" in lines
     assert not any("safetensors" in path for _, path in hub.requests)
     found = as_json(capsys, "info", ref)

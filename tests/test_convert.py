@@ -351,7 +351,7 @@ def test_the_command_says_what_it_did(network, capsys):
     assert run(["convert", "net.safetensors", "--to", "acme", "-o", "out"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("net.safetensors: safetensors, sha256 ")
-    assert lines[1:3] == ["layout theirs: theirs", "9 tensors, named anew for acme:"]
+    assert lines[1:3] == ["layout theirs: theirs", "9 tensors, 9 named anew for acme"]
     assert "  first.conv.weight -> stem.weight" in lines
     assert lines[-4:] == [
         "  and 1 more; --json has them all",

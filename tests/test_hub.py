@@ -22,7 +22,7 @@ import torch
 from hub_server.faults import Fault, portal
 
 import segzoo
-from segzoo import api, hubcache
+from segzoo import api, hubcache, hubline
 from segzoo import hub as hubs
 from segzoo.errors import (
     ConfigError,
@@ -58,7 +58,7 @@ def here(hub, tmp_path, monkeypatch):
     for name, value in hub.settings(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY")
-    monkeypatch.setattr(hubs, "MAX_WAIT", 0.02)
+    monkeypatch.setattr(hubline, "MAX_WAIT", 0.02)
     yield
     from huggingface_hub import close_session
 
@@ -346,7 +346,7 @@ def test_a_server_that_sends_the_token_back(hub, model):
     with pytest.raises(HubError, match="the Hub failed with status 418 for alice/tiny") as caught:
         segzoo.load(REF)
     assert hub.token not in str(caught.value)
-    assert hub.token not in repr(hubs._Line.to("alice/tiny", None, False))
+    assert hub.token not in repr(hubline.Line.to("alice/tiny", None, False))
 
 
 SOON = {"Retry-After": "0"}
@@ -365,7 +365,7 @@ def test_h2_a_rate_limit_that_passes(hub, model, where, headers):
 @pytest.mark.parametrize(
     ("headers", "says", "tries"),
     [
-        ({}, "the Hub wants fewer requests. Try again later, or log in", hubs.TRIES),
+        ({}, "the Hub wants fewer requests. Try again later, or log in", hubline.TRIES),
         (LATER, "it asks to wait 1,000,000,000 s", 1),
         ({"Retry-After": "9" * 5000}, "it asks to wait 99,999,999,999,999,991,611,392 s", 1),
         (DATE, "it asks to wait 777,", 1),
@@ -387,7 +387,7 @@ def test_h2_a_rate_limit_that_stays(hub, model, where, headers, says, tries):
 
 
 def test_h2_a_wait_is_as_long_as_is_asked_below_the_cap(hub, model, monkeypatch):
-    monkeypatch.setattr(hubs, "MAX_WAIT", 2.0)
+    monkeypatch.setattr(hubline, "MAX_WAIT", 2.0)
     hub.faults.append(Fault(REVISION, status=429, headers={"Retry-After": "1"}))
     began = time.monotonic()
     hubs.resolve("alice/tiny")
@@ -397,7 +397,7 @@ def test_h2_a_wait_is_as_long_as_is_asked_below_the_cap(hub, model, monkeypatch)
 @pytest.mark.parametrize("where", [REVISION, TREE, FILE])
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_h3_a_hub_that_fails(hub, model, where, status):
-    hub.faults.append(Fault(where, times=hubs.TRIES - 1, status=status))
+    hub.faults.append(Fault(where, times=hubline.TRIES - 1, status=status))
     assert torch.equal(segzoo.load(REF)(X), model(X))
     hub.faults.append(Fault("GET *", times=None, status=status))
     with pytest.raises(HubError) as caught:
@@ -455,7 +455,7 @@ def test_h4_a_line_that_is_cut_for_ever(hub, large, part):
 @pytest.mark.parametrize("pace", [None, 0.05], ids=["silent", "slow"])
 def test_h4_a_line_that_stalls(hub, large, monkeypatch, pace):
     content, snapshot = large
-    monkeypatch.setattr(hubs, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(hubline, "READ_SECONDS", 0.3)
     hub.faults.append(Fault("GET /lfs/*", times=2, stall=0.4, pace=pace))
     assert (hubs.fetch(snapshot, [WEIGHTS]) / WEIGHTS).read_bytes() == content
 
@@ -610,6 +610,10 @@ def test_h6_offline(hub, model, monkeypatch, way):
             f"Where there is a connection, run: segzoo download {ref}"
         )
         assert caught.value.exit_code == 4
+    with pytest.raises(OfflineError) as caught:
+        hubs.resolve("alice/tiny", fresh=True, **arguments)
+    assert f"what {REF} is now cannot be looked up, as " in str(caught.value)
+    assert "What it was is in the cache, and loads without a connection" in str(caught.value)
     assert asked(hub) == []
 
 
@@ -699,7 +703,7 @@ def test_a_list_of_several_pages(hub, model):
 
 
 def test_h9_an_answer_without_end(hub, model):
-    hub.faults.append(Fault(TREE, times=None, body=b"[" + b" " * (hubs.MAX_ANSWER + 1) + b"]"))
+    hub.faults.append(Fault(TREE, times=None, body=b"[" + b" " * (hubline.MAX_ANSWER + 1) + b"]"))
     with pytest.raises(UnsafeFormatError, match="the Hub's answer about alice/tiny is too long"):
         segzoo.load(REF)
 

@@ -42,8 +42,9 @@ LAYERS = (
     Layer(1, "registry cache files keymap licenses strictjson", NOTHING),
     Layer(2, "config header hubcache manifest refs scaffold", NOTHING),
     # numpy and Pillow begin here
-    Layer(3, "pictures resample labels hub card", ARRAYS),
-    Layer(4, "upload", ARRAYS),
+    Layer(3, "pictures resample labels hubline card", ARRAYS),
+    Layer(4, "hub", ARRAYS),
+    Layer(5, "upload", ARRAYS),
     Layer(4, "preprocess data.__init__ data.sample data.tarindex data.matlab data.archive", ARRAYS),
     Layer(5, "tiling outputs data.source data.paired data.declared data.compose", ARRAYS),
     Layer(6, "privacy predictor data.layout data.fingerprint data.readers.__init__", ARRAYS),
@@ -72,7 +73,7 @@ LAYERS = (
     Layer(16, "data.loader data.decoded data.check report.confusion engine.settings", TENSORS),
     Layer(17, "engine.__init__ engine.signals engine.flags engine.ema", TENSORS),
     Layer(17, "engine.guard engine.reduce engine.recompute engine.lock", TENSORS),
-    Layer(17, "engine.optim engine.schedule engine.recipes engine.trackers", TENSORS),
+    Layer(17, "engine.maps engine.optim engine.schedule engine.recipes engine.trackers", TENSORS),
     Layer(17, "engine.checkpoint engine.optimizer_state engine.launch report.panels", TENSORS),
     Layer(18, "engine.evaluate engine.state engine.lookout engine.batch", TENSORS),
     Layer(19, "engine.journal engine.failures engine.record", TENSORS),
@@ -167,7 +168,7 @@ def faults_of(name: str, source: str) -> list[str]:
         else:
             late = layer.number >= TORCH_LINE
             late = late or (name.startswith("data.") and library in FORMATS)
-            late = late or (name in ("hub", "card", "upload") and library in HUB)
+            late = late or (name in ("hub", "hubline", "card", "upload") and library in HUB)
             allowed = library in layer.libraries or (not at_top and late)
         if not allowed:
             found.append(f"{name}, line {line}: {module}")

@@ -70,6 +70,15 @@ def test_a_safetensors_file_needs_no_child(tmp_path, monkeypatch):
     assert torch.equal(found.tensors["a.weight"], STATE["a.weight"])
 
 
+def test_what_is_no_file_of_weights(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    with pytest.raises(WeightsFormatError) as caught:
+        read_foreign(tmp_path / "a.png")
+    assert str(caught.value) == (
+        f"{tmp_path}/a.png: no file of weights; expected PyTorch's, Keras's or safetensors"
+    )
+
+
 @pytest.mark.parametrize(("zipped", "kind"), [(True, "PyTorch"), (False, "PyTorch (before 1.6)")])
 def test_torch_files_of_both_ages(tmp_path, zipped, kind):
     path = tmp_path / "a.pth"

@@ -101,10 +101,6 @@ def to_hub(hub, monkeypatch, tmp_path):
     """The server as the Hub of this process."""
     for name, value in hub.settings(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
-    # What the client reads of the environment when it is imported, which may have been before.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(upload, "WAITS", (0.01, 0.02))
     return hub
 
@@ -467,6 +463,43 @@ def test_publish_then_load_in_a_fresh_process_then_predict(to_hub, place, tmp_pa
     assert judged(text) == ([], [])
 
 
+def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
+    first = sent(place, tag="r1")
+    data = f"arrays:{place}/train.npz?classes=background,square&values=0,1"
+    run = tmp_path / "run"
+    recipe = replace(RECIPE, lr=1e-30)
+    begin = {"run": run, "recipe": recipe, "settings": QUIET, "init_from": f"hf-hub:{REPO}@r1"}
+    tuned = train("unetpp", data, width=2, depth=1, **begin).model
+    assert (tuned.config.license, tuned.config.trained_on) == ("", ())  # those of the old weights
+    old = segzoo.load(f"hf-hub:{REPO}@r1").network.state_dict()
+    assert torch.equal(tuned.network.state_dict()["heads.1.weight"], old["heads.1.weight"])
+    train(resume=run, run=run, changes=["steps=3"], settings=QUIET, force_resume=True)
+    record = json.loads((run / "run.json").read_text())
+    assert record["identity"]["weights"] == f"hf-hub:{REPO}@{first.commit}"
+
+    found = publish.build_folder(
+        run,
+        tmp_path / "out",
+        repo="alice/tuned",
+        evaluation=evaluated(run, place, tmp_path),
+        **SAID,
+    )
+    text = (found.path / "README.md").read_text()
+    assert f"It began with the weights of `hf-hub:{REPO}@{first.commit}`." in text
+    assert f" --init-from hf-hub:{REPO}@{first.commit} " in found.facts.train
+    assert front_matter(found.path)["base_model"] == REPO
+    with pytest.raises(UsageError, match=r"not to be published without a licence .*; the data"):
+        publish.build_folder(run, tmp_path / "none", repo="alice/tuned")
+    with pytest.raises(UsageError, match="are of another model; found unetpp, expected unet"):
+        train("unet", data, init_from=f"hf-hub:{REPO}", run=tmp_path / "no", settings=QUIET)
+
+
+def evaluated(run, place, tmp_path):
+    words = f"arrays:{place}/val.npz?classes=background,square&values=0,1"
+    segzoo.evaluate(f"{run}/model", words, out=tmp_path / "numbers", device="cpu", bootstrap=0)
+    return tmp_path / "numbers"
+
+
 def test_publishing_again_makes_no_commit(to_hub, place):
     one = sent(place, tag="r1")
     to_hub.requests.clear()
@@ -595,7 +628,7 @@ FAULTS = [
         "H2 absurd",
         Fault(COMMIT, status=429, headers={"Retry-After": "1000000000"}),
         HubRateLimitError,
-        "the Hub wants fewer requests; found Retry-After: 1000000000. Publish again later",
+        "the Hub wants fewer requests; found it asks to wait 1,000,000,000 s. Publish again later",
     ),
     (
         "H2 none",
@@ -609,6 +642,16 @@ FAULTS = [
         Fault(COMMIT, cut_upload=0.5, times=None),
         HubError,
         "the connection to the Hub broke",
+    ),
+    (
+        "H8 card",
+        Fault(
+            "POST /api/validate-yaml",
+            status=400,
+            body=b'{"errors": [{"message": "no such license"}], "warnings": []}',
+        ),
+        HubError,
+        "the Hub does not take the card; found ",
     ),
     (
         "H8 storage",
@@ -671,7 +714,7 @@ def test_a_fault_that_passes_leaves_one_commit_and_its_tag(to_hub, place, row, f
     [
         ("hf_nobody", "the Hub does not know this token. Run: hf auth login"),
         ("hf_alice_reads", "this token may not write to alice/squares"),
-        ("hf_bob_writes", "this token may not write to alice/squares"),
+        ("hf_bob_writes", "auth login; or offer it as a pull request: --create-pr"),
     ],
 )
 def test_a_token_without_the_right_is_told(to_hub, place, monkeypatch, token, words):
@@ -694,7 +737,10 @@ def test_a_hub_that_cannot_be_reached_is_told_at_once(to_hub, place, monkeypatch
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        with pytest.raises(OfflineError, match=r"the Hub cannot be reached. Publish again"):
+        with pytest.raises(
+            OfflineError,
+            match=r"cannot be reached: ConnectError; found http://127.*\. Publish again",
+        ):
             sent(place)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OfflineError, match=r"HF_HUB_OFFLINE is set. Unset it to publish"):
@@ -716,6 +762,7 @@ def test_the_command_publishes_and_prints_the_lines(to_hub, place, capsys):
     assert main.run(["publish", "run", REPO, *LINE, "--eval", "report", "--tag", "r1"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{to_hub.url}/{REPO}/tree/{to_hub.repos[REPO].head.oid}\n")
+    assert out.splitlines()[1] == f"segzoo predict hf-hub:{REPO}@r1 PHOTO -o out"
     made(ast.parse(out.split("spec.py:\n\n")[1].strip(), mode="eval").body)
     assert (
         main.run(["publish", "run", REPO, *LINE, "--eval", "report", "--tag", "r1", "--json"]) == 0
@@ -727,7 +774,9 @@ def test_the_command_publishes_and_prints_the_lines(to_hub, place, capsys):
 def test_the_command_without_a_repository_to_send_to_makes_the_folder(hub, place, tmp_path, capsys):
     line = ["publish", "run", REPO, *LINE, "--eval", "report", "--dry-run", str(tmp_path / "out")]
     assert main.run(line) == 0
-    assert "bytes; nothing was sent" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].endswith(" bytes; nothing was sent")
+    assert lines[-1] == f"read {tmp_path / 'out/README.md'}, and publish without --dry-run"
     manifest.check(tmp_path / "out")
     assert hub.requests == []
     assert main.run([*line[:-1], str(tmp_path / "two"), "--json"]) == 0
@@ -741,13 +790,18 @@ def test_the_command_without_a_repository_to_send_to_makes_the_folder(hub, place
     ("line", "code", "words"),
     [
         (["publish", "./run/model", REPO], 2, ALL),
+        (
+            ["publish", "runn", REPO],
+            2,
+            "there is no folder 'runn', and no plugin's weights are called so. See: segzoo list",
+        ),
         (["publish", "run", REPO, "--dtype", "int8"], 2, "no dtype 'int8'; expected float32, floa"),
         (
             ["publish", "run", REPO, "--trained-on", "x"],
             2,
             "cannot read the data set 'x'; expected",
         ),
-        (["publish", "nothing_here", REPO, *LINE], 2, "no model 'nothing_here'"),
+        (["publish", "nothing_here", REPO, *LINE], 2, "there is no folder 'nothing_here'"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(place, capsys, line, code, words):

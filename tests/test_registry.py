@@ -351,7 +351,12 @@ def test_ways_to_write_a_name(name):
         ("u2nettp", "no model 'u2nettp'. Did you mean 'u2netp' or 'u2net'?"),
         ("u2netp_", "no model 'u2netp_'. Did you mean 'u2netp' or 'u2net'?"),
         ("zebra", "no model 'zebra'. See: segzoo list"),
-        ("nobody/u2netp", "no model 'nobody/u2netp'. Did you mean 'u2netp' or 'u2net'?"),
+        (
+            "nobody/u2netp",
+            "no model 'nobody/u2netp'. Did you mean 'u2netp' or 'u2net'? A model on the Hub is "
+            "written hf-hub:nobody/u2netp",
+        ),
+        ("./src2", "no model './src2'. There is no such folder either"),
         ("segzoo-u2net/", "no model 'segzoo-u2net/'. See: segzoo list"),
         ("", "no model ''. See: segzoo list"),
         ("a\nb\x1b[31m", r"no model 'a\\nb\\x1b[31m'. See: segzoo list"),
@@ -399,6 +404,16 @@ STRANGE = [
     "../../etc/passwd",
     "u2netp; touch canary",
 ]
+
+
+def test_a_folder_that_is_written_as_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    with pytest.raises(UnknownModelError) as caught:
+        registry.find("saved")
+    assert str(caught.value) == (
+        "no model 'saved'. There is a folder of that name; for the model in it write ./saved"
+    )
 
 
 @pytest.mark.parametrize("name", STRANGE)

@@ -482,7 +482,7 @@ def test_published_weights_by_their_tag():
     assert found.preprocess.rescale == "255"  # as these weights were trained
     for reference, pretrained in (("segzoo-u2net/u2netp.duts", False), ("u2netp", True)):
         _, config, weighs = training._origin(reference, pretrained)
-        assert (config.preprocess.size, weighs) == ((176, 176), True)
+        assert (config.preprocess.size, weighs) == ((176, 176), "u2netp.duts")
     assert not training._origin("u2netp", False)[2]
 
 

@@ -130,6 +130,7 @@ def load(
     *,
     pretrained: bool = False,
     weights: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     task: str | None = None,
@@ -148,6 +149,7 @@ def load(
         `hf-hub:user/name` or `hf-hub:user/name@revision` on the Hub, or its folder (a path with a
         separator, or `local-dir:PATH`); `module:ATTR`; or a ModelSpec.
     pretrained: load the default weights. weights: a safetensors file of this network instead.
+    backbone: a pretrained part that the model declares, such as "imagenet"; the rest is random.
     num_classes, in_channels: when they are not those of the weights, the head or the stem is
         replaced or adapted, and a warning says so.
     task: one of the spec's; by default the first that suits num_classes.
@@ -186,6 +188,9 @@ def load(
         licenses.refuse_others(
             require_license, str(ref), told.license, told.trained_on, spec.backbone
         )
+    part = None if backbone is None else _backbone(entry, spec, backbone, untrained)
+    if part is not None and require_license is not None:
+        licenses.refuse_others(require_license, backbone, part.license, part.trained_on)
     if weights is not None:
         file = Path(weights)
     elif record is not None:
@@ -209,6 +214,13 @@ def load(
     if file is None:
         build.refuse_giants(builder, wanted)
         network = build.initialised(builder, seed)
+        if part is not None:
+            from segzoo import backbones
+
+            source = file_of_record(part, local_files_only=local_files_only, verify=verify)
+            backbones.fill(
+                network, source, entry=entry, spec=spec, sha256=part.sha256, verify=verify
+            )
     else:
         network, notes = _from_file(
             builder,

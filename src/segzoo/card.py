@@ -56,7 +56,8 @@ class Facts:
     config: with license, trained_on and files. repo: "user/name"; tag: of this publication, or
     empty. metrics, intervals: what was measured, and 95 in 100 bootstrap samples by the metric's
     name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
-    base_model: a repository whose weights the training began with.
+    begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
+    their repository on the Hub. Empty where there are none.
     pictures: which of preview.jpg and training/curves.png there are.
     """
 
@@ -71,6 +72,7 @@ class Facts:
     measure: str = ""
     train: str = ""
     recipe: Sequence[tuple[str, str]] = ()
+    begun_with: str = ""
     base_model: str = ""
     source: str = ""
     notes: str = ""
@@ -238,14 +240,17 @@ def _results(facts: Facts) -> Iterator[str]:
 
 
 def _training(facts: Facts) -> Iterator[str]:
-    if not (facts.recipe or facts.train or facts.source or facts.base_model):
+    before = facts.begun_with or facts.base_model
+    if not (facts.recipe or facts.train or facts.source or before):
         return
     yield "## Training"
     yield ""
     if facts.source:
-        yield f"{_text(facts.source)}."
-    if facts.base_model:
-        yield f"It began with the weights of `{facts.base_model}`."
+        yield f"{_text(facts.source[:1].upper() + facts.source[1:])}."
+        yield ""
+    if before:
+        yield f"It began with the weights of `{before}`."
+        yield ""
     if facts.train:
         yield from ("To train it again:", "", "```sh", facts.train, "```")
     if facts.recipe:
@@ -264,7 +269,8 @@ def _limits(facts: Facts) -> Iterator[str]:
     if facts.notes:
         yield _text(facts.notes)
         yield ""
-    before = f", and before what `{facts.base_model}` was trained on" if facts.base_model else ""
+    began = facts.begun_with or facts.base_model
+    before = f", and before what `{began}` was trained on" if began else ""
     yield (
         f"It has seen {_text(names)}{before}. The numbers above hold for the pictures that they "
         "were measured on; on other kinds of pictures it was not measured."

@@ -13,42 +13,31 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from segzoo import api, build, golden, registry, weights
+from segzoo import api, build, golden, weights
 from segzoo.errors import (
     OutputError,
-    PluginError,
     SegzooError,
     UsageError,
     WeightsMismatchError,
     printable,
 )
 from segzoo.keymap import Converter
+from segzoo.mapping import OWN, PLAIN, converters_of, layout_of, mapped, names_of, unwrapped
 from segzoo.model import Model
 from segzoo.pickles import Foreign, read_foreign
 from segzoo.registry import Entry
 from segzoo.spec import Json, ModelSpec
-from segzoo.strictjson import short
 
-__all__ = ["OWN", "Converted", "convert", "converters_of"]
+__all__ = ["Converted", "convert"]
 
-OWN = "segzoo"  # the layout of files whose names are the network's already
 SUFFIX = ".safetensors"
-WRAPPERS = ("module.", "_orig_mod.")  # put before all names by DataParallel and torch.compile
-# Of batch normalisation. Files from before torch 0.4.1, and Keras's, lack the counter.
-VARIANCE, COUNTER = "running_var", "num_batches_tracked"
 HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
-
-CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "keras_kernel": lambda kernel: kernel.permute(3, 2, 0, 1)
-}
-RANKS = {"keras_kernel": 4}
 
 
 @dataclass(frozen=True)
@@ -115,9 +104,9 @@ def convert(
         )
     hashed = HASHED.search(source.stem) if any(c.hashed_name for c in known.values()) else None
     foreign = read_foreign(source, begins=hashed[1] if hashed else "")
-    found = _unwrapped(foreign.tensors)
-    layout = layout or _layout_of(found, known, source)
-    converter = known.get(layout, Converter(summary="names of its own", detect=(".",), rules=()))
+    found = unwrapped(foreign.tensors)
+    layout = layout or layout_of(found, known, source)
+    converter = known.get(layout, PLAIN)
     _judge_part(converter, part, entry, source)
 
     config = build.adjusted(
@@ -130,9 +119,8 @@ def convert(
     spec = build.variant_of(spec, config.options)
     builder = build.builder_of(spec, config)
     build.refuse_giants(builder, config)
-    names = _names(found, converter, source)
-    state = {new: _changed(found[old], old, converter, source) for old, new in names.items()}
-    state |= _counters(state)
+    names = names_of(found, converter, source)
+    state = mapped(found, names, converter, source)
     notes: list[str] = []
     if converter.part:
         rest = build.initialised(builder, 0).state_dict()
@@ -164,50 +152,6 @@ def convert(
     )
 
 
-def converters_of(entry: Entry) -> dict[str, Converter]:
-    """The layouts that a model's plugin declares for it. PluginError for what is no declaration."""
-    offered = [
-        each
-        for each in registry.entries(registry.CONVERTERS)
-        if each.name == entry.name
-        and registry.same_distribution(each.distribution, entry.distribution)
-    ]
-    if not offered:
-        return {}
-    [found] = (each.load_as(Mapping) for each in offered[:1])  # type: ignore[type-abstract]
-    for name, converter in found.items():
-        if not isinstance(converter, Converter):
-            raise PluginError(
-                f"{offered[0].value}[{name!r}] is no Converter", found=type(converter).__name__
-            )
-    return dict(found)
-
-
-# --- which layout ---------------------------------------------------------------------------------
-
-
-def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the network had them before something was put around it."""
-    found = dict(tensors)
-    while prefix := next((p for p in WRAPPERS if all(n.startswith(p) for n in found)), ""):
-        if not found:
-            break
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    return found
-
-
-def _layout_of(names: Iterable[str], known: Mapping[str, Converter], source: Path) -> str:
-    fits = [layout for layout, converter in known.items() if converter.detects(names)]
-    if len(fits) > 1:
-        raise UsageError(
-            "its names are those of several layouts",
-            file=source,
-            found=", ".join(fits),
-            next_step=f"Say which: --from {fits[0]}",
-        )
-    return fits[0] if fits else OWN
-
-
 def _judge_part(converter: Converter, part: str | None, entry: Entry, source: Path) -> None:
     has = converter.part.rstrip(".")
     if part is None and has:
@@ -222,48 +166,6 @@ def _judge_part(converter: Converter, part: str | None, entry: Entry, source: Pa
             file=source,
             found=has or "the whole network",
         )
-
-
-# --- names and tensors ----------------------------------------------------------------------------
-
-
-def _names(found: Mapping[str, Tensor], converter: Converter, source: Path) -> dict[str, str]:
-    """The network's name of each tensor that is the network's."""
-    names: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for old in found:
-        if converter.leaves_out(old):
-            continue
-        new = names[old] = converter.renamed(old)
-        if (other := taken.setdefault(new, old)) != old:
-            raise WeightsMismatchError(
-                f"two of its tensors become '{short(new)}'",
-                file=source,
-                found=f"'{short(other)}' and '{short(old)}'",
-            )
-    return names
-
-
-def _changed(tensor: Tensor, name: str, converter: Converter, source: Path) -> Tensor:
-    """A tensor in the network's order of axes, and in float32 where it had fewer bits."""
-    for change in converter.changes_of(name):
-        if tensor.ndim != RANKS[change]:
-            raise WeightsMismatchError(
-                f"'{short(name)}' has another rank",
-                file=source,
-                found=str([*tensor.shape]),
-                expected=f"{RANKS[change]} axes",
-            )
-        tensor = CHANGES[change](tensor)
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Counters of batch normalisation at 0, where the file has none at all: none is ever used."""
-    if any(name.endswith(COUNTER) for name in state):
-        return {}
-    norms = [n.removesuffix(VARIANCE) for n in state if n.endswith(VARIANCE)]
-    return {norm + COUNTER: torch.zeros((), dtype=torch.int64) for norm in norms}
 
 
 @contextlib.contextmanager

@@ -1,53 +1,38 @@
 """Models on the Hub: a revision resolved once, and its files fetched, checked and cached.
 
-What is in the cache costs no connection. What is fetched goes over huggingface_hub's own session
-into huggingface_hub's own cache, but not by its download functions: those check a file's size and
-not its bytes, wait for as long as a server likes ("Retry-After"), follow a line that gives a byte
-a second for ever, and try five times, 23 s, where there is no way to the Hub. Here a file takes
-its name in the cache after its bytes were found to be those of the commit's own ids.
+What is in the cache costs no connection. What is fetched goes into huggingface_hub's own cache, but
+not by its download functions: why is told in docs/adr/0008-our-own-download.md. A file takes its
+name in the cache after its bytes were found to be those of the commit's own ids.
 
 Only names that `is_allowed` knows are fetched, and only from repositories whose whole list of files
 is one that a publisher can have meant. Nothing of it is code.
 """
 
 import contextlib
-import json
-import math
 import os
-import random
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
-from segzoo import files, hubcache
+from segzoo import files, hubcache, hubline
 from segzoo.errors import (
-    HubAccessError,
-    HubError,
     HubNotFoundError,
-    HubRateLimitError,
     IntegrityError,
-    OfflineError,
     ResourceError,
     UnsafeFormatError,
     UsageError,
     printable,
 )
 from segzoo.hubcache import COMMIT, Id, Snapshot
-
-if TYPE_CHECKING:
-    import httpx2
+from segzoo.hubline import MAIN, Again, Line
 
 __all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "resolve"]
 
-MAIN = "main"
 TAG = "segzoo"  # what models on the Hub are found by
 
 ALLOWED = re.compile(
@@ -60,14 +45,8 @@ MAX_FILES = 2000  # in a repository
 MAX_NAME = 500  # characters
 MAX_SMALL = 2**20  # bytes of a config or manifest, which are parsed
 MAX_SIZE = 10**11  # bytes of any file: 20 billion float32 values, and more
-MAX_ANSWER = 2**22  # bytes of JSON
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 10.0
-TRIES = 3  # of one request, or in a row without progress
 MAX_TRIES = 40  # of one file, however it goes on
-MAX_WAIT = 8.0  # seconds before another try, whatever the server asks for
-SLOWEST = 256  # bytes a second, over READ_SECONDS; what is slower is as good as cut
 LOCK_SECONDS = 600.0
 
 
@@ -94,7 +73,7 @@ def resolve(
     name = revision or MAIN
     if not fresh and (known := hubcache.commit_of(repo, name)):
         return Snapshot(repo, known)
-    line = _Line.to(repo, revision, local_files_only)
+    line = Line.to(repo, revision, local_files_only)
     found = line.ask(f"/api/models/{repo}/revision/{quote(name, safe='')}", {"expand": "sha"})
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
@@ -125,7 +104,7 @@ def fetch(
             raise UsageError(f"'{printable(name)[:200]}' is no file that segzoo fetches")
     left = [name for name in wanted if not _is_ready(snapshot, name, verify)]
     if left:
-        line = _Line.to(snapshot.repo, snapshot.commit, local_files_only)
+        line = Line.to(snapshot.repo, snapshot.commit, local_files_only)
         listed = _listed(line, snapshot)
         for name in left:
             if name not in listed:
@@ -142,7 +121,7 @@ def fetch(
 
 def files_of(snapshot: Snapshot) -> dict[str, int]:
     """What could be fetched of a commit: names and sizes in bytes. Asks the Hub."""
-    listed = _listed(_Line.to(snapshot.repo, snapshot.commit, False), snapshot)
+    listed = _listed(Line.to(snapshot.repo, snapshot.commit, False), snapshot)
     return {name: item.size for name, item in sorted(listed.items()) if is_allowed(name)}
 
 
@@ -158,7 +137,7 @@ class Published:
 
 def published() -> list[Published]:
     """The models on the Hub that say they are of segzoo, at most 1000, the most used first."""
-    line = _Line.to("", None, False)
+    line = Line.to("", None, False)
     found = line.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise line.not_a_hub()
@@ -209,7 +188,7 @@ def _is_listed(folder: Path, name: str) -> bool:
     return True
 
 
-def _listed(line: "_Line", snapshot: Snapshot) -> dict[str, Id]:
+def _listed(line: Line, snapshot: Snapshot) -> dict[str, Id]:
     """Every file of a commit, asked once. UnsafeFormatError for a list that nobody can mean."""
     if found := hubcache.ids_of(snapshot):
         return found
@@ -241,7 +220,7 @@ def _listed(line: "_Line", snapshot: Snapshot) -> dict[str, Id]:
     return found
 
 
-def _id(item: dict[str, Any], line: "_Line") -> Id:
+def _id(item: dict[str, Any], line: Line) -> Id:
     lfs = item.get("lfs")
     source = lfs if isinstance(lfs, dict) else item
     value, size = source.get("oid"), source.get("size")
@@ -289,7 +268,7 @@ def _refuse_large(listed: Mapping[str, Id], snapshot: Snapshot) -> None:
             )
 
 
-def _bring(line: "_Line", snapshot: Snapshot, name: str, item: Id) -> None:
+def _bring(line: Line, snapshot: Snapshot, name: str, item: Id) -> None:
     """Fetch one file into the cache, unless another process has by now."""
     blob = snapshot.store / "blobs" / item.value
     try:
@@ -348,7 +327,7 @@ def _locked(snapshot: Snapshot, value: str) -> Iterator[None]:
         yield
 
 
-def _transfer(line: "_Line", snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
+def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
     """Fetch a file's bytes into `new` and give their id. A line that is cut is taken up again."""
     address = f"/{snapshot.repo}/resolve/{snapshot.commit}/{quote(name)}"
     digest, have, idle = hubcache.hasher(item.value, item.size), 0, 0
@@ -362,7 +341,7 @@ def _transfer(line: "_Line", snapshot: Snapshot, name: str, item: Id, new: Path)
                         file.seek(0)
                         file.truncate()
                         digest, have = hubcache.hasher(item.value, item.size), 0
-                    for block in _flow(response, line):
+                    for block in hubline.flow(response, line):
                         have += len(block)
                         if have > item.size:
                             raise line.not_a_hub()
@@ -372,276 +351,11 @@ def _transfer(line: "_Line", snapshot: Snapshot, name: str, item: Id, new: Path)
                     file.flush()
                     os.fsync(file.fileno())
                     return digest.hexdigest()
-                again = _Again(line.cut(f"it ended after {have:,} of {item.size:,} bytes"))
-            except _Again as caught:
+                again = Again(line.cut(f"it ended after {have:,} of {item.size:,} bytes"))
+            except Again as caught:
                 again = caught
             idle = idle + 1 if have <= before else 0
-            if idle >= TRIES or (again.is_final and not have) or again.wait > MAX_WAIT:
+            if idle >= hubline.TRIES or (again.is_final and not have) or again.is_too_long:
                 break
-            _pause(idle, again)
+            hubline.pause(idle, again)
     raise again.error
-
-
-def _flow(response: "httpx2.Response", line: "_Line") -> Iterator[bytes]:
-    """The body as it comes. `_Again` for a line that gives less than SLOWEST over READ_SECONDS."""
-    since, count = time.monotonic(), 0
-    for block in response.iter_raw():
-        yield block
-        count += len(block)
-        if (passed := time.monotonic() - since) > READ_SECONDS:
-            if count < SLOWEST * passed:
-                raise _Again(line.cut(f"it gave {count} bytes in {passed:.0f} s"))
-            since, count = time.monotonic(), 0
-
-
-# --- one line to the Hub -------------------------------------------------------------------------
-
-
-class _Again(Exception):
-    """What may go well another time. wait: seconds that the server asks for.
-
-    is_final: there is no way to the Hub at all, so that another try is of no use.
-    """
-
-    def __init__(self, error: HubError, *, wait: float = 0.0, is_final: bool = False) -> None:
-        super().__init__(error.problem)
-        self.error = error
-        self.wait = wait
-        self.is_final = is_final
-
-
-@dataclass(frozen=True)
-class _Line:
-    """The way to the Hub for one repository, with the words for what goes wrong on it."""
-
-    endpoint: str
-    token: str | None = field(repr=False)
-    repo: str
-    revision: str | None
-
-    @classmethod
-    def to(cls, repo: str, revision: str | None, local_files_only: bool) -> "_Line":
-        """The line that the environment says. OfflineError where it says that there is none."""
-        endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        line = cls(endpoint, _token(), repo, revision)
-        if local_files_only:
-            raise line.offline("local_files_only=True forbids connections")
-        if hubcache.is_offline():
-            raise line.offline("HF_HUB_OFFLINE forbids connections")
-        if urlsplit(endpoint).scheme not in ("http", "https"):
-            raise UsageError(
-                "HF_ENDPOINT is no address", found=printable(endpoint), expected="https://..."
-            )
-        return line
-
-    def ask(self, path: str, query: Mapping[str, str]) -> Any:
-        """The JSON that the Hub answers."""
-        return self.ask_page(path, query, whole=False)[0]
-
-    def ask_page(
-        self, path: str, query: Mapping[str, str], *, whole: bool = True
-    ) -> tuple[Any, str]:
-        """A page of a list, and the cursor of the next one; empty when there is none."""
-        for attempt in range(TRIES):
-            try:
-                with self.opened(path, query=query) as response:
-                    found = self._json(response)
-                    following = response.links.get("next", {}).get("url", "")
-                if whole and not isinstance(found, list):
-                    raise self.not_a_hub()
-                # The Hub names its own address there, also when it was asked through a mirror.
-                return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
-            except _Again as caught:
-                again = caught
-            if again.is_final or again.wait > MAX_WAIT:
-                break
-            if attempt + 1 < TRIES:
-                _pause(attempt, again)
-        raise again.error
-
-    def _json(self, response: "httpx2.Response") -> Any:
-        raw = bytearray()
-        for block in _flow(response, self):
-            raw += block
-            if len(raw) > MAX_ANSWER:
-                raise UnsafeFormatError(
-                    f"the Hub's answer about {self.repo} is too long",
-                    expected=f"at most {MAX_ANSWER:,} bytes",
-                    next_step="Nothing was fetched",
-                )
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
-            raise self.not_a_hub() from None
-
-    @contextlib.contextmanager
-    def opened(
-        self,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        name: str = "",
-    ) -> "Iterator[httpx2.Response]":
-        """An answer whose status is good and whose body is still to be read, in one try.
-
-        A token goes to the endpoint alone: the session takes it off when it is sent elsewhere.
-        `_Again` for what may pass; else a HubError.
-        """
-        import httpx2
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import OfflineModeIsEnabled
-
-        sent = {"accept-encoding": "identity", "user-agent": f"segzoo/{version('segzoo-core')}"}
-        if self.token:
-            sent["authorization"] = f"Bearer {self.token}"
-        try:
-            with get_session().stream(
-                "GET",
-                self.endpoint + path,
-                params=query,
-                headers={**sent, **(headers or {})},
-                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-                follow_redirects=True,
-            ) as response:
-                self._judge(response, name)
-                yield response
-        except OfflineModeIsEnabled:
-            raise self.offline("HF_HUB_OFFLINE forbade connections when Python began") from None
-        except (
-            httpx2.ConnectError,
-            httpx2.ConnectTimeout,
-            httpx2.ProxyError,
-            httpx2.UnsupportedProtocol,
-        ) as error:
-            problem = f"{self.endpoint} cannot be reached: {self._said(error)}"
-            raise _Again(self.offline(problem), is_final=True) from None
-        except httpx2.TransportError as error:
-            raise _Again(self.cut(self._said(error))) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL):
-            raise self.not_a_hub() from None
-
-    def _judge(self, response: "httpx2.Response", name: str) -> None:
-        status = response.status_code
-        if status in (200, 206):
-            if response.headers.get("content-type", "").lower().startswith("text/html"):
-                raise self.not_a_hub()
-            return
-        error = self._refused(response, name)
-        if status in (408, 429, 500, 502, 503, 504):
-            raise _Again(error, wait=_asked_wait(response.headers))
-        raise error
-
-    def _refused(self, response: "httpx2.Response", name: str) -> HubError:
-        """What a status says. Nothing of the server's own text is shown: it may hold a token."""
-        status, code = response.status_code, response.headers.get("x-error-code", "")
-        page = f"{self.endpoint}/{self.repo}"
-        of = f"{name} of {self.repo}" if name else self.repo or "the list of models"
-        if code == "GatedRepo":
-            return HubAccessError(
-                f"{self.repo} asks for its terms to be accepted",
-                next_step=f"Accept them at {page}, then run: hf auth login",
-            )
-        if status == 401 and self.token:
-            return HubAccessError(
-                f"the Hub does not take the token that was sent for {of}",
-                next_step="Make another one and run: hf auth login (or set HF_TOKEN)",
-            )
-        if status == 401:
-            return HubAccessError(
-                f"the Hub wants a token for {of}, or there is no such repository",
-                next_step="Check the spelling, or run: hf auth login (or set HF_TOKEN)",
-            )
-        if status == 403:
-            return HubAccessError(
-                f"the token does not allow reading {of}",
-                next_step="Make one that may read it and run: hf auth login (or set HF_TOKEN)",
-            )
-        if status == 404 and code == "RevisionNotFound":
-            return HubNotFoundError(
-                f"{self.repo} has no revision '{self.revision}'",
-                next_step=f"See: {page}/tree/{MAIN}",
-            )
-        if status == 404 and name:
-            return HubNotFoundError(f"{self.repo} has no file {name}", next_step=f"See: {page}")
-        if status == 404:
-            return HubNotFoundError(
-                f"there is no repository {self.repo} on the Hub, or this token may not see it",
-                next_step="Check the spelling; for a private one run: hf auth login",
-            )
-        if status == 407:
-            return HubError(
-                "the proxy wants a login", next_step="Set HTTPS_PROXY to http://user:password@host"
-            )
-        if status == 429:
-            wait = _asked_wait(response.headers)
-            known = wait and math.isfinite(wait)
-            return HubRateLimitError(
-                "the Hub wants fewer requests",
-                found=f"it asks to wait {wait:,.0f} s" if known else "",
-                next_step="Try again later, or log in, which allows more: hf auth login",
-            )
-        return HubError(
-            f"the Hub failed with status {status} for {of}",
-            next_step="Try again later; see https://status.huggingface.co",
-        )
-
-    def offline(self, problem: str) -> OfflineError:
-        """For what is not in the cache and cannot be fetched, with the command that would."""
-        if not self.repo:
-            return OfflineError(problem, next_step="The list of models needs a connection")
-        ref = f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
-        known = ", ".join(hubcache.refs_of(self.repo))
-        return OfflineError(
-            f"{ref} is not in the cache, and {problem}",
-            found=f"in the cache: {known}" if known else "",
-            next_step=f"Where there is a connection, run: segzoo download {ref}",
-        )
-
-    def cut(self, how: str) -> OfflineError:
-        return self.offline(f"the line to {self.endpoint} was cut: {how}")
-
-    def not_a_hub(self) -> HubError:
-        return HubError(
-            f"{self.endpoint} does not answer as the Hub does",
-            next_step="Is there a login page of this network, or a wrong HF_ENDPOINT?",
-        )
-
-    def _said(self, error: Exception) -> str:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        text = text.replace(self.token, "***") if self.token else text
-        return printable(" ".join(text.split()))[:200]
-
-
-def _token() -> str | None:
-    """The token of the environment, else the one that `hf auth login` kept; None for neither."""
-    environ = os.environ
-    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in hubcache.TRUE:
-        return None
-    text = environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN")
-    if not text:
-        place = environ.get("HF_TOKEN_PATH") or hubcache.home() / "token"
-        try:
-            text = Path(place).expanduser().read_text("utf-8")
-        except (OSError, ValueError):
-            return None
-    text = text.strip()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise UsageError("the Hub's token holds characters that no token has: see HF_TOKEN")
-    return text or None
-
-
-def _asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait, 0 when it does not say: a number, or a date."""
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:20])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError, OSError):
-        return 0.0
-
-
-def _pause(attempt: int, again: _Again) -> None:
-    """Wait before another try, unevenly, so that many clients do not come back at once."""
-    time.sleep(max(again.wait, min(MAX_WAIT, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)))

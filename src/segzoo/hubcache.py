@@ -256,11 +256,14 @@ def place(snapshot: Snapshot, name: str, value: str, new: Path) -> None:
 
 @dataclass(frozen=True)
 class Cached:
-    """One model of segzoo in the cache: a commit, with the branches and tags it is known by."""
+    """One model of segzoo in the cache: a commit, with the branches and tags it is known by.
+
+    blobs: the files on the disk, with their sizes in bytes. Other commits may have some too.
+    """
 
     snapshot: Snapshot
     refs: tuple[str, ...]
-    size: int
+    blobs: Mapping[Path, int]
 
 
 def cached() -> Iterator[Cached]:
@@ -271,7 +274,7 @@ def cached() -> Iterator[Cached]:
         for folder in sorted((store / "snapshots").glob("*")):
             if COMMIT.fullmatch(folder.name) and _is_ours(folder):
                 names = tuple(n for n, commit in known.items() if commit == folder.name)
-                yield Cached(Snapshot(repo, folder.name), names, _size(folder))
+                yield Cached(Snapshot(repo, folder.name), names, _blobs(folder))
 
 
 def _is_ours(folder: Path) -> bool:
@@ -283,12 +286,13 @@ def _is_ours(folder: Path) -> bool:
     return False
 
 
-def _size(folder: Path) -> int:
-    total = 0
+def _blobs(folder: Path) -> dict[Path, int]:
+    found = {}
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
+            if path.is_file():
+                found[path.resolve()] = path.stat().st_size
+    return found
 
 
 def leftovers() -> Iterator[tuple[Path, float]]:

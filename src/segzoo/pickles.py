@@ -142,7 +142,14 @@ def read_foreign(
                 next_step="Load and save it again where its code is trusted",
             )
         if not head.startswith((b"\x80", ZIP, HDF5)) or head[8:9] == b"{":
-            return Foreign(weights.read(path, sha256=sha256), sha256, "safetensors")
+            try:
+                return Foreign(weights.read(path, sha256=sha256), sha256, "safetensors")
+            except WeightsFormatError:
+                if head[8:9] == b"{":
+                    raise
+                raise WeightsFormatError(
+                    "no file of weights", file=path, expected="PyTorch's, Keras's or safetensors"
+                ) from None
         _refuse_missing_h5py(head, file, path)
         with tempfile.TemporaryDirectory(prefix="segzoo-", ignore_cleanup_errors=True) as folder:
             report = _in_a_child(file, before.st_size, folder, path, seconds)

@@ -26,11 +26,17 @@ from segzoo import config as configs
 from segzoo.card import Facts
 from segzoo.engine import journal, recipes
 from segzoo.engine.record import RUN
-from segzoo.errors import ConfigError, OutputError, UsageError, printable
+from segzoo.errors import (
+    ConfigError,
+    OutputError,
+    UnknownModelError,
+    UsageError,
+    printable,
+)
 from segzoo.manifest import Manifest
 from segzoo.model import Model
 from segzoo.privacy import public, public_words
-from segzoo.refs import REPO, Hub
+from segzoo.refs import HUB, REPO, Hub
 from segzoo.report.curves import CURVES
 from segzoo.report.panels import sheet
 from segzoo.spec import Dataset, Json, Metric, Recipe, Weights, asdict
@@ -122,7 +128,8 @@ def build_folder(
     evaluation: the folder that `segzoo eval -o` wrote, or its metrics.json. Without it a run's own
         measurements are taken, or the record's.
     picture: to show with its mask on the card. dtype: how to store floats; None as the source.
-    base_model: the repository whose weights the training began with. notes: limits, for a person.
+    base_model: the repository whose weights the training began with, where the run does not know.
+    notes: limits, for a person.
 
     UsageError that lists everything that is missing; OutputError for a folder that is not empty.
     """
@@ -174,6 +181,9 @@ def build_folder(
         if picture is not None:
             files.write(inside / PREVIEW, _preview(model, picture))
         recipe, command = _training(inside / "training", origin, measured, saved)
+        begun_with = _begun_with(configs.read_json(origin.run / RUN)) if origin.run else ""
+        if not base_model and begun_with.startswith(HUB):
+            base_model = begun_with.removeprefix(HUB).partition("@")[0]
         shown = (PREVIEW, f"training/{CURVES}")
         facts = Facts(
             config=saved,
@@ -187,6 +197,7 @@ def build_folder(
             measure=measured.command,
             train=command or (record.recipe if record else ""),
             recipe=recipe,
+            begun_with=begun_with,
             base_model=base_model,
             source=record.source if record else "",
             notes=notes or (record.notes if record else ""),
@@ -243,7 +254,14 @@ def _origin(source: str | os.PathLike[str] | Model) -> _Origin:
     if (place / configs.CONFIG_NAME).is_file():
         sha256 = configs.read(place / configs.CONFIG_NAME).files.get(configs.WEIGHTS_NAME, "")
         return _Origin(api.load(f"{api.LOCAL_DIR}{place}"), None, place, sha256)
-    model = api.load(os.fspath(source), pretrained=True)
+    try:
+        model = api.load(os.fspath(source), pretrained=True)
+    except UnknownModelError as error:
+        raise UsageError(
+            f"there is no folder {printable(os.fspath(source))!r}, and no plugin's weights are "
+            "called so",
+            next_step=error.next_step,
+        ) from None
     return _Origin(model, None, None, model.weights.sha256 if model.weights else "")
 
 
@@ -398,6 +416,12 @@ def _training(
     return rows, command
 
 
+def _begun_with(about: Mapping[str, Json]) -> str:
+    """The weights that a run began with, as the command line takes them; empty for random ones."""
+    found = (about.get("identity") or {}).get("weights")
+    return str(public(found)) if isinstance(found, str) else ""
+
+
 def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
     """The call of `segzoo train` that a run was; empty for data that has no words."""
     identity, config = about.get("identity") or {}, model.config
@@ -412,9 +436,14 @@ def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
     ]
     if recipes.overridden(base, changes) != recipe:
         return ""
-    words = [f"segzoo train {config.model} --data {shlex.quote(public_words(identity['data']))}"]
+    begun_with = _begun_with(about)
+    tagged = begun_with.startswith(f"{config.model}.") and "/" not in begun_with
+    subject = begun_with if tagged else config.model
+    words = [f"segzoo train {subject} --data {shlex.quote(public_words(identity['data']))}"]
     if isinstance(identity.get("val"), str):
         words.append(f"--val {shlex.quote(public_words(identity['val']))}")
+    if begun_with and not tagged:
+        words.append(f"--init-from {shlex.quote(begun_with)}")
     words.append(f"--num-classes {config.num_classes} --in-channels {config.in_channels}")
     words.append(f"--task {config.task}")
     words += [f"--metric {shlex.quote(name)}" for name in identity.get("metrics") or ()]

@@ -169,7 +169,11 @@ def find(name: str, group: str = GROUP) -> Entry:
         )
     usable = sorted({e.name for e in offered if MODEL_NAME.fullmatch(e.name)})
     near = difflib.get_close_matches(wanted, usable, n=3, cutoff=0.6)
-    if near:
+    if group == GROUP and name and os.path.isdir(name):
+        next_step = f"There is a folder of that name; for the model in it write ./{printable(name)}"
+    elif group == GROUP and name.startswith((".", "~", "/")):
+        next_step = "There is no such folder either"
+    elif near:
         next_step = f"Did you mean {_series([repr(n) for n in near], 'or')}?"
     elif group != GROUP:
         next_step = f"There are {', '.join(usable)}"
@@ -177,6 +181,9 @@ def find(name: str, group: str = GROUP) -> Entry:
         next_step = "See: segzoo list"
     else:
         next_step = "No model is installed; run: pip install 'segzoo-core[all]'"
+    of_here = any(same_distribution(e.distribution, distribution) for e in offered)
+    if group == GROUP and not of_here and re.fullmatch(r"[\w-]+/[\w.-]+", name, re.ASCII):
+        next_step += f" A model on the Hub is written hf-hub:{name[:100]}"
     problem = f"no {GROUPS[group]} {printable(name)[:100]!r}"
     raise (UnknownModelError if group == GROUP else UsageError)(problem, next_step=next_step)
 

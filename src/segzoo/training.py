@@ -91,8 +91,8 @@ def train(
     recipe: a name of the spec's, or a Recipe; changes: "lr=3e-4", "epochs=+2", and so on.
     loss: instead of the task's; a callable (outputs, batch), or a name. metrics: names beside
         those of the task.
-    pretrained, init_from: begin with published weights, or with a file or folder of them; another
-        class count is allowed and replaces the head.
+    pretrained, init_from: begin with published weights, or with a file or folder of them or with
+        those of "hf-hub:user/name"; another class count is allowed and replaces the head.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
         (model, data, val, recipe, metrics) is as it was there.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
@@ -105,8 +105,8 @@ def train(
     """
     settings = settings or Settings()
     rebuilt = False
-    if resume is not None:
-        begun = _begun(Path(resume))
+    begun = None if resume is None else _begun(Path(resume))
+    if resume is not None and begun is not None:
         data, val = data or begun.data, val or begun.val
         recipe, metrics = recipe or begun.recipe, metrics or begun.metrics
         if model is None:
@@ -180,7 +180,9 @@ def train(
         run=folder,
         measures=measures,
         settings=settings,
-        identity=_identity(subject, data, val, metrics),
+        identity=_identity(
+            subject, data, val, metrics, begun.weights if begun else subject.weights
+        ),
         resume=None if resume is None else Path(resume),
         force_resume=force_resume,
         transform=transform,
@@ -292,12 +294,14 @@ class _Wishes(NamedTuple):
 class _Subject(NamedTuple):
     """What trains, and how. zoo: its model; None for a network of the caller's own.
 
-    begins: with which values, for a person.
+    begins: with which values, for a person. weights: what they are, as `segzoo.load` takes it;
+    empty for random ones.
     """
 
     network: nn.Module
     zoo: Model | None
     begins: str
+    weights: str
     recipe_name: str
     recipe: Recipe
     task: str
@@ -329,7 +333,7 @@ def _of_network(
     if task == "multiclass":
         post = Postprocess(activation="softmax", threshold=None)
     about = _task_of(Preprocess(), post, wishes.num_classes, 3, recipe, dataset, wishes)
-    return _Subject(network, None, "as it is", "", recipe, task, overlapping, about)
+    return _Subject(network, None, "as it is", "", "", recipe, task, overlapping, about)
 
 
 def _of_zoo(
@@ -342,9 +346,10 @@ def _of_zoo(
     """A model of the zoo: by name, by its spec, saved in a folder, or loaded before."""
     reference, file = _reference(model, wishes)
     if isinstance(reference, Model):
-        spec, config, weighs = reference.spec, reference.config, True
+        spec, config, weighs = reference.spec, reference.config, ""
     else:
         spec, config, weighs = _origin(reference, wishes.pretrained)
+        weighs = weighs if file is None else os.fspath(file)
     changes = changes if isinstance(changes, Mapping) else [*changes]
     _refuse_misplaced(config.model, spec, changes, wishes.options)
     name, chosen = ("", recipe) if isinstance(recipe, Recipe) else recipes.of_spec(spec, recipe)
@@ -353,8 +358,7 @@ def _of_zoo(
     if isinstance(reference, Model):
         zoo, begins = reference, "as it is"
     else:
-        origin = wishes.init_from or (reference if weighs else None)
-        begins = f"with the weights of {origin}" if origin else f"at random, seed {chosen.seed}"
+        begins = f"with the weights of {weighs}" if weighs else f"at random, seed {chosen.seed}"
         has = config.num_classes if weighs else None
         num_classes, task = _suiting(spec, has, _classes_in(dataset), overlapping, wishes)
         zoo = api.load(
@@ -381,7 +385,7 @@ def _of_zoo(
         dataset,
         wishes,
     )
-    return _Subject(zoo.network, zoo, begins, name, chosen, zoo.task, overlapping, about)
+    return _Subject(zoo.network, zoo, begins, weighs, name, chosen, zoo.task, overlapping, about)
 
 
 def _reference(
@@ -399,34 +403,48 @@ def _reference(
         return model, None
     if wishes.init_from is None:
         return model, None
-    path = Path(wishes.init_from)
-    if not path.is_dir():
+    given = os.fspath(wishes.init_from)
+    path = Path(given.removeprefix(api.LOCAL_DIR))
+    saved = given if given.startswith(refs.HUB) else f"{api.LOCAL_DIR}{path}"
+    if saved != given and not path.is_dir():
         return model, path
-    config = configs.read(path / configs.CONFIG_NAME)
-    if not config.distribution:  # of a spec that no plugin offers: this one
-        return model, path / configs.WEIGHTS_NAME
-    _, wanted, _ = _origin(model, False)
+    if saved != given and not configs.read(path / configs.CONFIG_NAME).distribution:
+        return model, path / configs.WEIGHTS_NAME  # of a spec that no plugin offers: this one
+    config, wanted = (_origin(each, False)[1] for each in (saved, model))
     if wanted.model != config.model:
         raise UsageError(
             "the weights to begin with are of another model",
-            file=path,
+            file=given,
             found=config.model,
             expected=wanted.model,
         )
-    return f"{api.LOCAL_DIR}{path}", None
+    return saved, None
 
 
-def _origin(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, Config, bool]:
-    """The spec behind a reference, the config that it begins with, and whether it has weights."""
+def _origin(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, Config, str]:
+    """The spec behind a reference, the config that it begins with, and what has its weights.
+
+    That is a reference too, of a commit where it is on the Hub; empty where there are none.
+    """
     if found := api.find_saved(reference):
         _, spec, config = found
-        return spec, config, True
+        return spec, config, _exact(str(reference))
     named = refs.parse(reference) if isinstance(reference, str) else None
     tag = named.tag if isinstance(named, refs.Named) else None
     entry, spec = api.find_spec(named.name if isinstance(named, refs.Named) else reference)
     tag = tag or (spec.default_weights if pretrained else None)
     record = spec.weights.get(tag) if tag else None
-    return spec, build.config_of(entry, spec, record), record is not None
+    return spec, build.config_of(entry, spec, record), f"{entry.name}.{tag}" if record else ""
+
+
+def _exact(saved: str) -> str:
+    """The reference of a saved model, with the commit that a branch or tag is."""
+    source = refs.parse(saved)
+    if not isinstance(source, refs.Hub):
+        return os.fspath(source.path) if isinstance(source, refs.Folder) else saved
+    from segzoo import hub
+
+    return str(hub.resolve(source.repo, source.revision))
 
 
 def _suiting(
@@ -549,6 +567,8 @@ def _config_for(subject: _Subject, info: Info) -> Config | None:
         postprocess=subject.about.postprocess,
         classes=classes if fits else (),
         palette=palette if fits and len(palette) == len(classes) else (),
+        license="",  # what the old weights said is not said of the new ones
+        trained_on=(),
         files={},
     )
 
@@ -562,10 +582,17 @@ def _save(network: nn.Module, folder: Path, subject: _Subject, config: Config | 
 
 
 def _identity(
-    subject: _Subject, data: str | Dataset, val: str | Dataset | None, metrics: Sequence[str]
+    subject: _Subject,
+    data: str | Dataset,
+    val: str | Dataset | None,
+    metrics: Sequence[str],
+    begun_with: str,
 ) -> dict[str, Json]:
-    """What a resumed run must have in common with the one before, besides its recipe."""
-    words = {"data": data, "val": val}
+    """What a resumed run must have in common with the one before, besides its recipe.
+
+    begun_with: the weights that its first sitting began with; empty for random ones.
+    """
+    words = {"data": data, "val": val, "weights": begun_with or None}
     identity: dict[str, Json] = {k: v for k, v in words.items() if isinstance(v, str)}
     config = None if subject.zoo is None else subject.zoo.config
     return identity | {
@@ -587,6 +614,7 @@ class _Begun(NamedTuple):
     val: str | None
     recipe: Recipe
     metrics: tuple[str, ...]
+    weights: str
 
 
 def _begun(run: Path) -> _Begun:
@@ -599,6 +627,7 @@ def _begun(run: Path) -> _Begun:
         identity.get("val"),
         recipes.from_json(record.get("recipe") or {}),
         tuple(identity.get("metrics") or ()),
+        str(identity.get("weights") or ""),
     )
 
 

@@ -9,12 +9,12 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from segzoo import hub, hubcache, manifest
+from segzoo import hub, hubcache, hubline, manifest
 from segzoo.errors import (
     ConfigError,
     HubAccessError,
@@ -42,13 +42,13 @@ class Repository:
     """One repository of models, to write to. Errors are HubError and its kinds."""
 
     def __init__(self, name: str) -> None:
-        from huggingface_hub import HfApi, get_token
+        from huggingface_hub import HfApi
 
         if hubcache.is_offline():
             raise OfflineError("HF_HUB_OFFLINE is set", next_step="Unset it to publish")
         self.name = name
         self.sent = False  # whether a commit was, whatever came back
-        self.token = get_token()
+        self.token = hubline.token()
         self.client = HfApi(
             endpoint=os.environ.get("HF_ENDPOINT") or None,
             token=self.token or False,
@@ -171,9 +171,8 @@ def _status(error: BaseException) -> int:
     return int(getattr(getattr(error, "response", None), "status_code", 0))
 
 
-def _asked(error: Any) -> str:
-    """How long the Hub asks to wait, in its own words."""
-    return str(error.response.headers.get("Retry-After", "")).strip()
+def _headers(error: BaseException) -> Mapping[str, str]:
+    return getattr(getattr(error, "response", None), "headers", {})
 
 
 def _seconds(error: BaseException, wait: float | None) -> float | None:
@@ -185,12 +184,11 @@ def _seconds(error: BaseException, wait: float | None) -> float | None:
     final = (httpx2.ConnectError, OfflineModeIsEnabled)
     broke = isinstance(error, httpx2.TransportError | ConnectionError)
     broke = broke and not isinstance(error, final)
-    passing = broke or status in (408, 500, 502, 503, 504)
-    if status == 429:
-        asked = _asked(error)
-        passing = asked.isdecimal() and float(asked) <= LONGEST_WAIT
-        wait = None if wait is None else max(wait, float(asked) if passing else 0)
-    return wait * random.uniform(0.8, 1.2) if passing and wait is not None else None
+    asked = hubline.asked_wait(_headers(error))
+    passing = broke or status in (408, 429, 500, 502, 503, 504)
+    if wait is None or not passing or asked > LONGEST_WAIT:
+        return None
+    return max(asked, wait * random.uniform(0.8, 1.2))
 
 
 def _told(error: BaseException, repo: str, token: str | None) -> HubError:
@@ -208,7 +206,8 @@ def _told(error: BaseException, repo: str, token: str | None) -> HubError:
         return HubAccessError(
             f"this token may not write to {repo}",
             found=said,
-            next_step="Take one with the right to write there: hf auth login",
+            next_step="Take one with the right to write there: hf auth login; or offer it as a "
+            "pull request: --create-pr",
         )
     if status == 404:
         return HubNotFoundError(
@@ -220,10 +219,9 @@ def _told(error: BaseException, repo: str, token: str | None) -> HubError:
     if status in (409, 412):
         return HubError(f"{repo} was changed meanwhile", found=said, next_step=again)
     if status == 429:
-        asked = _asked(error)
         return HubRateLimitError(
             "the Hub wants fewer requests",
-            found=f"Retry-After: {printable(asked)[:50]}" if asked else "",
+            found=hubline.said_wait(_headers(error)),
             next_step="Publish again later",
         )
     if status:
@@ -232,7 +230,11 @@ def _told(error: BaseException, repo: str, token: str | None) -> HubError:
         problem = "HF_HUB_OFFLINE was set when Python began"
         return OfflineError(problem, next_step="Unset it to publish")
     if isinstance(error, httpx2.ConnectError):
-        return OfflineError("the Hub cannot be reached", next_step=again)
+        return OfflineError(
+            f"the Hub cannot be reached: {type(error).__name__}",
+            found=printable(os.environ.get("HF_ENDPOINT", ""))[:200],
+            next_step=again,
+        )
     if isinstance(error, ValueError):
         text = printable(str(error).replace(token, "***") if token else str(error))[:300]
         return HubError("the Hub does not take the card", found=text)

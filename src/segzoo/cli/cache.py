@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from segzoo import cache as own
-from segzoo.cli.text import amount, print_json, table
+from segzoo.cli.text import print_json, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
 from segzoo.spec import Json
 
@@ -18,18 +18,31 @@ app = typer.Typer(
     help="What is kept on this machine: segzoo's own folder, and its models in the Hub's cache.",
     no_args_is_help=True,
 )
+KINDS = {"model": "models of the Hub", "own": "segzoo's own", "leftover": "left by downloads"}
+OWN = {
+    "decoded": "samples of data sets, decoded",
+    "hub": "which files commits on the Hub have",
+    "stamps": "which files were found whole",
+}
 LEFT_SECONDS = 86_400.0  # a download that nothing was added to for a day is nobody's any more
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """One thing that is kept. kind: "model" of the Hub, "leftover" or "own". path: to remove."""
+    """One thing that is kept. kind: "model" of the Hub, "leftover" or "own". path: to remove.
+
+    files: with their sizes in bytes. Commits of one model share those that they have in common.
+    """
 
     kind: str
     name: str
     detail: str
-    size: int
+    files: Mapping[Path, int]
     path: Path
+
+    @property
+    def size(self) -> int:
+        return sum(self.files.values())
 
     def record(self) -> dict[str, Json]:
         return {
@@ -43,12 +56,15 @@ class _Kept:
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
-    """Show everything that is kept, with its size."""
+    """Show everything that is kept, with its size.
+
+    What commits of one model have in common is kept once, and counts for each of them here.
+    """
     found = list(_kept())
     if as_json:
         print_json([each.record() for each in found])
         return
-    cells = [(k.kind, k.name, k.detail, f"{amount(k.size)}B") for k in found]
+    cells = [(k.kind, k.name, k.detail, size_of(k.size)) for k in found]
     if cells:
         typer.echo(table(("KIND", "NAME", "DETAIL", "SIZE"), cells, right="   >"))
     typer.echo("\n".join(_places()))
@@ -57,15 +73,17 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
 @app.command()
 def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
     """Show how many bytes are kept, and where."""
+    from segzoo import hubcache
+
     found = list(_kept())
-    kinds = {kind: sum(k.size for k in found if k.kind == kind) for kind in ("model", "own")}
-    kinds["leftover"] = sum(k.size for k in found if k.kind == "leftover")
+    kinds = {k: _total(each for each in found if each.kind == k) for k in KINDS}
     if as_json:
         print_json({"bytes": sum(kinds.values()), **kinds})
         return
-    total = f"{amount(sum(kinds.values()))}B"
-    typer.echo(f"{total}: " + ", ".join(f"{kind} {amount(n)}B" for kind, n in kinds.items()))
-    typer.echo("\n".join(_places()))
+    places = {"model": hubcache.root(), "own": own.home(), "leftover": hubcache.root()}
+    cells = [(KINDS[k], size_of(n), os.fspath(places[k])) for k, n in kinds.items()]
+    cells.append(("all", size_of(sum(kinds.values())), ""))
+    typer.echo(table(("KIND", "SIZE", "FOLDER"), cells, right=" >"))
 
 
 @app.command()
@@ -101,11 +119,11 @@ def prune(
         for each in kept
         if everything or each.kind == "leftover" or any(_is_named(each, name) for name in wanted)
     ]
-    total = sum(each.size for each in chosen)
+    total = _total(kept) - _total(each for each in kept if each not in chosen)
     if not as_json:
         for each in chosen:
-            typer.echo(f"{each.kind}  {each.name}  {amount(each.size)}B")
-    if chosen and not yes and not _agreed(f"Remove these {len(chosen)} ({amount(total)}B)?"):
+            typer.echo(f"{each.kind}  {each.name}  {size_of(each.size)}")
+    if chosen and not yes and not _agreed(f"Remove these {len(chosen)} ({size_of(total)})?"):
         typer.echo("Nothing was removed")
         return
     for each in chosen:
@@ -113,7 +131,7 @@ def prune(
     if as_json:
         print_json({"bytes": total, "removed": [each.record() for each in chosen]})
     else:
-        typer.echo(f"{amount(total)}B removed" if chosen else "There is nothing to remove")
+        typer.echo(f"{size_of(total)} removed" if chosen else "There is nothing to remove")
 
 
 def _agreed(question: str) -> bool:
@@ -133,18 +151,26 @@ def _kept() -> Iterator[_Kept]:
 
     for item in hubcache.cached():
         name = f"{item.snapshot.repo}@{item.snapshot.commit}"
-        yield _Kept("model", name, ", ".join(item.refs), item.size, item.snapshot.folder)
+        yield _Kept("model", name, ", ".join(item.refs), item.blobs, item.snapshot.folder)
     for path, age in hubcache.leftovers():
         if path.suffix == hubcache.CORRUPT or age > LEFT_SECONDS:
-            yield _Kept("leftover", path.name, path.parents[1].name, _size(path), path)
+            yield _Kept("leftover", path.name, path.parents[1].name, _files(path), path)
     home = own.home()
     for path in sorted(home.iterdir()) if home.is_dir() else ():
-        yield _Kept("own", path.name, "", _size(path), path)
+        yield _Kept("own", path.name, OWN.get(path.name, ""), _files(path), path)
 
 
-def _size(path: Path) -> int:
-    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
-    return sum(p.lstat().st_size for p in paths if not p.is_dir())
+def _files(path: Path) -> dict[Path, int]:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return {p: p.lstat().st_size for p in paths if not p.is_dir()}
+
+
+def _total(kept: Iterable[_Kept]) -> int:
+    """Bytes on the disk."""
+    files: dict[Path, int] = {}
+    for each in kept:
+        files |= each.files
+    return sum(files.values())
 
 
 def _remove(each: _Kept) -> None:

@@ -94,11 +94,11 @@ def convert(
 def _lines(file: str, done: "Converted") -> Iterator[str]:
     yield f"{file}: {done.kind}, sha256 {done.sha256}"
     yield f"layout {done.layout}: {done.summary}"
-    yield f"{len(done.names)} tensors, named anew for {done.model}:"
-    for old, new in done.names[:SHOWN]:
-        yield f"  {old} -> {new}"
-    if len(done.names) > SHOWN:
-        yield f"  and {len(done.names) - SHOWN} more; --json has them all"
+    anew = [(old, new) for old, new in done.names if old != new]
+    yield f"{len(done.names)} tensors, {len(anew) or 'none'} named anew for {done.model}"
+    yield from (f"  {old} -> {new}" for old, new in anew[:SHOWN])
+    if len(anew) > SHOWN:
+        yield f"  and {len(anew) - SHOWN} more; --json has them all"
     if done.left_out:
         more = f" and {len(done.left_out) - SHOWN} more" if len(done.left_out) > SHOWN else ""
         yield f"left out: {', '.join(done.left_out[:SHOWN])}{more}"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from segzoo import api
-from segzoo.cli.text import amount, print_json
+from segzoo.cli.text import print_json, size_of
 from segzoo.errors import HubNotFoundError, UsageError
 from segzoo.spec import Json
 
@@ -28,7 +28,7 @@ def download(
         record = _download(ref)
         done.append(record)
         if not as_json:
-            typer.echo(f"{record['model']}: {amount(record['bytes'])}B in {record['path']}")
+            typer.echo(f"{record['model']}: {size_of(record['bytes'])} in {record['path']}")
     if as_json:
         print_json(done)
 

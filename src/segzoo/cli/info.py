@@ -93,7 +93,7 @@ def _lines(
         yield f"recipe       {name}: {_recipe(recipe)}"
     for tag, weights in spec.weights.items():
         yield from _weights(f"{entry.name}.{tag}", weights, tag == spec.default_weights)
-    if not spec.weights:
+    if not spec.weights and config is None:
         yield "weights      none published"
     yield ""
     yield f"Stages for an input of {height}x{width}:"

@@ -109,6 +109,7 @@ def _tell_folder(folder: "Folder", as_json: bool) -> None:
     for name, size in sizes.items():
         typer.echo(f"{size:>12,}  {name}")
     typer.echo(f"{folder.path}: {sum(sizes.values()):,} bytes; nothing was sent")
+    typer.echo(f"read {folder.path / 'README.md'}, and publish without --dry-run")
 
 
 def _tell(published: "Published", as_json: bool) -> None:
@@ -118,5 +119,8 @@ def _tell(published: "Published", as_json: bool) -> None:
         return
     made = "" if published.created else "nothing has changed: "
     typer.echo(f"{made}{published.url}")
+    if "/tree/" in published.url:
+        tag = f"@{published.tag}" if published.tag else ""
+        typer.echo(f"segzoo predict hf-hub:{published.repo}{tag} PHOTO -o out")
     typer.echo("\nFor a plugin's spec.py:\n")
     typer.echo(published.lines)

@@ -11,7 +11,7 @@ from segzoo.spec import Json
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["amount", "print_json", "progress_bar", "table"]
+__all__ = ["amount", "print_json", "progress_bar", "size_of", "table"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
@@ -33,6 +33,11 @@ def amount(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.2f}{unit}"
     return str(number)
+
+
+def size_of(bytes_: int) -> str:
+    """14545731 -> "14.55 MB"; 427 -> "427 B"."""
+    return f"{amount(bytes_)}B" if bytes_ >= 1000 else f"{bytes_} B"
 
 
 def print_json(data: Json) -> None:

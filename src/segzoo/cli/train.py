@@ -70,7 +70,9 @@ def train(
     ] = False,
     init_from: Annotated[
         str | None,
-        typer.Option(help="Begin with a safetensors file, or a saved model.", metavar="PATH"),
+        typer.Option(
+            help="Begin with a safetensors file, a saved model or hf-hub:user/name.", metavar="REF"
+        ),
     ] = None,
     resume: Annotated[
         str | None,

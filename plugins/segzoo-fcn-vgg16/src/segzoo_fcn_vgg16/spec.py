@@ -9,12 +9,12 @@ and `pixels="0..255"` is the article's way. It resizes trimaps bilinearly, which
 between foreground and border; here masks are resized to the nearest pixel. It pairs two lists of
 files that glob gave in any order; our reader pairs them by name.
 
-No weights of the backbone are declared, for want of a file whose hash we have seen. `load_backbone`
-in `model.py` takes timm's file; the README shows how. Without it the frozen backbone is random:
-train everything then (`frozen=none`).
+The frozen backbone is random unless ImageNet's weights are asked for (`backbone="imagenet"`, or
+`--backbone imagenet` of `segzoo train`); without them train everything (`frozen=none`).
 """
 
 from segzoo.spec import (
+    Dataset,
     Json,
     ModelSpec,
     Option,
@@ -23,6 +23,7 @@ from segzoo.spec import (
     Preprocess,
     Recipe,
     TaskDefaults,
+    Weights,
 )
 
 CLASSES = ("foreground", "background", "border")  # 1, 2, 3 in the trimaps
@@ -90,6 +91,24 @@ FCN_VGG16 = ModelSpec(
         )
     },
     head=("head.",),
+    backbone={
+        # The file that timm's vgg16 takes: torchvision's VGG16_Weights.IMAGENET1K_V1.
+        "imagenet": Weights(
+            repo="timm/vgg16.tv_in1k",
+            revision="b8d8aa2dd860af9233c8c67385a8097fd6c35d3f",
+            file="model.safetensors",
+            sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
+            trained_on=(
+                Dataset(
+                    name="ImageNet-1K",
+                    license="non-commercial research and education",
+                    url="https://image-net.org/download",
+                ),
+            ),
+            license="BSD-3-Clause",
+            source="https://docs.pytorch.org/vision/stable/models/vgg.html",
+        )
+    },
     stem=("backbone.0.",),
     frozen=("backbone.",),
     requires={"timm": "timm>=1.0.20"},

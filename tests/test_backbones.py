@@ -1,0 +1,138 @@
+"""A pretrained backbone on request: from the Hub, checked, under the plugin's key map."""
+
+import hashlib
+import os
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+from segzoo_fcn_vgg16 import spec as plugin
+
+import segzoo
+from segzoo import backbones, registry
+from segzoo.errors import (
+    IntegrityError,
+    LicenseError,
+    OfflineError,
+    PluginError,
+    UsageError,
+    WeightsMismatchError,
+)
+
+REPO = "timm/vgg16.tv_in1k"
+NAME = "fcn_vgg16"
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    """timm's network, its classifier made small."""
+    torch.manual_seed(0)
+    return timm.create_model("vgg16", num_classes=2, mlp_ratio=1 / 4096).eval()
+
+
+@pytest.fixture
+def published(hub, vgg, tmp_path, monkeypatch):
+    """The file on the test's Hub, and the model's spec with its commit and hash."""
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+        monkeypatch.delenv(name)
+    for name, value in hub.settings(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    data = save(vgg.state_dict())
+    commit = hub.add(REPO, {"model.safetensors": data})
+    record = replace(
+        plugin.FCN_VGG16.backbone["imagenet"],
+        revision=commit,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+    spec = replace(plugin.FCN_VGG16, backbone={"imagenet": record})
+    monkeypatch.setattr(plugin, "FCN_VGG16", spec)
+    return spec
+
+
+def test_the_backbone_is_that_of_the_file_and_the_rest_is_random(published, vgg, hub):
+    model = segzoo.load(NAME, backbone="imagenet", seed=0)
+    x = torch.rand(1, 3, 64, 32)
+    with torch.inference_mode():
+        assert torch.equal(model.network.backbone(x), vgg.forward_features(x))
+    plain = segzoo.load(NAME, seed=0).state_dict()
+    others = {n: t for n, t in model.state_dict().items() if not n.startswith("network.backbone.")}
+    assert others
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in others.items())
+    hub.requests.clear()
+    segzoo.load(NAME, backbone="imagenet", local_files_only=True)
+    assert hub.requests == []
+
+
+def test_gray_pictures_give_what_they_gave_as_rgb(published, vgg):
+    model = segzoo.load(NAME, backbone="imagenet", in_channels=1)
+    x = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model.network.backbone(x), vgg.forward_features(x.expand(-1, 3, -1, -1))
+        )
+
+
+def test_what_cannot_be_is_said(published, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        segzoo.load(NAME, backbone="imagnet")
+    assert str(caught.value) == (
+        "fcn_vgg16 has no backbone 'imagnet'; expected imagenet. See: segzoo info fcn_vgg16"
+    )
+    with pytest.raises(UsageError, match="the weights of unetpp hold its backbone too|no backbone"):
+        segzoo.load("unetpp", backbone="imagenet")
+    saved = segzoo.load(NAME, seed=0).save_pretrained(tmp_path / "saved")
+    with pytest.raises(UsageError, match="hold a backbone already"):
+        segzoo.load(f"local-dir:{saved}", backbone="imagenet")
+    with pytest.raises(LicenseError, match="'non-commercial research and education'"):
+        segzoo.load(NAME, backbone="imagenet", require_license="permissive")
+    segzoo.load(NAME, require_license="permissive")  # random values are anybody's
+
+
+def test_offline_it_says_what_to_run(published, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OfflineError) as caught:
+        segzoo.load(NAME, backbone="imagenet")
+    revision = published.backbone["imagenet"].revision
+    assert caught.value.next_step == (
+        f"Where there is a connection, run: segzoo download hf-hub:{REPO}@{revision}"
+    )
+
+
+def test_another_file_under_the_name_is_refused(published, monkeypatch):
+    record = replace(published.backbone["imagenet"], sha256="0" * 64)
+    monkeypatch.setattr(plugin, "FCN_VGG16", replace(published, backbone={"imagenet": record}))
+    with pytest.raises(IntegrityError):
+        segzoo.load(NAME, backbone="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: {"conv.weight": torch.zeros(1)}, PluginError, "no key map of segzoo-fcn-vgg16"),
+        (
+            lambda s: {n: t for n, t in s.items() if n != "features.0.bias"},
+            WeightsMismatchError,
+            "a backbone of another network: 1 tensors differ, 'backbone.0.bias' first",
+        ),
+        (
+            lambda s: s | {"features.28.weight": torch.zeros(512, 512, 1, 1)},
+            WeightsMismatchError,
+            "'backbone.28.weight' first",
+        ),
+    ],
+)
+def test_a_file_of_another_network(change, error, message, vgg, tmp_path):
+    features = {n: t for n, t in vgg.state_dict().items() if n.startswith("features.")}
+    data = save(change(features))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(data)
+    network = segzoo.load(NAME, seed=0).network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    sha256 = hashlib.sha256(data).hexdigest()
+    with pytest.raises(error, match=message):
+        backbones.fill(
+            network, file, entry=registry.find(NAME), spec=plugin.FCN_VGG16, sha256=sha256
+        )
+    assert all(torch.equal(tensor, before[n]) for n, tensor in network.state_dict().items())
