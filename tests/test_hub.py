@@ -22,8 +22,8 @@ import torch
 from hub_server.faults import Fault, portal
 
 import segzoo
-from segzoo import api, hubcache, hubline
 from segzoo import hub as hubs
+from segzoo import hubcache, hubline, origin
 from segzoo.errors import (
     ConfigError,
     HubAccessError,
@@ -162,7 +162,7 @@ def test_what_huggingface_hub_fetched_is_taken_and_checked(hub, model, tmp_path)
 
 
 def test_config_and_weights_are_of_one_commit(hub, model, tmp_path):
-    assert api.find_saved(REF)[2].options == {"width": 5}
+    assert origin.find_saved(REF)[2].options == {"width": 5}
     later = segzoo.load("tiny", seed=4, width=6).save_pretrained(tmp_path / "later")
     hub.add("alice/tiny", {p.name: p.read_bytes() for p in later.iterdir()})
     assert torch.equal(segzoo.load(REF)(X), model(X))
@@ -618,7 +618,7 @@ def test_h6_offline(hub, model, monkeypatch, way):
 
 
 def test_h6_a_commit_of_which_the_weights_are_missing(hub, model):
-    api.find_saved(REF)
+    origin.find_saved(REF)
     with pytest.raises(OfflineError, match=r"run: segzoo download hf-hub:alice/tiny@[0-9a-f]{40}"):
         segzoo.load(REF, local_files_only=True)
 

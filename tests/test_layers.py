@@ -42,6 +42,7 @@ LAYERS = (
     Layer(1, "registry cache files keymap licenses strictjson", NOTHING),
     Layer(2, "config header hubcache manifest refs scaffold", NOTHING),
     # numpy and Pillow begin here
+    Layer(3, "origin", NOTHING),
     Layer(3, "pictures resample labels hubline card", ARRAYS),
     Layer(4, "hub", ARRAYS),
     Layer(5, "upload", ARRAYS),
@@ -61,7 +62,8 @@ LAYERS = (
     # torch begins here
     Layer(8, "weights build profile process runtimes.__init__ runtimes.torch", TENSORS),
     Layer(8, "hdf5 pickles", TENSORS),
-    Layer(9, "model blame features golden signing", TENSORS),
+    Layer(9, "model blame features golden signing mapping", TENSORS),
+    Layer(10, "backbones", TENSORS),
     Layer(10, "kit", TENSORS),
     Layer(11, "promises verify", TENSORS),
     Layer(12, "testing doctor", TENSORS),
@@ -79,7 +81,7 @@ LAYERS = (
     Layer(19, "engine.journal engine.failures engine.record", TENSORS),
     Layer(20, "engine.train report.curves report.evaluation_report", TENSORS),
     # names become objects here; whatever is heavy is imported when it is used
-    Layer(21, "api", NOTHING, frozenset({0, 1, 2})),
+    Layer(21, "api", NOTHING, frozenset({0, 1, 2, 3})),
     Layer(22, "training convert", TENSORS),
     Layer(23, "evaluation publish", TENSORS),
     Layer(24, "pruning", TENSORS),

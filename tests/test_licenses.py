@@ -34,16 +34,14 @@ def test_why_weights_do_not_pass(license, data, wanted, faults):
     assert licenses.faults(license, data, wanted) == faults
 
 
-def test_backbones_are_under_the_same_rule():
+def test_a_model_is_offered_for_the_weights_that_pass():
     spec = dataclasses.replace(tiny.TINY, weights={"a": weights("MIT", OURS)}, default_weights="a")
     assert licenses.offers(spec, "permissive")
-    spec = dataclasses.replace(spec, backbone={"vgg": weights("MIT", THEIRS)})
+    spec = dataclasses.replace(spec, weights={"a": weights("MIT", OURS, THEIRS)})
     assert not licenses.offers(spec, "permissive")
     with pytest.raises(LicenseError) as caught:
-        licenses.refuse_others("permissive", "tiny.a", "MIT", [OURS], spec.backbone)
-    assert "of the backbone 'vgg', that of the data set 'theirs' is 'not stated'" in str(
-        caught.value
-    )
+        licenses.refuse_others("permissive", "tiny.a", "MIT", [OURS, THEIRS])
+    assert "that of the data set 'theirs' is 'not stated'" in str(caught.value)
 
 
 @pytest.fixture

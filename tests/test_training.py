@@ -185,7 +185,7 @@ def test_classes_and_task_follow_the_data(data, want):
     assert (found.task, found.num_classes) == want
 
 
-NO_WISHES = training._Wishes(None, None, None, None, None, False, None, {}, False)
+NO_WISHES = training._Wishes(None, None, None, None, None, False, None, None, {}, False)
 
 
 @pytest.mark.parametrize(

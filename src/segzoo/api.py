@@ -5,45 +5,22 @@ import fnmatch
 import os
 import warnings
 from collections.abc import Callable
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from segzoo import config as configs
-from segzoo import licenses, manifest, refs, registry
+from segzoo import licenses, origin, registry
 from segzoo.config import Config
-from segzoo.errors import (
-    ConfigError,
-    IntegrityError,
-    PluginMissingError,
-    UnknownModelError,
-    UsageError,
-    WeightsMissingError,
-    printable,
-)
-from segzoo.refs import LOCAL_DIR, Folder, Named
-from segzoo.registry import Entry, Row
-from segzoo.spec import IMPORT_PATH, Json, ModelSpec, Task, Weights, asdict
+from segzoo.errors import ConfigError, UsageError
+from segzoo.origin import Origin, find_spec
+from segzoo.registry import Row
+from segzoo.spec import Json, ModelSpec, Task, asdict
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from segzoo.hub import Snapshot
     from segzoo.model import Model
 
-__all__ = [
-    "LOCAL_DIR",
-    "file_of_record",
-    "find_saved",
-    "find_spec",
-    "list_models",
-    "list_rows",
-    "load",
-    "model_info",
-    "record_of",
-    "saved",
-]
+__all__ = ["find_spec", "list_models", "list_rows", "load", "model_info"]
 
 
 def list_models(
@@ -97,32 +74,10 @@ def model_info(ref: str | ModelSpec) -> dict[str, Json]:
 
     For a saved model, in a folder or on the Hub, also its config, under "saved".
     """
-    found = find_saved(ref)
+    found = origin.find_saved(ref)
     entry, spec = found[:2] if found else find_spec(ref)
-    origin = {"name": entry.name, "plugin": entry.distribution, "version": entry.version}
-    return origin | asdict(spec) | ({"saved": asdict(found[2])} if found else {})
-
-
-def find_spec(ref: str | ModelSpec) -> tuple[Entry, ModelSpec]:
-    """The entry and spec of a name, `distribution/name`, `module:ATTR` or a ModelSpec itself."""
-    if isinstance(ref, ModelSpec):
-        builder = ref.builder.rpartition(":")[2]
-        return Entry(registry.fold(builder.rpartition(".")[2]), "", "", ""), ref
-    entry = registry.from_import_path(ref) if IMPORT_PATH.fullmatch(ref) else registry.find(ref)
-    return entry, entry.load()
-
-
-def find_saved(
-    ref: str | ModelSpec, *, revision: str | None = None, local_files_only: bool = False
-) -> tuple[Entry, ModelSpec, Config] | None:
-    """The plugin's entry and spec of a saved model and its config; None for what is only a name.
-
-    Of a model on the Hub, the config alone is fetched.
-    """
-    source = _source(ref, revision, local_files_only)
-    if isinstance(source, Named | ModelSpec):
-        return None
-    return saved(_file_of(source, configs.CONFIG_NAME, local_files_only).parent)
+    head = {"name": entry.name, "plugin": entry.distribution, "version": entry.version}
+    return head | asdict(spec) | ({"saved": asdict(found[2])} if found else {})
 
 
 def load(
@@ -158,7 +113,7 @@ def load(
         from the cache without a connection; `segzoo download` looks up anew what a branch is.
     local_files_only: use what is cached, and connect to nothing.
     require_license: "permissive", or the SPDX identifier that the weights must have; "permissive"
-        is also about the data they are from and the model's backbones. Else LicenseError.
+        is also about the data they are from, and so for a backbone. Else LicenseError.
     verify: check hash and values again although this file was checked before.
     options: of the architecture, as `segzoo info` shows them. Elastic ones may be lower than those
         of the weights: then the network is that part of theirs.
@@ -170,45 +125,30 @@ def load(
     from segzoo.runtimes.torch import device_of
 
     place = device_of(device)
-    source = _source(ref, revision, local_files_only)
-    record, file, sha256 = None, None, None
-    if isinstance(source, Named | ModelSpec):
-        tag = source.tag if isinstance(source, Named) else None
-        entry, spec = find_spec(source.name if isinstance(source, Named) else source)
-        record = record_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
-        config = build.config_of(entry, spec, record)
-    else:
-        if weights is not None:
-            raise UsageError("a saved model's folder has its own weights", file=weights)
-        folder = _file_of(source, configs.CONFIG_NAME, local_files_only, verify).parent
-        entry, spec, config = saved(folder)
-    untrained = isinstance(source, Named | ModelSpec) and record is None and weights is None
-    if require_license is not None and not untrained:
-        told = record or config
-        licenses.refuse_others(
-            require_license, str(ref), told.license, told.trained_on, spec.backbone
-        )
-    part = None if backbone is None else _backbone(entry, spec, backbone, untrained)
-    if part is not None and require_license is not None:
-        licenses.refuse_others(require_license, backbone, part.license, part.trained_on)
-    if weights is not None:
-        file = Path(weights)
-    elif record is not None:
-        file = file_of_record(record, local_files_only=local_files_only, verify=verify)
-        sha256 = record.sha256
-    elif not isinstance(source, Named | ModelSpec):
-        file = _file_of(source, configs.WEIGHTS_NAME, local_files_only, verify)
-        sha256 = _declared(source, config)
+    found = origin.find(
+        ref,
+        pretrained=pretrained,
+        weights=weights,
+        revision=revision,
+        local_files_only=local_files_only,
+        verify=verify,
+    )
+    part = None if backbone is None else origin.backbone_of(found, backbone)
+    if require_license is not None:
+        origin.refuse_others(require_license, ref, found, part)
+    file, sha256 = origin.weights_of(found, local_files_only=local_files_only, verify=verify)
 
     wanted = build.adjusted(
-        config,
-        spec,
+        found.config,
+        found.spec,
         num_classes=num_classes,
         in_channels=in_channels,
         task=task,
         options=options,
     )
-    spec = build.variant_of(spec, wanted.options)
+    if part is not None:
+        wanted = dataclasses.replace(wanted, trained_on=part.trained_on)
+    spec = build.variant_of(found.spec, wanted.options)
     builder = build.builder_of(spec, wanted)
     notes: tuple[str, ...] = ()
     if file is None:
@@ -217,180 +157,34 @@ def load(
         if part is not None:
             from segzoo import backbones
 
-            source = file_of_record(part, local_files_only=local_files_only, verify=verify)
+            source = origin.file_of_record(part, local_files_only=local_files_only, verify=verify)
             backbones.fill(
-                network, source, entry=entry, spec=spec, sha256=part.sha256, verify=verify
+                network, source, entry=found.entry, spec=spec, sha256=part.sha256, verify=verify
             )
     else:
         network, notes = _from_file(
             builder,
             file,
-            has=config,
+            found=found,
             wanted=wanted,
             spec=spec,
-            record=record,
             sha256=sha256,
             verify=verify,
             allow_nonfinite=allow_nonfinite,
         )
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    model = Model(network, spec=spec, config=wanted, weights=record, notes=notes)
+    model = Model(network, spec=spec, config=wanted, weights=found.record, notes=notes)
     return model.eval().to(place)
-
-
-def _source(
-    ref: str | ModelSpec, revision: str | None, local_files_only: bool
-) -> "Named | ModelSpec | Folder | Snapshot":
-    """Where a model is; a revision of a model on the Hub is resolved here, once."""
-    if not isinstance(ref, str):
-        if revision is not None:
-            raise UsageError("a ModelSpec has no revisions", found=f"revision={revision!r}")
-        return ref
-    source = refs.parse(ref, revision)
-    if not isinstance(source, refs.Hub):
-        return source
-    from segzoo import hub
-
-    return hub.resolve(source.repo, source.revision, local_files_only=local_files_only)
-
-
-def _file_of(
-    source: "Folder | Snapshot", name: str, local_files_only: bool = False, verify: bool = False
-) -> Path:
-    """The config or weights of a saved model.
-
-    Of a commit on the Hub they are fetched where need be, and always checked. A folder's config is
-    checked against its manifest, if it has one; its weights are checked when they are read.
-    """
-    if not isinstance(source, Folder):
-        from segzoo import hub
-
-        names = [name]
-        return hub.fetch(source, names, local_files_only=local_files_only, verify=verify) / name
-    if name == configs.WEIGHTS_NAME:
-        from segzoo import weights
-
-        return weights.within(source.path, name)
-    if (source.path / manifest.MANIFEST_NAME).exists():
-        manifest.check(source.path, [name])
-    return source.path / name
-
-
-def _declared(source: "Folder | Snapshot", config: Config) -> str | None:
-    """The sha256 that a saved model's weights must have, by its config and its manifest."""
-    name = configs.WEIGHTS_NAME
-    sha256 = config.files.get(name)
-    if isinstance(source, Folder) and (source.path / manifest.MANIFEST_NAME).exists():
-        listed = manifest.read(source.path / manifest.MANIFEST_NAME).files.get(name)
-        if listed is None or sha256 not in (None, listed.sha256):
-            raise IntegrityError(
-                f"{configs.CONFIG_NAME} and {manifest.MANIFEST_NAME} disagree about {name}",
-                file=source.path,
-                found=listed.sha256 if listed else "none",
-                expected=sha256 or "its sha256",
-                next_step="Fetch the folder again",
-            )
-        return listed.sha256
-    return sha256
-
-
-def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
-    """The spec of the plugin that a saved model needs, and its config."""
-    config = configs.read(folder / configs.CONFIG_NAME)
-    if not config.distribution:
-        raise PluginMissingError(
-            f"'{config.model}' was made from a spec that no plugin offers",
-            file=folder,
-            next_step=f"Give that spec: segzoo.load(SPEC, weights='.../{configs.WEIGHTS_NAME}')",
-        )
-    try:
-        entry = registry.find(f"{config.distribution}/{config.model}")
-    except UnknownModelError:
-        made_with = f"{config.distribution} {config.version}"
-        requirement = f"{config.distribution}>={config.version}".removesuffix(">=")
-        raise PluginMissingError(
-            f"made with {made_with.strip()}, which does not offer '{config.model}' here",
-            file=folder,
-            next_step=f'Run: pip install "{requirement}"',
-        ) from None
-    spec = entry.load()
-    custom = spec.preprocess.custom  # code comes from the installed plugin, never from a config
-    preprocess = dataclasses.replace(config.preprocess, custom=custom)
-    options = _options_of(config, spec, folder)
-    return entry, spec, dataclasses.replace(config, preprocess=preprocess, options=options)
-
-
-def _options_of(config: Config, spec: ModelSpec, folder: Path) -> dict[str, Json]:
-    """A config's options; one that its plugin did not have yet is what it is by default."""
-    faults = [
-        f"options.{printable(name)[:100]} "
-        + (f"is {fault}" if (known := spec.options.get(name)) else "is not an option of this model")
-        for name, value in config.options.items()
-        if not (known := spec.options.get(name)) or (fault := known.fault(value))
-    ]
-    if faults:
-        raise ConfigError("; ".join(faults), file=folder / configs.CONFIG_NAME)
-    return {name: option.default for name, option in spec.options.items()} | dict(config.options)
-
-
-def record_of(
-    entry: Entry,
-    spec: ModelSpec,
-    *,
-    tag: str | None,
-    pretrained: bool,
-    file: str | os.PathLike[str] | None = None,
-) -> Weights | None:
-    """The record of the weights asked for; None for a file, and for random initial values.
-
-    WeightsMissingError when there are none of this tag.
-    """
-    if file is not None:
-        if tag or pretrained:
-            raise UsageError("give weights=FILE, or a tag or pretrained=True, not both", file=file)
-        return None
-    if not pretrained and tag is None:
-        return None
-    tag = spec.default_weights if tag is None else tag
-    have = ", ".join(f"{entry.name}.{t}" for t in spec.weights) or "none"
-    if tag is None or tag not in spec.weights:
-        raise WeightsMissingError(
-            f"{entry.name} has no weights{f' {printable(tag)!r}' if tag else ''}",
-            found=have,
-            next_step="Give a file with weights=FILE (--weights FILE), or start from random "
-            "values with pretrained=False (--random-init)",
-        )
-    record = spec.weights[tag]
-    if record.retired:
-        warnings.warn(f"{entry.name}.{tag} is retired: {record.retired}", stacklevel=3)
-    return record
-
-
-def file_of_record(
-    record: Weights, *, local_files_only: bool = False, verify: bool = False
-) -> Path:
-    """The file of a plugin's weights: in its package, or fetched from the Hub."""
-    if record.bundled is not None:
-        package, _, path = record.bundled.partition(":")
-        return Path(str(files(import_module(package)).joinpath(path)))
-    from segzoo import hub
-
-    assert record.repo and record.revision and record.file  # its own rule
-    snapshot = hub.Snapshot(record.repo, record.revision)
-    names = [record.file]
-    folder = hub.fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
-    return folder / record.file
 
 
 def _from_file(
     builder: "Callable[[], nn.Module]",
     file: Path,
     *,
-    has: Config,
+    found: Origin,
     wanted: Config,
     spec: ModelSpec,
-    record: Weights | None,
     sha256: str | None,
     verify: bool,
     allow_nonfinite: bool,
@@ -398,6 +192,7 @@ def _from_file(
     """The wanted network with a file's weights, and a note for what of them could not be used."""
     from segzoo import build, weights
 
+    has, record = found.config, found.record
     new_head = wanted.num_classes != has.num_classes
     new_stem = wanted.in_channels != has.in_channels
     for needed, prefixes, part in ((new_head, spec.head, "head"), (new_stem, spec.stem, "stem")):

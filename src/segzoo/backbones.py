@@ -1,28 +1,17 @@
-"""A pretrained backbone, from a file of its own into a network that has everything else at random."""
+"""A pretrained backbone, from a file of its own into a network that is random elsewhere."""
 
 from pathlib import Path
 
 from torch import nn
 
 from segzoo import weights
-from segzoo.errors import PluginError, UsageError, WeightsMismatchError, printable
+from segzoo.errors import PluginError, WeightsMismatchError
 from segzoo.mapping import converters_of, layout_of, mapped, names_of, unwrapped
 from segzoo.registry import Entry
-from segzoo.spec import ModelSpec, Weights
+from segzoo.spec import ModelSpec
 from segzoo.strictjson import short
 
-__all__ = ["fill", "record_of"]
-
-
-def record_of(entry: Entry, spec: ModelSpec, name: str) -> Weights:
-    """The record of a model's backbone. UsageError when it has none of this name."""
-    if name not in spec.backbone:
-        raise UsageError(
-            f"{entry.name} has no backbone {printable(name)[:100]!r}",
-            expected=", ".join(spec.backbone) or "none is declared",
-            next_step=f"See: segzoo info {entry.name}",
-        )
-    return spec.backbone[name]
+__all__ = ["fill"]
 
 
 def fill(
@@ -37,9 +26,9 @@ def fill(
     """Give a network the backbone that a safetensors file holds, all of it.
 
     Its names become the network's by the key maps of the model's plugin (`segzoo.keymap`). Where
-    the network has other input channels, the first convolution is adapted (`weights.adapt_channels`).
-    Errors of `weights.read`; PluginError for a file that no key map knows; WeightsMismatchError for
-    a backbone of another network.
+    the network has other input channels, `weights.adapt_channels` adapts the stem. Errors of
+    `weights.read`; PluginError for a file that no key map knows; WeightsMismatchError for a
+    backbone of another network.
     """
     tensors = unwrapped(weights.read(file, sha256=sha256, verify=verify))
     known = converters_of(entry)
@@ -58,8 +47,9 @@ def fill(
     wrong = [n for n in own.keys() | state.keys() if _shape(state.get(n)) != _shape(own.get(n))]
     if wrong:
         raise WeightsMismatchError(
-            f"a backbone of another network: {len(wrong)} tensors differ, '{short(min(wrong))}' first",
+            "a backbone of another network",
             file=file,
+            found=f"{len(wrong)} tensors that differ, '{short(min(wrong))}' first",
         )
     network.load_state_dict(state, strict=False)
 

@@ -62,6 +62,8 @@ def config_of(entry: Entry, spec: ModelSpec, record: Weights | None) -> Config:
         postprocess=postprocess or spec.tasks[task].postprocess,
         classes=classes,
         palette=palette,
+        license=record.license if record else "",
+        trained_on=record.trained_on if record else (),
     )
 
 

@@ -1,9 +1,9 @@
 """Which licences let anybody use weights for anything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from segzoo.errors import LicenseError, printable
-from segzoo.spec import Dataset, ModelSpec, Weights
+from segzoo.spec import Dataset, ModelSpec
 
 __all__ = ["PERMISSIVE", "faults", "is_permissive", "offers", "refuse_others"]
 
@@ -46,42 +46,22 @@ def faults(license: str, trained_on: Iterable[Dataset], wanted: str) -> list[str
 
 
 def offers(spec: ModelSpec, wanted: str) -> bool:
-    """Whether a model has weights that pass, its backbones included."""
-    return any(
-        not _all_faults(wanted, weights.license, weights.trained_on, spec.backbone)
-        for weights in spec.weights.values()
-    )
+    """Whether a model has weights that pass."""
+    return any(not faults(w.license, w.trained_on, wanted) for w in spec.weights.values())
 
 
-def refuse_others(
-    wanted: str,
-    what: str,
-    license: str,
-    trained_on: Iterable[Dataset],
-    backbone: Mapping[str, Weights],
-) -> None:
+def refuse_others(wanted: str, what: str, license: str, trained_on: Iterable[Dataset]) -> None:
     """LicenseError, with every reason, for weights of another licence than the wanted one.
 
-    what: their name, for the message. backbone: the pretrained encoders of their model, which
-    must pass as well.
+    what: their name, for the message.
     """
-    if found := _all_faults(wanted, license, trained_on, backbone):
+    if found := faults(license, trained_on, wanted):
         permissive = wanted.lower() == "permissive"
         raise LicenseError(
             f"{printable(what)[:200]} is not under the licence asked for: {'; '.join(found)}",
             expected=f"one of {', '.join(sorted(PERMISSIVE))}" if permissive else printable(wanted),
             next_step=f"See: segzoo list --license {printable(wanted)}",
         )
-
-
-def _all_faults(
-    wanted: str, license: str, trained_on: Iterable[Dataset], backbone: Mapping[str, Weights]
-) -> list[str]:
-    found = faults(license, trained_on, wanted)
-    for name, weights in backbone.items():
-        fault = faults(weights.license, weights.trained_on, wanted)
-        found += [f"of the backbone '{name}', {why}" for why in fault]
-    return found
 
 
 def _said(license: str) -> str:

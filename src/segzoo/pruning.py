@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segzoo import api, build, profile, registry
+from segzoo import api, build, origin, profile, refs, registry
 from segzoo.data.sample import Dataset, info_of
 from segzoo.engine.evaluate import evaluate, input_of
 from segzoo.errors import DatasetError, UsageError, WeightsMismatchError
@@ -141,7 +141,7 @@ def prune(
 def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
     """What `segzoo.load` is to be called with."""
     if weights is None:
-        if model.startswith(HUB) or os.path.isdir(model.removeprefix(api.LOCAL_DIR)):
+        if model.startswith(HUB) or os.path.isdir(model.removeprefix(refs.LOCAL_DIR)):
             return model, {}
         if "." in model and ":" not in model:  # name.tag
             return model, {}
@@ -150,12 +150,12 @@ def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str,
     path = os.fsdecode(weights)
     if not os.path.isdir(path):
         return model, {"weights": path}
-    entry, _, _ = api.saved(Path(path))
+    entry, _, _ = origin.saved(Path(path))
     if registry.fold(model.rpartition("/")[2]) != entry.name:
         raise UsageError(
             "the folder is of another model", file=path, found=entry.name, expected=model
         )
-    return (path if "/" in path else api.LOCAL_DIR + path), {}
+    return (path if "/" in path else refs.LOCAL_DIR + path), {}
 
 
 def _refuse_rigid(name: str, spec: ModelSpec) -> None:

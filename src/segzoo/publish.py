@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from segzoo import api, build, card, files, golden, manifest, outputs, pictures
+from segzoo import api, build, card, files, golden, manifest, outputs, pictures, refs
 from segzoo import config as configs
 from segzoo.card import Facts
 from segzoo.engine import journal, recipes
@@ -147,9 +147,8 @@ def build_folder(
             f"'{config.model}' is of a spec that no plugin offers, so nobody could load it",
             next_step="Put the spec in a plugin: segzoo new",
         )
-    given = license or ("" if origin.run else record.license if record else config.license)
-    data = (*trained_on, *(record.trained_on if record else config.trained_on))
-    data = tuple(dict.fromkeys(data))
+    given = license or ("" if origin.run else config.license)
+    data = tuple(dict.fromkeys((*trained_on, *config.trained_on)))
     measured = _measured(origin, evaluation, repo, tag)
     missing = []
     if given in ("", NOT_STATED):
@@ -173,7 +172,7 @@ def build_folder(
         config = dataclasses.replace(config, license=given, trained_on=data)
         whole = Model(origin.model.network, spec=origin.model.spec, config=config)
         whole.save_pretrained(inside, dtype=None if stored == "float32" else stored)
-        model = api.load(f"{api.LOCAL_DIR}{inside}")  # as others will: strictly, and widened
+        model = api.load(f"{refs.LOCAL_DIR}{inside}")  # as others will: strictly, and widened
         saved = configs.read(inside / configs.CONFIG_NAME)
         sha256 = golden.write(model.network, saved, inside / golden.GOLDEN_NAME)
         saved = dataclasses.replace(saved, files={**saved.files, golden.GOLDEN_NAME: sha256})
@@ -253,7 +252,7 @@ def _origin(source: str | os.PathLike[str] | Model) -> _Origin:
         return found._replace(run=place, place=place)
     if (place / configs.CONFIG_NAME).is_file():
         sha256 = configs.read(place / configs.CONFIG_NAME).files.get(configs.WEIGHTS_NAME, "")
-        return _Origin(api.load(f"{api.LOCAL_DIR}{place}"), None, place, sha256)
+        return _Origin(api.load(f"{refs.LOCAL_DIR}{place}"), None, place, sha256)
     try:
         model = api.load(os.fspath(source), pretrained=True)
     except UnknownModelError as error:

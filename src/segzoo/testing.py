@@ -100,13 +100,13 @@ def assert_weights_hold(name: str, tag: str | None = None) -> None:
 
 def check_folder(folder: str | os.PathLike[str]) -> tuple[Result, ...]:
     """Whether the folder of a saved model loads, every byte of it checked, and predicts."""
-    from segzoo import api
+    from segzoo import api, refs
 
     models: list[Model] = []
 
     def loads() -> None:
         try:
-            models.append(api.load(f"{api.LOCAL_DIR}{os.fspath(folder)}", verify=True))
+            models.append(api.load(f"{refs.LOCAL_DIR}{os.fspath(folder)}", verify=True))
         except SegzooError as error:
             fix, error.next_step = error.next_step, ""
             raise Broken(str(error), fix) from None

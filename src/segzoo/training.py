@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from segzoo import api, build, files, refs, registry, weights
+from segzoo import api, build, files, origin, refs, registry, weights
 from segzoo import config as configs
 from segzoo.config import Config
 from segzoo.data.check import classes_of
@@ -73,6 +73,7 @@ def train(
     settings: Settings | None = None,
     pretrained: bool = False,
     init_from: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
     resume: str | os.PathLike[str] | None = None,
     force_resume: bool = False,
     num_classes: int | None = None,
@@ -93,6 +94,7 @@ def train(
         those of the task.
     pretrained, init_from: begin with published weights, or with a file or folder of them or with
         those of "hf-hub:user/name"; another class count is allowed and replaces the head.
+    backbone: begin with a pretrained part that the model declares, the rest at random.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
         (model, data, val, recipe, metrics) is as it was there.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
@@ -125,6 +127,7 @@ def train(
         postprocess=postprocess,
         pretrained=pretrained,
         init_from=init_from,
+        backbone=backbone,
         options=options,
         normalized=rebuilt,
     )
@@ -287,6 +290,7 @@ class _Wishes(NamedTuple):
     postprocess: Postprocess | None
     pretrained: bool
     init_from: str | os.PathLike[str] | None
+    backbone: str | None
     options: Mapping[str, Json]
     normalized: bool
 
@@ -359,12 +363,14 @@ def _of_zoo(
         zoo, begins = reference, "as it is"
     else:
         begins = f"with the weights of {weighs}" if weighs else f"at random, seed {chosen.seed}"
+        begins += f"; backbone {wishes.backbone}" if wishes.backbone else ""
         has = config.num_classes if weighs else None
         num_classes, task = _suiting(spec, has, _classes_in(dataset), overlapping, wishes)
         zoo = api.load(
             reference,
             pretrained=wishes.pretrained,
             weights=file,
+            backbone=wishes.backbone,
             num_classes=num_classes,
             in_channels=wishes.in_channels,
             task=task,
@@ -393,8 +399,10 @@ def _reference(
 ) -> tuple[str | ModelSpec | Model, Path | None]:
     """What to load, and the file of weights to load into it."""
     if isinstance(model, Model):
-        asked = (wishes.num_classes, wishes.in_channels, wishes.task, wishes.init_from)
-        if wishes.options or wishes.pretrained or any(value is not None for value in asked):
+        built = (wishes.num_classes, wishes.in_channels, wishes.task)
+        begun = (wishes.init_from, wishes.backbone)
+        asked = any(value is not None for value in (*built, *begun))
+        if wishes.options or wishes.pretrained or asked:
             raise UsageError(
                 f"this {model.config.model} is built already, with its classes, channels, task, "
                 "options and weights",
@@ -404,8 +412,8 @@ def _reference(
     if wishes.init_from is None:
         return model, None
     given = os.fspath(wishes.init_from)
-    path = Path(given.removeprefix(api.LOCAL_DIR))
-    saved = given if given.startswith(refs.HUB) else f"{api.LOCAL_DIR}{path}"
+    path = Path(given.removeprefix(refs.LOCAL_DIR))
+    saved = given if given.startswith(refs.HUB) else f"{refs.LOCAL_DIR}{path}"
     if saved != given and not path.is_dir():
         return model, path
     if saved != given and not configs.read(path / configs.CONFIG_NAME).distribution:
@@ -426,7 +434,7 @@ def _origin(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, Co
 
     That is a reference too, of a commit where it is on the Hub; empty where there are none.
     """
-    if found := api.find_saved(reference):
+    if found := origin.find_saved(reference):
         _, spec, config = found
         return spec, config, _exact(str(reference))
     named = refs.parse(reference) if isinstance(reference, str) else None
@@ -567,8 +575,7 @@ def _config_for(subject: _Subject, info: Info) -> Config | None:
         postprocess=subject.about.postprocess,
         classes=classes if fits else (),
         palette=palette if fits and len(palette) == len(classes) else (),
-        license="",  # what the old weights said is not said of the new ones
-        trained_on=(),
+        license="",  # what the old weights said is not said of the new ones; their data holds
         files={},
     )
 
@@ -640,7 +647,7 @@ def _rebuilt(run: Path) -> Model:
             file=run,
             next_step="Give it again: segzoo.train(NETWORK, resume=...)",
         )
-    _, spec, config = api.saved(run)
+    _, spec, config = origin.saved(run)
     spec = build.variant_of(spec, config.options)
     network = build.builder_of(spec, config)()
     return Model(network, spec=spec, config=config)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segzoo import config as configs
-from segzoo import golden, manifest, refs, signing, weights
+from segzoo import golden, manifest, origin, refs, signing, weights
 from segzoo.config import Config
 from segzoo.errors import (
     HubNotFoundError,
@@ -158,9 +158,7 @@ def values_are_finite(subject: Subject) -> str:
 
 def plugin_is_here(subject: Subject) -> str:
     """The plugin that the config names is installed and offers the model."""
-    from segzoo import api
-
-    entry, _, _ = api.saved(subject.home)
+    entry, _, _ = origin.saved(subject.home)
     return f"{entry.full_name} {entry.version}".strip()
 
 
@@ -276,9 +274,9 @@ def declared(name: str, tag: str | None = None, *, local_files_only: bool = Fals
     from segzoo import api
 
     entry, spec = api.find_spec(name)
-    record = api.record_of(entry, spec, tag=tag, pretrained=True)
+    record = origin.record_of(entry, spec, tag=tag, pretrained=True)
     assert record is not None
-    file = api.file_of_record(record, local_files_only=local_files_only, verify=True)
+    file = origin.file_of_record(record, local_files_only=local_files_only, verify=True)
     tag = next(tag for tag, each in spec.weights.items() if each is record)
     beside = golden.beside(file).name
     if record.repo and record.revision:

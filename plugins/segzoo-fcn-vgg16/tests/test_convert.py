@@ -70,5 +70,5 @@ def test_training_takes_it_as_a_start(tmp_path, vgg):
     save_file(vgg.state_dict(), tmp_path / "model.safetensors")
     out = tmp_path / "out"
     convert(tmp_path / "model.safetensors", to="fcn_vgg16", part="backbone", out=out)
-    wishes = training._Wishes(None, None, None, None, None, False, out, {}, False)
+    wishes = training._Wishes(None, None, None, None, None, False, out, None, {}, False)
     assert training._reference("fcn_vgg16", wishes) == (f"local-dir:{out}", None)

@@ -17,12 +17,11 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from segzoo_fcn_vgg16.model import load_backbone
 from segzoo_fcn_vgg16.spec import CLASSES
 from torch import nn
 
 import segzoo
-from segzoo import api, build, palettes, pictures, profile, registry, weights
+from segzoo import api, build, palettes, pictures, profile, registry
 from segzoo.engine import recipes
 from segzoo.errors import ConfigError, WeightsMismatchError, WeightsMissingError
 from segzoo.preprocess import prepare
@@ -149,7 +148,7 @@ def test_pixels_are_by_default_what_the_backbone_was_trained_with():
 
 def test_pixels_are_an_option_that_is_kept(tmp_path):
     segzoo.load(MODEL, pixels="0..255").save_pretrained(tmp_path)
-    again = segzoo.load(f"{api.LOCAL_DIR}{tmp_path}")
+    again = segzoo.load(f"local-dir:{tmp_path}")
     assert again.config.options == {"pixels": "0..255"}
     assert again.preprocess.rescale == "none"
     with pytest.raises(ConfigError, match=r"pixels is 'caffe', not one of 'imagenet', '0\.\.255'"):
@@ -197,19 +196,6 @@ def test_the_decoder_begins_with_glorots_values():
 
 
 # --- weights of the backbone ----------------------------------------------------------------------
-
-
-def test_the_backbone_is_timms(tmp_path):
-    """From a file as timm stores VGG16, its classifier made small."""
-    vgg = timm.create_model("vgg16", num_classes=2, mlp_ratio=1 / 4096).eval()
-    save_file(vgg.state_dict(), tmp_path / "vgg16.safetensors")
-    network = segzoo.load(MODEL).network
-    load_backbone(network, weights.read(tmp_path / "vgg16.safetensors"))
-    x = torch.rand(1, 3, 64, 32)
-    with torch.inference_mode():
-        assert torch.equal(network.backbone(x), vgg.forward_features(x))
-    with pytest.raises(RuntimeError, match="Missing key"):
-        load_backbone(network, {"conv1.weight": torch.zeros(1)})
 
 
 def test_who_asks_for_weights_is_told_what_there_is(tmp_path):

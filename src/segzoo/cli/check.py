@@ -28,7 +28,7 @@ def check(
     Exit code 1 when one is broken; its line says how to mend it. A plugin that cannot be loaded is
     shown with its whole error and where in its files that came from.
     """
-    from segzoo import testing
+    from segzoo import refs, testing
 
     title, notes, error = model, list[str](), list[str]()
     results: tuple[Result, ...] = ()
@@ -39,7 +39,7 @@ def check(
     except PluginError as broken:
         error = _whole(broken)
     except UnknownModelError as unknown:
-        folder = model.removeprefix(api.LOCAL_DIR)
+        folder = model.removeprefix(refs.LOCAL_DIR)
         if not os.path.isdir(folder):
             unknown.next_step = _install_again(model) or unknown.next_step
             raise

@@ -35,16 +35,16 @@ def download(
 
 def _download(ref: str) -> dict[str, Json]:
     """Fetch one model. What is there and whole is not fetched again."""
-    from segzoo import hub, refs
+    from segzoo import hub, origin, refs
 
     source = refs.parse(ref)
     if isinstance(source, refs.Folder):
         raise UsageError("a folder is here already", file=source.path)
     if isinstance(source, refs.Named):
         entry, spec = api.find_spec(source.name)
-        weights = api.record_of(entry, spec, tag=source.tag, pretrained=True)
+        weights = origin.record_of(entry, spec, tag=source.tag, pretrained=True)
         assert weights is not None  # pretrained
-        path = api.file_of_record(weights)
+        path = origin.file_of_record(weights)
         return {"model": ref, "commit": weights.revision, **_of(path, [os.fspath(path)])}
     snapshot = hub.resolve(source.repo, source.revision, fresh=True)
     names = list(hub.files_of(snapshot))

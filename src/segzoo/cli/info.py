@@ -32,7 +32,9 @@ def info(
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.
     """
-    found = api.find_saved(model)
+    from segzoo import origin
+
+    found = origin.find_saved(model)
     entry, spec, config = found or (*api.find_spec(model), None)
     height, width = _input_size(config or spec, size)
     stages = _stages(spec, config, height, width)
@@ -93,6 +95,8 @@ def _lines(
         yield f"recipe       {name}: {_recipe(recipe)}"
     for tag, weights in spec.weights.items():
         yield from _weights(f"{entry.name}.{tag}", weights, tag == spec.default_weights)
+    for name, weights in spec.backbone.items():
+        yield from _weights(f"backbone {name}", weights, False)
     if not spec.weights and config is None:
         yield "weights      none published"
     yield ""

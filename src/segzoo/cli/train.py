@@ -74,6 +74,10 @@ def train(
             help="Begin with a safetensors file, a saved model or hf-hub:user/name.", metavar="REF"
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Begin with this pretrained part, as segzoo info shows it: imagenet."),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +187,7 @@ def train(
             settings=settings,
             pretrained=pretrained,
             init_from=init_from,
+            backbone=backbone,
             resume=resume,
             force_resume=force_resume,
             num_classes=num_classes,

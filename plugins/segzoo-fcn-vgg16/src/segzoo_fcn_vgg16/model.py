@@ -7,8 +7,6 @@ this one adds 512 and 256 channels, with a convolution between. The backbone is 
 article's Keras code: the network returns logits, not probabilities.
 """
 
-from collections.abc import Mapping
-
 import timm
 from torch import Tensor, nn
 
@@ -67,17 +65,6 @@ def vgg16(in_channels: int) -> nn.Sequential:
     network = timm.create_model("vgg16", pretrained=False, in_chans=in_channels, mlp_ratio=1 / 4096)
     assert isinstance(network.features, nn.Sequential)
     return network.features
-
-
-def load_backbone(network: FCN, state: Mapping[str, Tensor]) -> None:
-    """Give a network the backbone of a VGG16 as timm stores it, `timm/vgg16.tv_in1k` on the Hub.
-
-    state: its tensors by name, "features.0.weight" and so on; the classifier's are left out.
-    RuntimeError of torch for a state that is not a VGG16's, or has other input channels.
-    """
-    start = "features."
-    features = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
-    network.backbone.load_state_dict(features)
 
 
 def initialise(module: nn.Module) -> None:
