@@ -1,7 +1,6 @@
 """A pretrained backbone on request: from the Hub, checked, under the plugin's key map."""
 
 import hashlib
-import os
 from dataclasses import replace
 
 import pytest
@@ -33,14 +32,10 @@ def vgg():
 
 
 @pytest.fixture
-def published(hub, vgg, tmp_path, monkeypatch):
+def published(hub_here, vgg, monkeypatch):
     """The file on the test's Hub, and the model's spec with its commit and hash."""
-    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
-        monkeypatch.delenv(name)
-    for name, value in hub.settings(tmp_path).items():
-        monkeypatch.setenv(name, value)
     data = save(vgg.state_dict())
-    commit = hub.add(REPO, {"model.safetensors": data})
+    commit = hub_here.add(REPO, {"model.safetensors": data})
     record = replace(
         plugin.FCN_VGG16.backbone["imagenet"],
         revision=commit,

@@ -13,26 +13,19 @@ from segzoo.cli.main import run
 
 
 @pytest.fixture(autouse=True)
-def here(hub, tmp_path, monkeypatch):
+def here(hub_here, tmp_path, monkeypatch):
     """Two commits of a model in the cache, one of another, and a model that is not of segzoo."""
-    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
-        monkeypatch.delenv(name)
-    for name, value in hub.settings(tmp_path).items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY")
     folder = segzoo.load("tiny", seed=3).save_pretrained(tmp_path / "saved")
     files = {p.name: p.read_bytes() for p in folder.iterdir()}
     for name in ("alice/tiny", "alice/tiny", "bob/tiny"):
-        commit = hub.add(name, files | {"README.md": str(len(hub.requests)).encode()})
+        commit = hub_here.add(name, files | {"README.md": str(len(hub_here.requests)).encode()})
         segzoo.load(f"hf-hub:{name}", revision=commit)
     segzoo.load("hf-hub:bob/tiny")
     others = hubcache.root() / "models--google--bert" / "snapshots" / ("0" * 40)
     others.mkdir(parents=True)
     (others / "config.json").write_text('{"model_type": "bert"}')
-    yield others
-    from huggingface_hub import close_session
-
-    close_session()
+    return others
 
 
 def as_json(capsys, *arguments):

@@ -15,17 +15,9 @@ REF = "hf-hub:alice/tiny"
 
 
 @pytest.fixture(autouse=True)
-def here(hub, tmp_path, monkeypatch):
-    """This process asks the test's server and keeps what it gets below tmp_path."""
-    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
-        monkeypatch.delenv(name)
-    for name, value in hub.settings(tmp_path).items():
-        monkeypatch.setenv(name, value)
+def here(hub_here, monkeypatch):
+    """This process asks the test's server."""
     monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY")
-    yield
-    from huggingface_hub import close_session
-
-    close_session()
 
 
 CARD = b"---\nlicense: mit\nlibrary_name: segzoo\ntags: [segzoo]\n---\n# tiny\n"

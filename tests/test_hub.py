@@ -51,18 +51,10 @@ FILE = "GET /lfs/alice/tiny/*"
 
 
 @pytest.fixture(autouse=True)
-def here(hub, tmp_path, monkeypatch):
-    """This process asks the test's server, keeps what it gets below tmp_path, and waits little."""
-    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
-        monkeypatch.delenv(name)
-    for name, value in hub.settings(tmp_path).items():
-        monkeypatch.setenv(name, value)
+def here(hub_here, monkeypatch):
+    """This process asks the test's server, and waits little."""
     monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY")
     monkeypatch.setattr(hubline, "MAX_WAIT", 0.02)
-    yield
-    from huggingface_hub import close_session
-
-    close_session()
 
 
 @pytest.fixture

@@ -166,11 +166,7 @@ class Model(nn.Module):
         sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
         (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files
         config = dataclasses.replace(
-            self.config,
-            dtype=dtype or "float32",
-            license=self.config.license or (self.weights.license if self.weights else ""),
-            trained_on=self.config.trained_on or (self.weights.trained_on if self.weights else ()),
-            files={configs.WEIGHTS_NAME: sha256},
+            self.config, dtype=dtype or "float32", files={configs.WEIGHTS_NAME: sha256}
         )
         files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
         manifest.write(target, [configs.CONFIG_NAME, configs.WEIGHTS_NAME])
