@@ -1,8 +1,9 @@
 """Write what the pages take from elsewhere: `make docs`.
 
 docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
-lies in results/. In docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this repository, or of what
-`segzoo new my-net` writes. A test compares the pages with what this would write.
+lies in results/. In docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows
+that file: of this repository, or of what `segzoo new my-net` writes. A test compares the pages with
+what this would write.
 """
 
 import contextlib
@@ -230,8 +231,8 @@ def sentence(text: str) -> str:
 RESULTS_HEAD = """\
 # Results
 
-What the zoo's own training reaches, on which data, in how many minutes, and the commands that make it
-again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie the
+What the zoo's own training reaches, on which data, in how many minutes, and the commands that make
+it again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie the
 resolved recipe, the curves and what `segzoo eval` measured. A row without numbers was not run.
 
 Times are of the machine that stands beside them, which had other work too. The sets are not always

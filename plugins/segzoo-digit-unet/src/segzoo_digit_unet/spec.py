@@ -5,13 +5,16 @@ blue, green, red; PALETTE has them in the order red, green, blue.
 """
 
 from segzoo.spec import (
+    Dataset,
     Expect,
+    Metric,
     ModelSpec,
     Paper,
     Postprocess,
     Preprocess,
     Recipe,
     TaskDefaults,
+    Weights,
 )
 
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "background")
@@ -27,6 +30,33 @@ PALETTE = (
     (0, 0, 255),  # dark blue
     (0, 0, 0),  # black
     (0, 255, 255),  # light blue
+)
+
+_TEST = "M2NIST, test split, 500 pictures of 64x84"
+_PROTOCOL = "segzoo eval, over all pixels of the set"
+_M2NIST = Weights(
+    bundled="segzoo_digit_unet:weights/digit_unet.m2nist.safetensors",
+    sha256="96c194d8a4dd3a7ff937cc853d250426c8e35c8f45d36f36da3ab7332fded912",
+    dtype="float16",
+    classes=CLASSES,
+    palette=PALETTE,
+    trained_on=(
+        Dataset(
+            name="M2NIST",
+            license="CC-BY-SA-4.0",  # by a page of the set; the repository it is in says MIT
+            url="https://github.com/leonardohaig/m2nist-segmentation",
+        ),
+    ),
+    metrics=(
+        Metric(name="pixel accuracy", value=0.9978, split=_TEST, protocol=_PROTOCOL),
+        Metric(name="mean IoU of the ten digits", value=0.9519, split=_TEST, protocol=_PROTOCOL),
+    ),
+    license="Apache-2.0",
+    source="trained from random initial values by this project",
+    recipe="segzoo train digit_unet --recipe fast steps=6000 batch_size=16 precision=bf16 "
+    "--data arrays:m2nist/train.npz --val arrays:m2nist/val.npz",
+    notes="24 minutes on 2 CPU cores that had other work too. It knows digits on a black "
+    "background, as M2NIST has them, and no others.",
 )
 
 DIGIT_UNET = ModelSpec(
@@ -84,6 +114,8 @@ DIGIT_UNET = ModelSpec(
             ),
         ),
     },
+    weights={"m2nist": _M2NIST},
+    default_weights="m2nist",
     head=("head.",),
     stem=("encoder.0.0.",),
 )
