@@ -232,8 +232,8 @@ RESULTS_HEAD = """\
 # Results
 
 What the zoo's own training reaches, on which data, in how many minutes, and the commands that make
-it again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie the
-resolved recipe, the curves and what `segzoo eval` measured. A row without numbers was not run.
+it again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie
+the resolved recipe, the curves and what `segzoo eval` measured. A row without numbers was not run.
 
 Times are of the machine that stands beside them, which had other work too. The sets are not always
 those of the papers; each row says which pictures were measured. No picture that is measured on was
