@@ -59,9 +59,9 @@ def test_list_as_json(capsys):
         (["ti*"], {"tiny"}),
         (["ti*", "u2netp"], {"tiny", "u2netp"}),
         (["--plugin", "Segzoo_U2Net"], {"u2net", "u2netp"}),
-        (["--pretrained"], {"u2netp"}),
-        (["--license", "Apache-2.0"], {"u2netp"}),
-        (["--license", "permissive"], set()),  # DUTS does not state a licence
+        (["--pretrained"], {"digit_unet", "u2netp"}),
+        (["--license", "Apache-2.0"], {"digit_unet", "u2netp"}),
+        (["--license", "permissive"], set()),  # DUTS states no licence, M2NIST one of share-alike
         (["--task", "saliency"], {"u2net", "u2netp"}),
         (["--task", "saliency", "--plugin", "nobody"], set()),
     ],

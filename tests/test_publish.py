@@ -97,12 +97,10 @@ def here(monkeypatch, place):
 
 
 @pytest.fixture
-def to_hub(hub, monkeypatch, tmp_path):
-    """The server as the Hub of this process."""
-    for name, value in hub.settings(tmp_path / "home").items():
-        monkeypatch.setenv(name, value)
+def to_hub(hub_here, monkeypatch):
+    """The server as the Hub of this process, which waits little."""
     monkeypatch.setattr(upload, "WAITS", (0.01, 0.02))
-    return hub
+    return hub_here
 
 
 def built(place, folder, source="run", **more):

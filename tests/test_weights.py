@@ -1179,18 +1179,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path):
     """A process that may write no file above 100,000 bytes stands for the full disk."""
     program = f"""
 import resource, signal, torch
-from segzoo.errors import OutputError
+from segzoo.errors import ResourceError
 from segzoo.weights import save
 save({{"a": torch.zeros(9)}}, {str(tmp_path / "a")!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     save({{"a": torch.zeros(1_000_000)}}, {str(tmp_path / "a")!r})
-except OutputError as error:
+except ResourceError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == f"{tmp_path}/a: cannot be written: File too large\n", done.stderr
+    told = f"{tmp_path}/a: cannot be written: File too large. Free some space\n"
+    assert done.stdout == told, done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert read(tmp_path / "a")["a"].tolist() == [0] * 9
 

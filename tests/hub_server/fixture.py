@@ -19,12 +19,22 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def hub_here(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The server as the Hub of this process, which keeps what it gets below tmp_path."""
+    """The server as the Hub of this process, which keeps what it gets below tmp_path.
+
+    The client reads its settings when it is imported, and another test may have done that. What it
+    kept of them is set to what it would read now.
+    """
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
         monkeypatch.delenv(name)
     for name, value in hub.settings(tmp_path).items():
         monkeypatch.setenv(name, value)
-    yield hub
-    from huggingface_hub import close_session
+    from huggingface_hub import close_session, constants
 
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+    close_session()
+    yield hub
     close_session()
