@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import re
+import runpy
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -228,56 +229,10 @@ def sentence(text: str) -> str:
 
 # --- docs/results.md ------------------------------------------------------------------------------
 
-RESULTS_HEAD = """\
-# Results
-
-What the zoo's own training reaches, on which data, in how many minutes, and the commands that make
-it again. Written by `make docs` from `results/`: `row.json` says what was run, and beside it lie
-the resolved recipe, the curves and what `segzoo eval` measured. A row without numbers was not run.
-
-Times are of the machine that stands beside them, which had other work too. The sets are not always
-those of the papers; each row says which pictures were measured. No picture that is measured on was
-trained on, and the step was chosen on pictures held out of the training set.
-"""
-
 
 def results() -> str:
-    """The page, a section per row, in the order of their names."""
-    rows = [file.parent for file in sorted(ROOT.glob("results/*/row.json"))]
-    return RESULTS_HEAD + "".join(result_of(folder) for folder in rows)
-
-
-def result_of(folder: Path) -> str:
-    """One row of results/ as a section: what was measured, and how."""
-    row = json.loads((folder / "row.json").read_text("utf-8"))
-    lines = [f"\n## {folder.name}\n", f"{row['what']}\n"]
-    if row["measured"]:
-        header = ("measured on", *row["metrics"], "minutes", "machine")
-        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for measured in row["measured"]:
-        found = json.loads((folder / measured["file"]).read_text("utf-8"))
-        values = [number_of(found, metric) for metric in row["metrics"].values()]
-        cells = (measured["on"], *values, str(measured["minutes"]), row["machine"])
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"\n{row['notes']}"] if row["notes"] else []
-    lines += ["\n```text", *row["commands"], "```"]
-    kept = sorted(f.name for f in folder.iterdir() if f.name != "row.json")
-    if kept:
-        place = f"../results/{folder.name}"
-        lines.append(f"\nKept: {', '.join(f'[{name}]({place}/{name})' for name in kept)}.")
-    return "\n".join(lines) + "\n"
-
-
-def number_of(found: Json, metric: Json) -> str:
-    """A metric of what `segzoo eval` wrote: a name, or [name of a list, its first and last class].
-
-    Of a list it is the mean over these classes.
-    """
-    if isinstance(metric, str):
-        return f"{found['values'][metric]:.4f}"
-    name, first, last = metric
-    classes = found["values"][name][first : last + 1]
-    return f"{sum(classes) / len(classes):.4f}"
+    made: str = runpy.run_path(str(ROOT / "results/rows.py"))["page"]()
+    return made
 
 
 PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results}

@@ -81,6 +81,28 @@ def test_going_on(capsys):
     assert "run: the run was begun otherwise; found steps: was 3, is 5" in capsys.readouterr().err
 
 
+def test_what_is_not_typed_again_is_as_it_was():
+    begun = ["train", *MODEL, *BOTH, *FAST, "--save-every", "1", "--keep", "3"]
+    assert run([*begun, "steps=3", "--max-minutes", "0"]) == 0
+    assert run(["train", "--resume", "run", "--keep", "2"]) == 0
+    settings = json.loads(Path("run/run.json").read_text())["settings"]
+    assert (settings["save_every"], settings["workers"], settings["keep"]) == (1, 0, 2)
+    assert (settings["max_minutes"], settings["quiet"]) == (None, False)
+    assert run(["train", "--resume", "run", "-o", "run2", "steps=+2", "--save-every", "10m"]) == 0
+    settings = json.loads(Path("run2/run.json").read_text())["settings"]
+    assert (settings["save_every"], settings["save_minutes"]) == (None, 10)
+
+
+def test_settings_that_cannot_be_read(capsys):
+    assert run(["train", *MODEL, *BOTH, *FAST, "steps=1"]) == 0
+    record = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(record | {"settings": {"keep": 0}}))
+    assert run(["train", "--resume", "run"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "segzoo: run/run.json: the settings cannot be read; found Settings: keep=0 is below 1"
+    )
+
+
 def test_folds(capsys):
     line = ["train", *MODEL, "--data", TRAIN, *FAST, "steps=1", "--folds", "3", "-o", "k"]
     assert run(line) == 0

@@ -17,6 +17,11 @@ from segzoo.palettes import DIGITS, TABLES, VOC
         ({}, Info()),
         ({"values": "0, 255"}, Info(pixel_values=(0, 255))),
         ({"values": "0,255", "classes": "cell"}, Info(classes=("cell",), pixel_values=(0, 255))),
+        (
+            {"values": "*, 25|27", "classes": "trousers"},
+            Info(classes=("trousers",), pixel_values=(0, 25)),
+        ),
+        ({"values": "1|0,*,2"}, Info(pixel_values=(1, 3, 2))),
         ({"classes": " cat ,dog,"}, Info(classes=("cat", "dog"))),
         ({"ignore_index": "255"}, Info(ignore_index=255)),
         ({"ignore_index": 0}, Info(ignore_index=0)),
@@ -53,6 +58,17 @@ TABLE_NAMES = ", ".join(TABLES)
         ),
         ({"values": "0,a"}, "values='a' cannot be read; expected whole numbers"),
         ({"values": "0,255,0"}, "values= names one of them twice; found (0, 255, 0)"),
+        ({"values": "0,1|0"}, "values= names one of them twice; found (0, 1, 0)"),
+        ({"values": "0,1|"}, "values='' cannot be read; expected whole numbers"),
+        (
+            {"values": "*,1,*"},
+            "values='*,1,*' cannot be read; expected * for one class at most, and values for "
+            "another",
+        ),
+        (
+            {"values": "*"},
+            "values='*' cannot be read; expected * for one class at most, and values for another",
+        ),
         ({"classes": "a,a"}, "classes= names one of them twice; found ('a', 'a')"),
         ({"ignore_index": "none"}, "ignore_index='none' cannot be read; expected whole numbers"),
         (
@@ -95,3 +111,14 @@ def test_gray_masks_are_colours_too():
     """(H, W) where colours were declared: the gray of that value."""
     meaning = declared(palette="#ffffff,#000000")
     assert meaning(np.array([[0, 255]], np.uint8)).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_several_values_are_one_class(dtype):
+    stored = np.array([[0, 25, 31], [27, 58, 255]], dtype)
+    trousers = declared(values="*,25|27|31", classes="trousers")
+    assert trousers(stored).tolist() == [[0, 1, 1], [1, 0, 0]]
+    but_void = declared(values="*,25|27|31", ignore_index=255)
+    assert but_void(stored).tolist() == [[0, 1, 1], [1, 0, 255]]
+    named = declared(values="0|58|255,25|27,31")
+    assert named(stored).tolist() == [[0, 1, 2], [1, 0, 0]]

@@ -195,6 +195,9 @@ CHANGES = {
     "crop=[256, 320]": {"crop": (256, 320)},
     "augment=none": {"augment": ()},
     "augment=flip,rotate": {"augment": (("flip", {}), ("rotate", {}))},
+    'augment=["flip",["rotate",{"degrees":10}]]': {
+        "augment": (("flip", {}), ("rotate", {"degrees": 10}))
+    },
     'augment=[["flip",{"p":0.3}]]': {"augment": (("flip", {"p": 0.3}),)},
     "ema=0.999": {"ema": 0.999},
     "ema=none": {"ema": None},

@@ -139,13 +139,15 @@ def apply_map(
     values: Labels,
     mapping: Mapping[int, int],
     *,
+    rest: int | None = None,
     ignore_index: int | None = None,
     file: str | PathLike[str] = "",
 ) -> NDArray[np.uint8] | NDArray[np.int64]:
     """(H, W) stored values -> indices, by a map that names every value.
 
-    ignore_index: a stored value that stays what it is, unless the map says otherwise. DatasetError
-    lists values that are not in the map. uint8 where every index fits, else int64.
+    rest: the index of values that the map does not name; without it they are a DatasetError that
+    lists them. ignore_index: a stored value that stays what it is, unless the map says otherwise.
+    uint8 where every index fits, else int64.
     """
     known = dict(mapping) if ignore_index is None else {ignore_index: ignore_index, **mapping}
     bytewise = values.dtype == np.uint8 and 0 <= min(known) <= max(known) < 256
@@ -154,6 +156,8 @@ def apply_map(
     table = np.zeros(last - first + 1, np.int64)
     listed = np.zeros(len(table), np.bool_)
     places = np.array([*known], np.int64) - first
+    if rest is not None:
+        table[:], listed[:] = rest, True
     table[places], listed[places] = [*known.values()], True
     if table.min() >= 0 and table.max() < 256:
         table = table.astype(np.uint8)

@@ -29,7 +29,7 @@ from segzoo.engine.launch import rank_of_this_process
 from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss
 from segzoo.engine.schedule import steps_of
-from segzoo.engine.settings import Settings
+from segzoo.engine.settings import OF_ONE_OCCASION, Settings
 from segzoo.engine.train import Result
 from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, RunError, UsageError, printable
@@ -39,7 +39,16 @@ from segzoo.metrics.overlapping import Overlapping
 from segzoo.model import Model
 from segzoo.report.curves import draw_curves
 from segzoo.runtimes.torch import device_of
-from segzoo.spec import Json, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults, asdict
+from segzoo.spec import (
+    Json,
+    ModelSpec,
+    Postprocess,
+    Preprocess,
+    Recipe,
+    TaskDefaults,
+    asdict,
+    from_dict,
+)
 
 __all__ = ["MAIN", "MODEL", "Trained", "measures_of", "options_of", "train"]
 
@@ -96,7 +105,7 @@ def train(
         those of "hf-hub:user/name"; another class count is allowed and replaces the head.
     backbone: begin with a pretrained part that the model declares, the rest at random.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
-        (model, data, val, recipe, metrics) is as it was there.
+        (model, data, val, recipe, metrics, settings) is as it was there.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
         one where the data has two. task: by default the first of the model's that suits.
     preprocess, postprocess: instead of the model's own.
@@ -105,7 +114,7 @@ def train(
 
     SegzooError says what to do. The folder `run/model` holds the best weights; load it by name.
     """
-    settings = settings or Settings()
+    settings = settings or settings_of(resume)
     rebuilt = False
     begun = None if resume is None else _begun(Path(resume))
     if resume is not None and begun is not None:
@@ -200,6 +209,17 @@ def train(
     if subject.zoo is not None and config is not None:
         finished = Model(finished, spec=subject.zoo.spec, config=config).eval()
     return Trained(finished, result, folder)
+
+
+def settings_of(run: str | os.PathLike[str] | None, **changes: Any) -> Settings:
+    """How a run used the machine, with changes; the defaults where there was none.
+
+    Its device, its time and its silence were of one occasion. ValueError for changes that are none.
+    """
+    if run is None or not (Path(run) / RUN).exists():
+        return Settings(**changes)
+    begun = _begun(Path(run)).settings
+    return dataclasses.replace(begun, **changes)
 
 
 def options_of(items: Sequence[str]) -> dict[str, Json]:
@@ -622,6 +642,7 @@ class _Begun(NamedTuple):
     recipe: Recipe
     metrics: tuple[str, ...]
     weights: str
+    settings: Settings
 
 
 def _begun(run: Path) -> _Begun:
@@ -635,7 +656,17 @@ def _begun(run: Path) -> _Begun:
         recipes.from_json(record.get("recipe") or {}),
         tuple(identity.get("metrics") or ()),
         str(identity.get("weights") or ""),
+        _settings(record.get("settings") or {}, run / RUN),
     )
+
+
+def _settings(record: Mapping[str, Json], file: Path) -> Settings:
+    """Those of run.json that the next sitting has too."""
+    lasting = {f.name for f in dataclasses.fields(Settings)}.difference(OF_ONE_OCCASION)
+    try:
+        return from_dict(Settings, {k: v for k, v in record.items() if k in lasting})
+    except ValueError as error:
+        raise RunError("the settings cannot be read", file=file, found=str(error)) from None
 
 
 def _rebuilt(run: Path) -> Model:

@@ -21,7 +21,12 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell has it
 FOLDS = "folds.json"
 
 
+# The arguments whose names are not those of the settings that they are.
+NAMED = {"compile": "compiled", "trackers": "tracker", "save_minutes": "save_every"}
+
+
 def train(
+    context: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -147,30 +152,34 @@ def train(
     from segzoo import training
     from segzoo.engine.launch import rank_of_this_process
     from segzoo.engine.record import RUN
-    from segzoo.engine.settings import Settings
 
+    folder = run or resume or "run"
     steps, minutes = _interval(save_every)
+    given: dict[str, object] = {
+        "device": device,
+        "workers": workers,
+        "worker_timeout": worker_timeout,
+        "process_timeout": process_timeout,
+        "eval_batch_size": eval_batch_size,
+        "cache": cache,
+        "compile": compiled,
+        "channels_last": channels_last,
+        "checkpointing": checkpointing,
+        "deterministic": deterministic,
+        "eval_every": eval_every,
+        "save_every": steps,
+        "save_minutes": minutes,
+        "keep": keep,
+        "max_minutes": max_minutes,
+        "patience": patience,
+        "trackers": tuple(tracker or ()),
+        "quiet": quiet,
+    }
+    if resume is not None:  # what is not typed again is as it was
+        given = {name: value for name, value in given.items() if _is_typed(context, name)}
+    begun_in = resume if resume is None or folds is None else os.path.join(resume, "fold-0")
     try:
-        settings = Settings(
-            device=device,
-            workers=workers,
-            worker_timeout=worker_timeout,
-            process_timeout=process_timeout,
-            eval_batch_size=eval_batch_size,
-            cache=cache,
-            compile=compiled,
-            channels_last=channels_last,
-            checkpointing=checkpointing,
-            deterministic=deterministic,
-            eval_every=eval_every,
-            save_every=steps,
-            save_minutes=minutes,
-            keep=keep,
-            max_minutes=max_minutes,
-            patience=patience,
-            trackers=tuple(tracker or ()),  # type: ignore[arg-type]  # judged by Settings
-            quiet=quiet,
-        )
+        settings = training.settings_of(begun_in, **given)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -196,7 +205,6 @@ def train(
             **training.options_of(option or ()),
         )
 
-    folder = run or resume or "run"
     is_first = rank_of_this_process() == 0
     quiet = quiet or not is_first
     if folds is None:
@@ -234,10 +242,15 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
     return (names[0] if names else None), changes
 
 
+def _is_typed(context: typer.Context, setting: str) -> bool:
+    source = context.get_parameter_source(NAMED.get(setting, setting))
+    return source is not None and source.name != "DEFAULT"
+
+
 def _flags() -> dict[str, str]:
     """How every argument of `train` is written, by its name and its flag's."""
     flags: dict[str, str] = {}
-    for name, parameter in inspect.signature(train).parameters.items():
+    for name, parameter in [*inspect.signature(train).parameters.items()][1:]:
         option = parameter.annotation.__metadata__[0]
         if not isinstance(option, OptionInfo) or name == "loss":  # a field of the recipe too
             continue

@@ -1,5 +1,6 @@
 """What a person says of masks in a data set's words: values=, classes=, palette=, ignore_index=."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ __all__ = ["OPTIONS", "Declared", "declared"]
 Labels: TypeAlias = NDArray[Any]
 
 OPTIONS: Mapping[str, Option] = {
-    "values": Option(default="", help="values in the masks, in the order of the classes: 0,255"),
+    "values": Option(
+        default="",
+        help="values in the masks, in the order of the classes: 0,255; "
+        "*,25|27 for two values of one class, and all others",
+    ),
     "classes": Option(default="", help="names of the classes: cat,dog"),
     "palette": Option(
         default="", help="masks are colours: a data set's name, or #000000,#ff0000 in order"
@@ -30,6 +35,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
 }
 HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+WORD, REST = "*", ()  # all values that no other class has, as they are written and kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,8 @@ class Declared:
     """Makes class indices of what masks hold. It is called with (H, W) values or (H, W, 3) colours.
 
     in_colours: whether masks are to be read as colours; `palette` and `ignore` say which.
-    mapping: stored value -> index; empty where values are indices. unknown: of other colours.
+    mapping: stored value -> index; empty where values are indices. unknown: the index of other
+    colours; rest: of other values.
     """
 
     info: Info
@@ -45,6 +52,7 @@ class Declared:
     palette: tuple[Colour, ...]
     ignore: Mapping[Colour, int]
     unknown: int | None
+    rest: int | None
 
     @property
     def in_colours(self) -> bool:
@@ -59,7 +67,9 @@ class Declared:
         values = labels.gray(stored)
         if not self.mapping:
             return values
-        return labels.apply_map(values, self.mapping, ignore_index=self.info.ignore_index)
+        return labels.apply_map(
+            values, self.mapping, rest=self.rest, ignore_index=self.info.ignore_index
+        )
 
 
 def declared(
@@ -71,16 +81,23 @@ def declared(
 ) -> Declared:
     """What these options say. UsageError where they cannot be read or contradict each other."""
     ignored = None if ignore_index is None else _whole(ignore_index, "ignore_index")
-    stored = tuple(_whole(value, "values") for value in values.split(",") if value.strip())
+    groups = tuple(_group(word) for word in values.split(",") if word.strip())
+    stored = tuple(itertools.chain.from_iterable(groups))
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     if stored and palette:
         raise UsageError("values= and palette= exclude each other: masks hold values or colours")
     for option, items in (("values", stored), ("classes", names)):
         if len({*items}) < len(items):
             raise UsageError(f"{option}= names one of them twice", found=printable(str(items)))
+    if groups.count(REST) > 1 or groups == (REST,):
+        raise UsageError(
+            f"values={printable(values)!r} cannot be read",
+            expected=f"{WORD} for one class at most, and values for another",
+        )
+    free = next(value for value in itertools.count() if value not in stored)
     table = _table(palette)
     names = names or table.classes
-    count = len(stored) or len(table.palette)
+    count = len(groups) or len(table.palette)
     if names and count and len(names) != count and (len(names), count) != (1, 2):
         raise UsageError(
             "there is not one class for each value or colour",
@@ -92,12 +109,13 @@ def declared(
             classes=names,
             palette=table.palette if len(names) != 1 else (),
             ignore_index=table.ignore_index if ignored is None else ignored,
-            pixel_values=stored,
+            pixel_values=tuple(group[0] if group else free for group in groups),
         ),
-        mapping={value: index for index, value in enumerate(stored)},
+        mapping={value: index for index, group in enumerate(groups) for value in group},
         palette=table.palette,
         ignore=table.colours,
         unknown=ignored if palette else None,
+        rest=groups.index(REST) if REST in groups else None,
     )
     if found.in_colours:
         found(np.empty((0, 0, 3), np.uint8))  # a palette that cannot be read backwards says so
@@ -126,6 +144,13 @@ def _table(palette: str) -> Table:
             next_step="Say which values its masks hold: values=",
         )
     return table
+
+
+def _group(word: str) -> tuple[int, ...]:
+    """The stored values of one class: "7", "25|27", or "*" for those of no other class."""
+    if word.strip() == WORD:
+        return REST
+    return tuple(_whole(value, "values") for value in word.split("|"))
 
 
 def _whole(text: int | str, option: str) -> int:

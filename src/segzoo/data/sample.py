@@ -39,7 +39,7 @@ class Info:
 
     classes: their names, in the order of their indices. palette: their colours, RGB in 0..255.
     ignore_index: the value in a target that does not count. pixel_values: the values that the
-    mask files store, in the order of the classes, where they are not the indices themselves.
+    mask files store, one of each class in their order, where they are not the indices themselves.
     """
 
     classes: tuple[str, ...] = ()

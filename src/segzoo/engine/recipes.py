@@ -205,7 +205,10 @@ def _value(text: str, hint: Any) -> Any:
     """A text as its field's annotation has it; else the text, which the record then refuses."""
     origin, args = get_origin(hint), get_args(hint)
     if text[:1] in ("[", "{"):
-        return typed(_json_or_text(text), hint)
+        value = _json_or_text(text)
+        if origin is tuple and _is_named(args[0]) and isinstance(value, list):
+            value = [[item, {}] if isinstance(item, str) else item for item in value]
+        return typed(value, hint)
     nothing = text.lower() in NOTHING
     if origin in (Union, types.UnionType):
         return None if nothing else _value(text, _given(hint))

@@ -5,12 +5,14 @@ from typing import Literal
 
 from segzoo.spec import Record
 
-__all__ = ["Settings"]
+__all__ = ["OF_ONE_OCCASION", "Settings"]
+
+OF_ONE_OCCASION = ("device", "max_minutes", "quiet")  # a resumed run has the others as they were
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Record):
-    """Of one machine and one occasion; a resumed run may have others.
+    """Of one machine; a resumed run may have others.
 
     device: "auto", "cpu", "cuda" or "mps"; of several processes each takes a card of its own.
     workers: processes that read the data, of each training process. worker_timeout: seconds to

@@ -1,0 +1,235 @@
+"""The rows of docs/results.md: what is run, read from results/NAME/row.toml, and the page.
+
+    what = "one paragraph: the data, the split, what others reach"
+    license, trained_on = of the weights, as `segzoo publish` takes them
+    data = ["where each data set comes from"]
+    notes = "what came out, in words"
+
+    [words]                    # $NAME in what follows
+    [metrics]                  # a column each: a value of metrics.json, or of a list in it
+    "Dice" = "dice"            # [NAME, FIRST, LAST], the mean of these classes
+    [runs.NAME]
+    what = "what is special about it"
+    train = "what follows `segzoo train`; none for weights that exist"
+    model = "what is measured, where it is not what the run left"
+    measured = { LABEL = "data set" }
+    pruned = "a data set for `segzoo prune`"
+    steps = [100, 200]         # whose held-out numbers the page shows
+    [spread]
+    "three seeds" = ["RUN", "RUN", "RUN"]
+
+results/run.py carries out a run and leaves in results/ROW/RUN/ what is kept of it: the files of
+training/ as they are published, LABEL.json as `segzoo eval` wrote it, prune.json, and run.json with
+the minutes and the machine.
+"""
+
+import json
+import statistics
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+HERE = Path(__file__).parent
+HEAD = """\
+# Results
+
+What the zoo's own training reaches, on which data, in how many minutes, and the commands that make
+it again. Written by `make docs` from `results/`: `row.toml` says what is run, and a folder for each
+run holds its resolved recipe, curves, versions and what `segzoo eval` measured. A row without
+numbers was not run.
+
+`python results/run.py ROW --data FOLDER` types a row's commands and keeps what came out; the data
+sets lie in FOLDER as the words in the commands say, and [data-sets.md](data-sets.md) shows.
+
+Minutes are those of the training alone, on the machine that stands beside them, which had other
+work too. The sets are not always those of the papers; each row says which pictures were measured.
+No picture that is measured on was trained on, and the step was chosen on pictures held out of the
+training set.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training, or weights that exist, and what is measured of them."""
+
+    name: str
+    what: str
+    train: str = ""
+    model: str = ""
+    measured: Mapping[str, str] = field(default_factory=dict)
+    pruned: str = ""
+    steps: Sequence[int] = ()
+
+    @property
+    def weights(self) -> str:
+        return self.model or f"{self.name}/model"
+
+    def commands(self) -> Iterator[str]:
+        """What a person types for it, in the folder that the data sets are in."""
+        if self.train:
+            yield f"segzoo train {self.train} -o {self.name}"
+        for label, data in self.measured.items():
+            yield f"segzoo eval {self.weights} --data {data} -o {self.name}-{label}"
+        if self.pruned:
+            model = self.train.partition(" ")[0]
+            yield (
+                f"segzoo prune {model} --weights {self.weights} --data {self.pruned} "
+                f"-o {self.name}-pruned"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A section of the page; the module says what its fields are."""
+
+    name: str
+    what: str
+    license: str
+    trained_on: Sequence[str]
+    data: Sequence[str]
+    notes: str
+    metrics: Mapping[str, Any]
+    runs: Sequence[Run]
+    spread: Mapping[str, Sequence[str]]
+
+    @property
+    def folder(self) -> Path:
+        return HERE / self.name
+
+
+def read(name: str) -> Row:
+    said = tomllib.loads((HERE / name / "row.toml").read_text("utf-8"))
+    words = said.get("words", {})
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(item) for key, item in value.items()}
+        return Template(value).substitute(words) if isinstance(value, str) else value
+
+    return Row(
+        name=name,
+        what=said["what"].strip(),
+        license=said.get("license", "Apache-2.0"),
+        trained_on=said["trained_on"],
+        data=said["data"],
+        notes=said.get("notes", "").strip(),
+        metrics=said["metrics"],
+        runs=[Run(name=key, **filled(run)) for key, run in said["runs"].items()],
+        spread=said.get("spread", {}),
+    )
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """docs/results.md, a section per row, in the order of their names."""
+    names = sorted(file.parent.name for file in HERE.glob("*/row.toml"))
+    return HEAD + "".join("\n".join(section(read(name))) + "\n" for name in names)
+
+
+def section(row: Row) -> Iterator[str]:
+    yield f"\n## {row.name}\n"
+    yield row.what
+    yield from numbers(row)
+    for run in row.runs:
+        yield from smaller_networks(row, run)
+        yield from after_steps(row, run)
+    if row.notes:
+        yield f"\n{row.notes}"
+    yield "\n```text"
+    yield from (f"# {origin}" for origin in row.data)
+    for run in row.runs:
+        yield from run.commands()
+    yield "```"
+    kept = [f"[{run.name}](../results/{row.name}/{run.name})" for run in done(row)]
+    if kept:
+        yield f"\nKept: {', '.join(kept)}."
+
+
+def done(row: Row) -> list[Run]:
+    return [run for run in row.runs if (row.folder / run.name).is_dir()]
+
+
+def numbers(row: Row) -> Iterator[str]:
+    """The table of what was measured, and of runs that were not made."""
+    yield from ("", *table_head("run", "measured on", *row.metrics, "minutes", "machine"))
+    found: dict[tuple[str, str], list[float]] = {}
+    for run in row.runs:
+        folder = row.folder / run.name
+        if not folder.is_dir():
+            yield line(run.what, "not run", *("" for _ in row.metrics), "", "")
+            continue
+        about = json.loads((folder / "run.json").read_text("utf-8"))
+        for label in run.measured:
+            record = json.loads((folder / f"{label}.json").read_text("utf-8"))
+            values = [number(record["values"], metric) for metric in row.metrics.values()]
+            found[run.name, label] = values
+            minutes = f"{about['minutes']:.1f}" if about["minutes"] else ""
+            shown = ("" if value is None else f"{value:.4f}" for value in values)
+            yield line(run.what, label, *shown, minutes, about["machine"])
+    for what, names in row.spread.items():
+        for label in dict.fromkeys(label for name, label in found if name in names):
+            columns = zip(*(found[name, label] for name in names), strict=True)
+            yield line(f"{what}, mean and spread", label, *map(spread, columns), "", "")
+
+
+def number(values: Mapping[str, Any], metric: Any) -> float | None:
+    """A metric of what `segzoo eval` wrote; none where it did not."""
+    if isinstance(metric, str):
+        return values.get(metric)
+    name, first, last = metric
+    return statistics.fmean(values[name][first : last + 1])
+
+
+def spread(values: Sequence[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    if not there:
+        return ""
+    return f"{statistics.fmean(there):.4f} ({min(there):.4f} to {max(there):.4f})"
+
+
+def smaller_networks(row: Row, run: Run) -> Iterator[str]:
+    """What `segzoo prune` found."""
+    file = row.folder / run.name / "prune.json"
+    if not file.is_file():
+        return
+    record = json.loads(file.read_text("utf-8"))
+    height, width = record["size"]
+    timed = f"ms for one input of {height}x{width}, {record['threads']} threads"
+    yield f"\nThe smaller networks in *{run.what}*, {record['samples']} pictures of {run.pruned}:"
+    names = list(record["parts"][0]["options"])
+    yield from ("", *table_head(*names, record["metric"], timed, "parameters", "MACs"))
+    for part in record["parts"]:
+        yield line(
+            *(str(value) for value in part["options"].values()),
+            f"{part['value']:.4f}",
+            f"{part['milliseconds']:.1f}",
+            f"{part['parameters']:,}",
+            f"{part['macs'] / 1e9:.2f} G",
+        )
+
+
+def after_steps(row: Row, run: Run) -> Iterator[str]:
+    """The held-out numbers of some steps."""
+    file = row.folder / run.name / "metrics.jsonl"
+    if not (run.steps and file.is_file()):
+        return
+    records = map(json.loads, file.read_text("utf-8").splitlines())
+    at = {r["step"]: r["val"] for r in records if "val" in r}
+    single = [(name, metric) for name, metric in row.metrics.items() if metric in at[run.steps[0]]]
+    yield f"\nOn held-out pictures, while *{run.what}* was trained:"
+    yield from ("", *table_head("step", *(name for name, _ in single)))
+    for step in run.steps:
+        yield line(str(step), *(f"{at[step][metric]:.4f}" for _, metric in single))
+
+
+def table_head(*cells: str) -> tuple[str, str]:
+    return line(*cells), f"|{'---|' * len(cells)}"
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,76 @@
+"""results/: every row can be run as it stands, and what weights claim is what was measured."""
+
+import json
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from segzoo import api
+from segzoo.cli.main import app
+from segzoo.data.source import parse
+from segzoo.engine import recipes
+from segzoo.training import options_of
+
+ROOT = Path(__file__).parents[1]
+ROWS = runpy.run_path(str(ROOT / "results/rows.py"))
+NAMES = sorted(file.parent.name for file in ROOT.glob("results/*/row.toml"))
+RUNS = [(name, run.name) for name in NAMES for run in ROWS["read"](name).runs]
+COMMANDS = typer.main.get_command(app).commands
+
+
+def words_of(line: str) -> dict:
+    """The arguments of a command as segzoo takes them."""
+    program, command, *words = shlex.split(line)
+    assert program == "segzoo"
+    return COMMANDS[command].make_context(command, words).params
+
+
+def the_run(row: str, name: str):
+    return next(run for run in ROWS["read"](row).runs if run.name == name)
+
+
+@pytest.mark.parametrize(("row", "name"), RUNS)
+def test_its_commands_are_understood(row, name):
+    for line in the_run(row, name).commands():
+        given = words_of(line)
+        for words in filter(None, (given.get("data"), given.get("val"))):
+            parse(words)
+        if "arguments" in given:
+            model, *changes = given["arguments"]
+            _, spec = api.find_spec(model)
+            assert options_of(given["option"] or ()).keys() <= spec.options.keys()
+            _, recipe = recipes.of_spec(spec, given["recipe"])
+            recipes.overridden(recipe, changes)
+
+
+@pytest.mark.parametrize(("row", "name"), RUNS)
+def test_what_is_kept_of_it_is_whole(row, name):
+    folder, run = ROOT / "results" / row / name, the_run(row, name)
+    if not folder.exists():
+        pytest.skip("not run")
+    kept = {"run.json", *(f"{label}.json" for label in run.measured)}
+    if run.train:
+        kept |= {"recipe.json", "versions.json", "metrics.jsonl", "curves.png"}
+    if run.pruned:
+        kept |= {"prune.json"}
+    assert {file.name for file in folder.iterdir()} == kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_claim_what_was_measured(name):
+    """To the digits that they give."""
+    model, tag = name.split(".")
+    _, spec = api.find_spec(model)
+    if tag not in spec.weights:
+        pytest.skip("no weights of this name")
+    row = ROWS["read"](name)
+    found = {
+        (metric, round(ROWS["number"](json.loads(file.read_text())["values"], key), 4))
+        for file in row.folder.glob("*/*.json")
+        if file.stem in {label for run in row.runs for label in run.measured}
+        for metric, key in row.metrics.items()
+    }
+    assert {(metric.name, metric.value) for metric in spec.weights[tag].metrics} <= found
