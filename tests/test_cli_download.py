@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hub_server.faults import Fault
 from PIL import Image
 
 import segzoo
+from segzoo import transfer
+from segzoo.cli import transfers
 from segzoo.cli.main import run
 
 REF = "hf-hub:alice/tiny"
@@ -75,6 +78,27 @@ def test_several_and_the_first_that_fails_ends_it(hub, commit, capsys):
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1
     assert "there is no repository alice/other on the Hub" in captured.err
+
+
+def test_what_comes_is_counted_to_its_end(hub, commit):
+    heard = []
+    with transfer.heard(lambda *told: heard.append(told)):
+        assert run(["download", REF]) == 0
+    ends = {name: (done, total) for name, done, total in heard}
+    assert {*ends} == {"README.md", "config.json", "manifest.json", "model.safetensors"}
+    assert all(done == total > 0 for done, total in ends.values())
+
+
+@pytest.mark.parametrize(("more", "watched"), [([], True), (["-q"], True), ([], False)])
+def test_a_person_who_watches_sees_it_come(
+    hub, commit, capsys, monkeypatch, tmp_path, more, watched
+):
+    monkeypatch.setattr(transfers, "SHOWN", 100)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched)
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(picture)
+    assert run(["predict", REF, str(picture), "-o", str(tmp_path / "out"), *more]) == 0
+    assert ("model.safetensors" in capsys.readouterr().err) == (watched and not more)
 
 
 def test_weights_that_came_with_a_plugin(capsys):

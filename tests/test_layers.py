@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 LAYERS = (
     Layer(0, "errors spec palettes", NOTHING),
-    Layer(1, "registry cache files keymap licenses strictjson", NOTHING),
+    Layer(1, "registry cache files keymap licenses strictjson transfer", NOTHING),
     Layer(2, "config header hubcache manifest refs scaffold", NOTHING),
     # numpy and Pillow begin here
     Layer(3, "origin", NOTHING),
@@ -85,7 +85,7 @@ LAYERS = (
     Layer(22, "training convert", TENSORS),
     Layer(23, "evaluation publish", TENSORS),
     Layer(24, "pruning", TENSORS),
-    Layer(25, "cli.__init__ cli.text cli.jobs", TERMINAL, frozenset({0, 1})),
+    Layer(25, "cli.__init__ cli.text cli.jobs cli.transfers", TERMINAL, frozenset({0, 1})),
     Layer(
         26,
         "cli.list cli.info cli.predict cli.check cli.doctor cli.train cli.eval cli.prune "

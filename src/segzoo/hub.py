@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from segzoo import files, hubcache, hubline
+from segzoo import files, hubcache, hubline, transfer
 from segzoo.errors import (
     HubNotFoundError,
     IntegrityError,
@@ -347,6 +347,7 @@ def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) ->
                             raise line.not_a_hub()
                         digest.update(block)
                         file.write(block)
+                        transfer.tell(name, have, item.size)
                 if have == item.size:
                     file.flush()
                     os.fsync(file.fileno())

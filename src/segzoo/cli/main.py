@@ -25,6 +25,7 @@ from segzoo.cli import (
     prune,
     publish,
     train,
+    transfers,
     verify,
 )
 from segzoo.cli import eval as eval_
@@ -98,7 +99,8 @@ def main() -> None:
 def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run a command line. Returns the exit code."""
     try:
-        result = app(arguments, standalone_mode=False)
+        with transfers.shown(arguments):
+            result = app(arguments, standalone_mode=False)
     except SegzooError as error:
         _trace(debug)
         return _complain(str(error), error.exit_code)
