@@ -16,7 +16,7 @@ from tiny import TINY
 from torch import nn
 
 import segzoo
-from segzoo import training
+from segzoo import subject
 from segzoo.api import find_spec
 from segzoo.data.sample import Info, Sample
 from segzoo.data.statistics import mean_and_std
@@ -185,7 +185,7 @@ def test_classes_and_task_follow_the_data(data, want):
     assert (found.task, found.num_classes) == want
 
 
-NO_WISHES = training._Wishes(None, None, None, None, None, False, None, None, {}, False)
+NO_WISHES = subject.Wishes()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ NO_WISHES = training._Wishes(None, None, None, None, None, False, None, None, {}
 def test_how_many_classes_and_which_task(model, has, found, overlapping, wishes, want):
     _, spec = find_spec(model)
     wished = NO_WISHES._replace(**wishes)
-    assert training._suiting(spec, has, found, overlapping, wished) == want
+    assert subject.suiting(spec, has, found, overlapping, wished) == want
 
 
 def test_a_map_per_class_is_asked_for_and_not_there():
@@ -481,9 +481,9 @@ def test_published_weights_by_their_tag():
     assert torch.equal(found.network.state_dict()["fuse.weight"], published["fuse.weight"])
     assert found.preprocess.rescale == "255"  # as these weights were trained
     for reference, pretrained in (("segzoo-u2net/u2netp.duts", False), ("u2netp", True)):
-        _, config, weighs = training._origin(reference, pretrained)
+        _, config, weighs = subject.origin_of(reference, pretrained)
         assert (config.preprocess.size, weighs) == ((176, 176), "u2netp.duts")
-    assert not training._origin("u2netp", False)[2]
+    assert not subject.origin_of("u2netp", False)[2]
 
 
 # --- what is given in the wrong place -------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import segzoo
-from segzoo import training
+from segzoo import subject
 from segzoo.convert import convert
 from segzoo.errors import IntegrityError, UsageError
 
@@ -70,5 +70,5 @@ def test_training_takes_it_as_a_start(tmp_path, vgg):
     save_file(vgg.state_dict(), tmp_path / "model.safetensors")
     out = tmp_path / "out"
     convert(tmp_path / "model.safetensors", to="fcn_vgg16", part="backbone", out=out)
-    wishes = training._Wishes(None, None, None, None, None, False, out, None, {}, False)
-    assert training._reference("fcn_vgg16", wishes) == (f"local-dir:{out}", None)
+    wishes = subject.Wishes(init_from=out)
+    assert subject.reference_of("fcn_vgg16", wishes) == (f"local-dir:{out}", None)

@@ -150,6 +150,7 @@ def train(
     if folds is not None and (data is None or val is not None):
         raise UsageError("--folds parts what --data names, so it needs that and no --val")
     from segzoo import training
+    from segzoo.begun import settings_of
     from segzoo.engine.launch import rank_of_this_process
     from segzoo.engine.record import RUN
 
@@ -179,7 +180,7 @@ def train(
         given = {name: value for name, value in given.items() if _is_typed(context, name)}
     begun_in = resume if resume is None or folds is None else os.path.join(resume, "fold-0")
     try:
-        settings = training.settings_of(begun_in, **given)
+        settings = settings_of(begun_in, **given)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -1,0 +1,107 @@
+"""What a run was begun with, for one that goes on: read from its folder, and compared."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segzoo import build, origin
+from segzoo import config as configs
+from segzoo.data.sample import Dataset
+from segzoo.engine import recipes
+from segzoo.engine.record import RUN
+from segzoo.engine.settings import OF_ONE_OCCASION, Settings
+from segzoo.errors import RunError, UsageError
+from segzoo.model import Model
+from segzoo.spec import Json, Recipe, asdict, from_dict
+from segzoo.subject import Subject
+
+__all__ = ["Begun", "begun_of", "identity_of", "rebuilt_of", "settings_of"]
+
+
+def identity_of(
+    subject: Subject,
+    data: str | Dataset,
+    val: str | Dataset | None,
+    metrics: Sequence[str],
+    begun_with: str,
+) -> dict[str, Json]:
+    """What a resumed run must have in common with the one before, besides its recipe.
+
+    begun_with: the weights that its first sitting began with; empty for random ones.
+    """
+    words = {"data": data, "val": val, "weights": begun_with or None}
+    identity: dict[str, Json] = {k: v for k, v in words.items() if isinstance(v, str)}
+    config = None if subject.zoo is None else subject.zoo.config
+    return identity | {
+        "model": {
+            "name": "" if config is None else config.model,
+            "options": {} if config is None else dict(config.options),
+            "num_classes": subject.about.num_classes,
+            "in_channels": subject.about.in_channels,
+        },
+        "metrics": [*metrics],
+        "preprocess": asdict(subject.about.preprocess),
+    }
+
+
+class Begun(NamedTuple):
+    """What a run was begun with."""
+
+    data: str | None
+    val: str | None
+    recipe: Recipe
+    metrics: tuple[str, ...]
+    weights: str
+    settings: Settings
+
+
+def begun_of(run: Path) -> Begun:
+    """RunError for a folder that holds no run, or one that cannot be read."""
+    if not (run / RUN).exists():
+        raise RunError("there is no run to go on with", file=run, expected=f"a folder with {RUN}")
+    record = configs.read_json(run / RUN)
+    identity = record.get("identity") or {}
+    return Begun(
+        identity.get("data"),
+        identity.get("val"),
+        recipes.from_json(record.get("recipe") or {}),
+        tuple(identity.get("metrics") or ()),
+        str(identity.get("weights") or ""),
+        _settings(record.get("settings") or {}, run / RUN),
+    )
+
+
+def _settings(record: Mapping[str, Json], file: Path) -> Settings:
+    """Those of run.json that the next sitting has too."""
+    lasting = {f.name for f in dataclasses.fields(Settings)}.difference(OF_ONE_OCCASION)
+    try:
+        return from_dict(Settings, {k: v for k, v in record.items() if k in lasting})
+    except ValueError as error:
+        raise RunError("the settings cannot be read", file=file, found=str(error)) from None
+
+
+def settings_of(run: str | os.PathLike[str] | None, **changes: Any) -> Settings:
+    """How a run used the machine, with changes; the defaults where there was none.
+
+    Its device, its time and its silence were of one occasion. ValueError for changes that are none.
+    """
+    if run is None or not (Path(run) / RUN).exists():
+        return Settings(**changes)
+    return dataclasses.replace(begun_of(Path(run)).settings, **changes)
+
+
+def rebuilt_of(run: Path) -> Model:
+    """The model of a run as it was built; its values are in the checkpoints."""
+    file = run / configs.CONFIG_NAME
+    if not file.exists() or not configs.read(file).distribution:
+        raise UsageError(
+            "the run is of a network or spec of your own, which it cannot name",
+            file=run,
+            next_step="Give it again: segzoo.train(NETWORK, resume=...)",
+        )
+    _, spec, config = origin.saved(run)
+    spec = build.variant_of(spec, config.options)
+    network = build.builder_of(spec, config)()
+    return Model(network, spec=spec, config=config)
