@@ -177,3 +177,22 @@ def test_the_progress_of_a_terminal(place, capsys, monkeypatch):
     captured = evaluated(capsys, "saved/bright", "--data", "gray", "--no-bootstrap")
     assert "6/6" in captured.err
     assert "6/6" not in captured.out
+
+
+def test_a_smaller_network_of_the_same_weights(place, capsys):
+    """Measured, and looked through, as it is chosen on the line."""
+    segzoo.load("unetpp", width=2, seed=0).save_pretrained(place / "whole")
+    whole, half = (
+        json.loads(evaluated(capsys, "./whole", "--data", "gray", "--json", *more).out)
+        for more in ([], ["--option", "depth=2"])
+    )
+    assert whole["protocol"]["model"]["options"]["depth"] == 4
+    assert half["protocol"]["model"]["options"]["depth"] == 2
+    assert whole["values"] != half["values"]
+
+    line = ["predict", "./whole", "gray/images", "--as", "probability", "-q"]
+    assert run([*line, "-o", "four"]) == 0
+    assert run([*line, "-o", "two", "--option", "depth=2"]) == 0
+    assert (place / "four/0.png").read_bytes() != (place / "two/0.png").read_bytes()
+    assert run([*line, "-o", "none", "--option", "depth=5"]) == 2
+    assert "depth is 5, above 4" in capsys.readouterr().err

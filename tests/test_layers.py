@@ -87,7 +87,9 @@ LAYERS = (
     Layer(24, "training", TENSORS),
     Layer(25, "evaluation publish", TENSORS),
     Layer(26, "pruning", TENSORS),
-    Layer(27, "cli.__init__ cli.text cli.jobs cli.transfers", TERMINAL, frozenset({0, 1})),
+    Layer(
+        27, "cli.__init__ cli.text cli.jobs cli.options cli.transfers", TERMINAL, frozenset({0, 1})
+    ),
     Layer(
         28,
         "cli.list cli.info cli.predict cli.check cli.doctor cli.train cli.eval cli.prune "

@@ -10,9 +10,9 @@ import typer
 
 from segzoo import api
 from segzoo.cli.main import app
+from segzoo.cli.options import options_of
 from segzoo.data.source import parse
 from segzoo.engine import recipes
-from segzoo.training import options_of
 
 ROOT = Path(__file__).parents[1]
 ROWS = runpy.run_path(str(ROOT / "results/rows.py"))
@@ -41,7 +41,7 @@ def test_its_commands_are_understood(row, name):
         if "arguments" in given:
             model, *changes = given["arguments"]
             _, spec = api.find_spec(model)
-            assert options_of(given["option"] or ()).keys() <= spec.options.keys()
+            assert options_of(given["option"]).keys() <= spec.options.keys()
             _, recipe = recipes.of_spec(spec, given["recipe"])
             recipes.overridden(recipe, changes)
 

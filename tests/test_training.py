@@ -18,6 +18,7 @@ from torch import nn
 import segzoo
 from segzoo import subject
 from segzoo.api import find_spec
+from segzoo.cli.options import options_of
 from segzoo.data.sample import Info, Sample
 from segzoo.data.statistics import mean_and_std
 from segzoo.engine import journal
@@ -31,7 +32,7 @@ from segzoo.errors import (
 )
 from segzoo.losses import binary_cross_entropy
 from segzoo.spec import Preprocess, Recipe
-from segzoo.training import measures_of, options_of, train
+from segzoo.training import measures_of, train
 
 SMALL = {"width": 2, "depth": 1}  # of unetpp
 RECIPE = Recipe(steps=2, batch_size=2, optimizer=("adam", {}), lr=1e-2)

@@ -94,6 +94,7 @@ def evaluate(
     out: str | os.PathLike[str] | None = None,
     num_worst: int = 16,
     progress: Callable[[int, int], object] | None = None,
+    **options: Json,
 ) -> Evaluated:
     """Measure a model on a data set, each picture at its own size, as `predict` sees it.
 
@@ -110,6 +111,7 @@ def evaluate(
     out: a folder for metrics.json, rows.csv, panels.png, worst.png (of num_worst pictures) and
         confusion.png.
     progress: called with the pictures measured, and to be measured, by this process.
+    options: of the architecture, as `segzoo.load` takes them: depth=2.
 
     SegzooError says what to do.
     """
@@ -125,7 +127,7 @@ def evaluate(
         raise UsageError(f"scales={tuple(scales)}", expected=f"above 0, at most {LARGEST_SCALE:g}")
     dataset = opened(data)
     with _processes(device) as (rank, world, place):
-        zoo, origin = _loaded(model, weights, place)
+        zoo, origin = _loaded(model, weights, place, options)
         info = info_of(dataset)
         task = task_for(zoo, info)
         default = ["saliency"] if zoo.task in SALIENT else []
@@ -267,17 +269,20 @@ def _processes(device: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _loaded(
-    model: str | ModelSpec | Model, weights: str | os.PathLike[str] | None, device: str
+    model: str | ModelSpec | Model,
+    weights: str | os.PathLike[str] | None,
+    device: str,
+    options: Mapping[str, Json],
 ) -> tuple[Model, dict[str, Json]]:
     """The model, and what it is: its name, options and weights."""
     name: str | None = None
     sha256: str | None = None
     if isinstance(model, Model):
-        if weights is not None:
-            raise UsageError("a Model has its weights already", file=weights)
+        if weights is not None or options:
+            raise UsageError("a Model has its weights and options already", file=weights or "")
         zoo = model if device == "auto" else model.to(device_of(device))
     else:
-        zoo = api.load(model, pretrained=weights is None, weights=weights, device=device)
+        zoo = api.load(model, pretrained=weights is None, weights=weights, device=device, **options)
         tags = (tag for tag, record in zoo.spec.weights.items() if record is zoo.weights)
         if zoo.weights is not None:
             name, sha256 = f"{zoo.config.model}.{next(tags)}", zoo.weights.sha256

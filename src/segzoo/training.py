@@ -1,7 +1,6 @@
 """From names to a training run: `segzoo.train`."""
 
 import dataclasses
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from segzoo.report.curves import draw_curves
 from segzoo.spec import Json, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
 from segzoo.subject import Changes, Subject, Wishes, of_network, of_zoo
 
-__all__ = ["MAIN", "MODEL", "Trained", "measures_of", "options_of", "train"]
+__all__ = ["MAIN", "MODEL", "Trained", "measures_of", "train"]
 
 MODEL = "model"  # the folder in a run that holds its best weights, ready for `segzoo predict`
 MAIN = {"saliency": "max_f", "binary": "iou", "multiclass": "mean_iou", "multilabel": "mean_iou"}
@@ -192,20 +191,6 @@ def train(
     if subject.zoo is not None and config is not None:
         finished = Model(finished, spec=subject.zoo.spec, config=config).eval()
     return Trained(finished, result, folder)
-
-
-def options_of(items: Sequence[str]) -> dict[str, Json]:
-    """Options of an architecture from a command line, "depth=3": JSON values, else text."""
-    options: dict[str, Json] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise UsageError(f"cannot read the option {printable(item)!r}", expected="name=value")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
 
 
 def measures_of(

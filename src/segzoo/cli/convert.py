@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import Options, options_of
 from segzoo.cli.text import print_json
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ def convert(
             metavar="PART",
         ),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="An option of the model; may be repeated.", metavar="NAME=VALUE"),
-    ] = None,
+    option: Options = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Classes, where not the model's own.", min=1)
     ] = None,
@@ -71,7 +69,6 @@ def convert(
     tensors alone. What does not fit the model exactly is refused, and then nothing is written.
     """
     from segzoo.convert import convert
-    from segzoo.training import options_of
 
     done = convert(
         file,
@@ -81,7 +78,7 @@ def convert(
         part=part,
         num_classes=num_classes,
         in_channels=in_channels,
-        options=options_of(option or []),
+        options=options_of(option),
         check=check,
         overwrite=overwrite,
     )

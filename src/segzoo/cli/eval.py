@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import Options, options_of
 from segzoo.cli.text import print_json, progress_bar, table
 from segzoo.errors import UsageError
 
@@ -42,6 +43,7 @@ def evaluate(
     weights: Annotated[
         str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
     ] = None,
+    option: Options = None,
     flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored pictures too.")] = False,
     scale: Annotated[
         list[float] | None,
@@ -87,6 +89,7 @@ def evaluate(
             out=out,
             num_worst=worst,
             progress=progress,
+            **options_of(option),
         )
     if rank_of_this_process() > 0:
         return  # the first of several processes speaks for all

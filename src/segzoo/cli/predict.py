@@ -18,6 +18,7 @@ import typer
 from segzoo import api
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Job, Layout
+from segzoo.cli.options import Options, options_of
 from segzoo.cli.text import progress_bar
 from segzoo.errors import (
     OutputError,
@@ -103,6 +104,7 @@ def predict(
     weights: Annotated[
         str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
     ] = None,
+    option: Options = None,
     random_init: Annotated[
         bool,
         typer.Option("--random-init", help="Run without weights, and print the sizes on the way."),
@@ -168,7 +170,14 @@ def predict(
     if out != STDIO:
         jobs.refuse_clashes(folders, layout, overwrite=overwrite, skip_existing=skip_existing)
     with _ready(layout):
-        network = _load(model, weights=weights, random_init=random_init, device=device, seed=seed)
+        network = _load(
+            model,
+            random_init=random_init,
+            weights=weights,
+            device=device,
+            seed=seed,
+            **options_of(option),
+        )
         predictor = network.predictor(
             batch_size=batch_size, max_pixels=max_pixels, tile=tile, overlap=overlap
         )
@@ -225,11 +234,12 @@ def _layout(out: str, kinds: tuple[str, ...], *, total: int, heads: bool, as_jso
     return Layout(out, kinds, is_file=is_file, heads=heads)
 
 
-def _load(ref: str, *, weights: str | None, random_init: bool, device: str, seed: int) -> "Model":
-    pretrained = weights is None and not random_init
+def _load(ref: str, *, random_init: bool, **asked: Any) -> "Model":
+    """asked: of `segzoo.load`."""
+    pretrained = asked["weights"] is None and not random_init
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = api.load(ref, pretrained=pretrained, weights=weights, device=device, seed=seed)
+        model = api.load(ref, pretrained=pretrained, **asked)
     for warning in heard:
         _say(str(warning.message))
     if random_init and (model.weights is not None or model.config.files):

@@ -12,6 +12,7 @@ import typer
 from typer.models import OptionInfo
 
 from segzoo import files
+from segzoo.cli.options import Options, options_of
 from segzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ def train(
     metric: Annotated[
         list[str] | None, typer.Option(help="Measure this too: boundary, saliency ...")
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="Of the architecture, as segzoo info shows it: depth=3, width=16."),
-    ] = None,
+    option: Options = None,
     num_classes: Annotated[
         int | None, typer.Option(help="[default: the data's]", show_default=False, min=1)
     ] = None,
@@ -203,7 +201,7 @@ def train(
             num_classes=num_classes,
             in_channels=in_channels,
             task=task,
-            **training.options_of(option or ()),
+            **options_of(option),
         )
 
     is_first = rank_of_this_process() == 0
