@@ -12,7 +12,7 @@
     what = "what is special about it"
     train = "what follows `segzoo train`; none for weights that exist"
     model = "what is measured, where it is not what the run left"
-    measured = { LABEL = "data set" }
+    measured = { LABEL = "data set, then what else `segzoo eval` is told" }
     pruned = "a data set for `segzoo prune`"
     steps = [100, 200]         # whose held-out numbers the page shows
     [spread]
