@@ -38,6 +38,7 @@ from segzoo.spec import (
     Task,
     TaskDefaults,
 )
+from segzoo_unet import published
 
 U_NET = Paper(
     title="U-Net: Convolutional networks for biomedical image segmentation",
@@ -405,3 +406,8 @@ UNET_CANVAS = replace(
     num_parameters=31_029_892,
     recipes={"adam": ADAM},
 )
+
+# --- weights --------------------------------------------------------------------------------------
+
+# Last, as many of the models above are made from one another.
+UNET = replace(UNET, weights={"nuclei": published.NUCLEI}, default_weights="nuclei")
