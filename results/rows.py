@@ -15,6 +15,7 @@
     measured = { LABEL = "data set, then what else `segzoo eval` is told" }
     pruned = "a data set for `segzoo prune`"
     steps = [100, 200]         # whose held-out numbers the page shows
+    minutes = 92               # of a training that is not a run of these
     [spread]
     "three seeds" = ["RUN", "RUN", "RUN"]
 
@@ -62,6 +63,7 @@ class Run:
     measured: Mapping[str, str] = field(default_factory=dict)
     pruned: str = ""
     steps: Sequence[int] = ()
+    minutes: float | None = None
 
     @property
     def weights(self) -> str:
@@ -126,9 +128,25 @@ def read(name: str) -> Row:
 
 
 def page() -> str:
-    """docs/results.md, a section per row, in the order of their names."""
-    names = sorted(file.parent.name for file in HERE.glob("*/row.toml"))
-    return HEAD + "".join("\n".join(section(read(name))) + "\n" for name in names)
+    """docs/results.md: an overview, then a section per row, in the order of their names."""
+    rows = [read(name) for name in sorted(file.parent.name for file in HERE.glob("*/row.toml"))]
+    parts = [overview(rows), *map(section, rows)]
+    return HEAD + "".join("\n".join(part) + "\n" for part in parts)
+
+
+def overview(rows: Sequence[Row]) -> Iterator[str]:
+    """What the first run of each row reached."""
+    yield from ("", *table_head("row", "measured on", "reached", "minutes", "machine"))
+    for row in rows:
+        link = f"[{row.name}](#{row.name.replace('.', '').lower()})"
+        if row.runs[0] not in done(row):
+            yield line(link, "", "not run", "", "")
+            continue
+        minutes, machine = made_in(row, row.runs[0])
+        for label in row.runs[0].measured:
+            values = measured(row, row.runs[0], label)
+            told = (f"{name} {value:.4f}" for name, value in zip(row.metrics, values, strict=True))
+            yield line(link, label, ", ".join(told), minutes, machine)
 
 
 def section(row: Row) -> Iterator[str]:
@@ -159,37 +177,43 @@ def numbers(row: Row) -> Iterator[str]:
     yield from ("", *table_head("run", "measured on", *row.metrics, "minutes", "machine"))
     found: dict[tuple[str, str], list[float]] = {}
     for run in row.runs:
-        folder = row.folder / run.name
-        if not folder.is_dir():
+        if run not in done(row):
             yield line(run.what, "not run", *("" for _ in row.metrics), "", "")
             continue
-        about = json.loads((folder / "run.json").read_text("utf-8"))
         for label in run.measured:
-            record = json.loads((folder / f"{label}.json").read_text("utf-8"))
-            values = [number(record["values"], metric) for metric in row.metrics.values()]
-            found[run.name, label] = values
-            minutes = f"{about['minutes']:.1f}" if about["minutes"] else ""
-            shown = ("" if value is None else f"{value:.4f}" for value in values)
-            yield line(run.what, label, *shown, minutes, about["machine"])
+            found[run.name, label] = values = measured(row, run, label)
+            yield line(run.what, label, *(f"{v:.4f}" for v in values), *made_in(row, run))
     for what, names in row.spread.items():
         for label in dict.fromkeys(label for name, label in found if name in names):
+            if any((name, label) not in found for name in names):
+                continue
             columns = zip(*(found[name, label] for name in names), strict=True)
             yield line(f"{what}, mean and spread", label, *map(spread, columns), "", "")
 
 
-def number(values: Mapping[str, Any], metric: Any) -> float | None:
-    """A metric of what `segzoo eval` wrote; none where it did not."""
+def made_in(row: Row, run: Run) -> tuple[str, str]:
+    """Minutes of the training, and the machine."""
+    about = json.loads((row.folder / run.name / "run.json").read_text("utf-8"))
+    minutes = about["minutes"] or run.minutes
+    return (f"{minutes:.1f}" if minutes else ""), about["machine"]
+
+
+def measured(row: Row, run: Run, label: str) -> list[float]:
+    """The row's metrics, as `segzoo eval` found them."""
+    record = json.loads((row.folder / run.name / f"{label}.json").read_text("utf-8"))
+    return [number(record["values"], metric) for metric in row.metrics.values()]
+
+
+def number(values: Mapping[str, Any], metric: Any) -> float:
+    """A metric of what `segzoo eval` wrote."""
     if isinstance(metric, str):
-        return values.get(metric)
+        return float(values[metric])
     name, first, last = metric
     return statistics.fmean(values[name][first : last + 1])
 
 
-def spread(values: Sequence[float | None]) -> str:
-    there = [value for value in values if value is not None]
-    if not there:
-        return ""
-    return f"{statistics.fmean(there):.4f} ({min(there):.4f} to {max(there):.4f})"
+def spread(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 
 def smaller_networks(row: Row, run: Run) -> Iterator[str]:
