@@ -21,6 +21,7 @@ from segzoo.spec import (
     Task,
     TaskDefaults,
 )
+from segzoo_unetpp import published
 
 PAPER = Paper(
     title="UNet++: A Nested U-Net Architecture for Medical Image Segmentation",
@@ -198,3 +199,8 @@ UNETPP_OFFICIAL = replace(
         ),
     },
 )
+
+# --- weights --------------------------------------------------------------------------------------
+
+# Last, as the other model is made from this one.
+UNETPP = replace(UNETPP, weights={"nuclei": published.NUCLEI}, default_weights="nuclei")
