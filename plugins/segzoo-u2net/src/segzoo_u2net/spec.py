@@ -11,17 +11,14 @@ write-ups, which differs at odd sizes only.
 from dataclasses import replace
 
 from segzoo.spec import (
-    Dataset,
-    Metric,
     ModelSpec,
     Option,
     Paper,
     Postprocess,
-    Preprocess,
     Recipe,
     TaskDefaults,
-    Weights,
 )
+from segzoo_u2net import published
 
 PAPER = Paper(
     title="U²-Net: Going deeper with nested U-structure for salient object detection",
@@ -31,9 +28,6 @@ PAPER = Paper(
     code="https://github.com/xuebinqin/U-2-Net/tree/ac7e1c8",
     code_license="Apache-2.0",
 )
-
-# ImageNet's mean and standard deviation, as in the authors' data_loader.py (ToTensorLab, flag 0).
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 DEEP_BCE = "segzoo_u2net.loss:deep_bce"
 
@@ -85,15 +79,7 @@ U2NET = ModelSpec(
         ),
         "multilabel": TaskDefaults(loss=DEEP_BCE, postprocess=Postprocess()),
     },
-    preprocess=Preprocess(
-        size=(320, 320),
-        resize="stretch",
-        antialias="none",
-        border="zero",
-        rescale="image_max",
-        mean=MEAN,
-        std=STD,
-    ),
+    preprocess=published.AS_AUTHORS,
     num_classes=1,
     num_parameters=44_009_869,
     recipes={
@@ -133,44 +119,11 @@ U2NET = ModelSpec(
     stem=("encoder.0.conv_in.0.",),
 )
 
-# Trained by training/train_duts.py, which says how; measured by `segzoo eval`. The run was
-# begun for 4,500 steps and shortened on its way: to 3,600 after 2,600, to 3,200 after 2,800. The
-# size of 176 pixels is the best of 144, 160, 176 and 192 on the validation split of DUTS-TR.
-_ECSSD = "850 of ECSSD's 1,000 pictures, long side 320"
-_DUTS_TE = "200 of DUTS-TE's 5,019 pictures"
-_PROTOCOL = "beta^2 = 0.3, maps of 8 bits stretched to 0..255, curves averaged over pictures"
-_DUTS = Weights(
-    bundled="segzoo_u2net:weights/u2netp.duts.safetensors",
-    sha256="a512b2e9b295d3a741fb8ebc5d591aa72c0d3023e446f2890b5b429fac785f94",
-    dtype="float16",
-    task="saliency",
-    preprocess=Preprocess(size=(176, 176), resize="stretch", mean=MEAN, std=STD),
-    postprocess=Postprocess(),
-    classes=("salient object",),
-    trained_on=(
-        Dataset(name="DUTS-TR", license="not stated", url="http://saliencydetection.net/duts/"),
-    ),
-    metrics=(
-        Metric(name="max F-beta", value=0.8199, split=_ECSSD, protocol=_PROTOCOL),
-        Metric(name="MAE", value=0.0989, split=_ECSSD, protocol=_PROTOCOL),
-        Metric(name="max F-beta", value=0.6914, split=_DUTS_TE, protocol=_PROTOCOL),
-        Metric(name="MAE", value=0.1269, split=_DUTS_TE, protocol=_PROTOCOL),
-    ),
-    license="Apache-2.0",
-    source="trained from random initial values by this project",
-    recipe="plugins/segzoo-u2net/training/train_duts.py DUTS_TR_FOLDER RUN_FOLDER --steps 3200",
-    notes="A start, not the paper's quality: 92 minutes on 2 CPU cores that had other work too, "
-    "51,200 pictures of 112 to 192 pixels a side. A centred blob has max F-beta 0.552 and MAE "
-    "0.306 on the same ECSSD pictures; the paper's U²-Netp has 0.943 and 0.041 on all 1,000 at "
-    "full size. Objects in several parts, thin structures and subjects that fill the picture "
-    "come out incomplete.",
-)
-
 U2NETP = replace(
     U2NET,
     summary="salient objects and cut-outs; the small U²-Net, weights embedded",
     builder="segzoo_u2net.model:u2netp",
     num_parameters=1_131_181,
-    weights={"duts": _DUTS},
+    weights={"duts": published.DUTS, "drive": published.DRIVE},
     default_weights="duts",
 )
