@@ -34,6 +34,19 @@ def test_dark_discs_under_a_bright_lamp_and_bright_ones_in_the_dark():
         assert (found & cells).sum() / (found | cells).sum() > 0.7
 
 
+def test_dark_lines_are_membranes():
+    """As above."""
+    picture = np.full((200, 260, 3), 170, np.uint8)
+    lines = np.zeros((200, 260), bool)
+    lines[::40], lines[:, ::52] = True, True
+    lines = lines | np.roll(lines, 1, 0) | np.roll(lines, 1, 1) | np.roll(lines, 2, (0, 1))
+    picture[lines] = 60
+    model = segzoo.load("unet_paper", pretrained=True)
+    found = model.predict(picture).mask == model.classes.index("membrane")
+    assert (found & lines).sum() / lines.sum() > 0.7
+    assert found.mean() < 0.4
+
+
 def test_the_measured_numbers():
     folder = os.environ.get("SEGZOO_TEST_DATA")
     if not folder:

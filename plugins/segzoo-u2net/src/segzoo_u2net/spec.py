@@ -124,6 +124,10 @@ U2NETP = replace(
     summary="salient objects and cut-outs; the small U²-Net, weights embedded",
     builder="segzoo_u2net.model:u2netp",
     num_parameters=1_131_181,
-    weights={"duts": published.DUTS, "drive": published.DRIVE},
+    weights={
+        "duts": published.DUTS,
+        "drive": published.DRIVE,
+        "trousers": published.TROUSERS,
+    },
     default_weights="duts",
 )

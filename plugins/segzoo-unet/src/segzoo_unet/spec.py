@@ -411,3 +411,4 @@ UNET_CANVAS = replace(
 
 # Last, as many of the models above are made from one another.
 UNET = replace(UNET, weights={"nuclei": published.NUCLEI}, default_weights="nuclei")
+UNET_PAPER = replace(UNET_PAPER, weights={"em": published.EM}, default_weights="em")
