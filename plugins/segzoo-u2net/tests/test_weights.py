@@ -4,6 +4,7 @@ import hashlib
 from importlib.resources import files
 
 import numpy as np
+import pytest
 from PIL import Image
 from segzoo_u2net.spec import U2NETP
 
@@ -41,6 +42,20 @@ def test_a_bright_disc_on_dark_ground_is_found():
     assert all(p.dtype.is_floating_point and p.element_size() == 4 for p in model.parameters())
 
 
-def test_the_weights_hold_their_golden_too():
-    assert_weights_hold("u2netp", "duts")
-    assert not any(result.skipped for result in check_weights("u2netp", "duts"))
+@pytest.mark.parametrize("tag", U2NETP.weights)
+def test_the_weights_hold_their_golden_too(tag):
+    assert_weights_hold("u2netp", tag)
+    assert not any(result.skipped for result in check_weights("u2netp", tag))
+
+
+def test_all_of_them_fit_into_a_small_wheel():
+    folder = files("segzoo_u2net") / "weights"
+    assert sum(len(file.read_bytes()) for file in folder.iterdir()) < 10_000_000
+
+
+def test_a_round_picture_in_the_dark_has_its_field_of_view():
+    y, x = np.mgrid[:584, :565]
+    disc = (y - 290) ** 2 + (x - 280) ** 2 < 265**2
+    picture = np.where(disc[..., None], (190, 100, 50), (6, 6, 6)).astype(np.uint8)
+    found = segzoo.load("u2netp.drive_fov").predict(picture).mask == 255
+    assert (found & disc).sum() / (found | disc).sum() > 0.9

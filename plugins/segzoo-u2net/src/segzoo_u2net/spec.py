@@ -127,6 +127,7 @@ U2NETP = replace(
     weights={
         "duts": published.DUTS,
         "drive": published.DRIVE,
+        "drive_fov": published.DRIVE_FOV,
         "trousers": published.TROUSERS,
     },
     default_weights="duts",
