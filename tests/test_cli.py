@@ -53,15 +53,18 @@ def test_list_as_json(capsys):
     assert rows["broken"]["check"] == "segzoo check SEGZOO_MODELS/broken"
 
 
+EMBEDDED = {"digit_unet", "u2netp", "unet", "unet_paper", "unetpp"}
+
+
 @pytest.mark.parametrize(
     ("filters", "names"),
     [
         (["ti*"], {"tiny"}),
         (["ti*", "u2netp"], {"tiny", "u2netp"}),
         (["--plugin", "Segzoo_U2Net"], {"u2net", "u2netp"}),
-        (["--pretrained"], {"digit_unet", "u2netp"}),
-        (["--license", "Apache-2.0"], {"digit_unet", "u2netp"}),
-        (["--license", "permissive"], set()),  # DUTS states no licence, M2NIST one of share-alike
+        (["--pretrained"], EMBEDDED),
+        (["--license", "Apache-2.0"], EMBEDDED),
+        (["--license", "permissive"], {"unet", "unetpp"}),  # from nuclei, which are CC0
         (["--task", "saliency"], {"u2net", "u2netp"}),
         (["--task", "saliency", "--plugin", "nobody"], set()),
     ],
