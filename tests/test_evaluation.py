@@ -387,11 +387,11 @@ class Stream:
             "no model 'u2nett'. Did you mean 'u2net",
         ),
         (
-            "unet",
+            "unet_dice",
             Colours(),
             {},
             WeightsMissingError,
-            "unet has no weights; found none. Give a file",
+            "unet_dice has no weights; found none. Give a file",
         ),
         (
             "u2netp",
