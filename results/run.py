@@ -101,7 +101,9 @@ def keep(folder: Path, made: Path | None, reports: dict[str, Path], there: Path)
         about["sha256"] = json.loads((made / "config.json").read_text("utf-8"))["files"]
     for label, report in reports.items():
         name = "prune.json" if label == "prune" else "metrics.json"
-        shutil.copy(report / name, folder / f"{label}.json")
+        text = (report / name).read_text("utf-8")
+        text = text.replace(f"{there.parent}{os.sep}", "./")  # where it ran is nobody's business
+        (folder / f"{label}.json").write_text(text, "utf-8")
     (folder / "run.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 

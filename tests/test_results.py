@@ -1,6 +1,7 @@
 """results/: every row can be run as it stands, and what weights claim is what was measured."""
 
 import json
+import re
 import runpy
 import shlex
 from pathlib import Path
@@ -60,6 +61,8 @@ def test_what_is_kept_of_it_is_whole(row, name):
     if run.train and (row, name) not in WITHOUT_TRAINING:
         asked |= training
     assert kept == asked
+    told = [file.read_text("utf-8") for file in folder.glob("*.json*")]
+    assert not any(re.search(r'"(/|[A-Z]:)', text) for text in told), "a path of somebody's machine"
 
 
 @pytest.mark.parametrize("name", NAMES)
