@@ -48,7 +48,7 @@ LAYERS = (
     Layer(5, "upload", ARRAYS),
     Layer(4, "preprocess data.__init__ data.sample data.tarindex data.matlab data.archive", ARRAYS),
     Layer(5, "tiling outputs data.source data.paired data.declared data.compose", ARRAYS),
-    Layer(6, "privacy predictor data.layout data.fingerprint data.readers.__init__", ARRAYS),
+    Layer(6, "privacy claims predictor data.layout data.fingerprint data.readers.__init__", ARRAYS),
     Layer(7, "data.statistics report.__init__", ARRAYS),
     Layer(
         7,

@@ -14,6 +14,7 @@ from torch import nn
 
 from segzoo import config as configs
 from segzoo import files, registry, weights
+from segzoo.api import find_spec
 from segzoo.begun import begun_of, identity_of, rebuilt_of, settings_of
 from segzoo.config import Config
 from segzoo.data.decoded import Decoded
@@ -33,7 +34,15 @@ from segzoo.metrics.overlapping import Overlapping
 from segzoo.model import Model
 from segzoo.report import opening
 from segzoo.report.curves import draw_curves
-from segzoo.spec import Json, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
+from segzoo.spec import (
+    IMPORT_PATH,
+    Json,
+    ModelSpec,
+    Postprocess,
+    Preprocess,
+    Recipe,
+    TaskDefaults,
+)
 from segzoo.subject import Changes, Subject, Wishes, of_network, of_zoo
 
 __all__ = ["MAIN", "MODEL", "Trained", "measures_of", "train"]
@@ -87,7 +96,8 @@ def train(
         those of "hf-hub:user/name"; another class count is allowed and replaces the head.
     backbone: begin with a pretrained part that the model declares, the rest at random.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
-        (model, data, val, recipe, metrics, settings) is as it was there.
+        (model, data, val, recipe, metrics, settings) is as it was there, but for code that nothing
+        installed declares and folders outside it, which must be given again.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
         one where the data has two. task: by default the first of the model's that suits.
     preprocess, postprocess: instead of the model's own.
@@ -98,10 +108,15 @@ def train(
     """
     settings = settings or settings_of(resume)
     rebuilt = False
-    begun = None if resume is None else begun_of(Path(resume))
-    if resume is not None and begun is not None:
-        data, val = data or begun.data, val or begun.val
-        recipe, metrics = recipe or begun.recipe, metrics or begun.metrics
+    changes = changes if isinstance(changes, Mapping) else [*changes]
+    begun = None
+    if resume is not None:
+        given = {"data": data, "val": val, "loss": loss}
+        typed = {name for name, value in given.items() if value is not None}
+        typed |= recipes.fields_of(recipe, changes)
+        begun = begun_of(Path(resume), typed=typed, specs=_specs_of(model))
+        data, val = (begun.data if data is None else data), (begun.val if val is None else val)
+        recipe, metrics = (begun.recipe if recipe is None else recipe), metrics or begun.metrics
         if model is None:
             model, rebuilt = rebuilt_of(Path(resume)), True
     if data is None or model is None:
@@ -191,6 +206,15 @@ def train(
     if subject.zoo is not None and config is not None:
         finished = Model(finished, spec=subject.zoo.spec, config=config).eval()
     return Trained(finished, result, folder)
+
+
+def _specs_of(model: str | ModelSpec | nn.Module | None) -> tuple[ModelSpec, ...]:
+    """The spec that a caller names or has himself, beside those that are installed."""
+    if isinstance(model, str) and IMPORT_PATH.fullmatch(model):
+        return (find_spec(model)[1],)
+    if isinstance(model, Model):
+        return (model.spec,)
+    return (model,) if isinstance(model, ModelSpec) else ()
 
 
 def measures_of(

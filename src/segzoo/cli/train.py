@@ -6,6 +6,7 @@ import math
 import os
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -149,6 +150,7 @@ def train(
         raise UsageError("--folds parts what --data names, so it needs that and no --val")
     from segzoo import training
     from segzoo.begun import settings_of
+    from segzoo.claims import refuse_links
     from segzoo.engine.launch import rank_of_this_process
     from segzoo.engine.record import RUN
 
@@ -175,6 +177,7 @@ def train(
         "quiet": quiet,
     }
     if resume is not None:  # what is not typed again is as it was
+        refuse_links(Path(resume))
         given = {name: value for name, value in given.items() if _is_typed(context, name)}
     begun_in = resume if resume is None or folds is None else os.path.join(resume, "fold-0")
     try:
@@ -277,6 +280,8 @@ def _interval(text: str | None) -> tuple[int | None, float | None]:
 
 def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     """What a person reads at the end, and the exit code."""
+    from segzoo.begun import typed_again
+
     result, folder = trained.result, trained.run / "model"
     if not quiet:
         step = result.step if result.best_step is None else result.best_step
@@ -288,7 +293,8 @@ def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
             here = f"{reference} --weights {folder / 'model.safetensors'}"
         typer.echo(f"segzoo predict {here} PHOTO -o out")
         if result.stopped:
-            typer.echo(f"segzoo train --resume {trained.run}")
+            words = ["segzoo train --resume", str(trained.run), *typed_again(trained.run)]
+            typer.echo(" ".join(words))
     return EXIT_TERMINATED if result.stopped in ("SIGTERM", "SIGUSR1") else 0
 
 

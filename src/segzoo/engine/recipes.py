@@ -18,7 +18,16 @@ from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.losses import Loss
 from segzoo.spec import Json, ModelSpec, Recipe, Record, TaskDefaults, asdict, from_dict, typed
 
-__all__ = ["DEFAULT", "described", "from_json", "loss_of", "of_spec", "overridden", "to_json"]
+__all__ = [
+    "DEFAULT",
+    "described",
+    "fields_of",
+    "from_json",
+    "loss_of",
+    "of_spec",
+    "overridden",
+    "to_json",
+]
 
 Changes: TypeAlias = Mapping[str, str] | Iterable[str]
 
@@ -106,6 +115,14 @@ def overridden(recipe: Recipe, changes: Changes) -> Recipe:
     if faults:
         raise UsageError("the recipe cannot be changed: " + "; ".join(map(printable, faults)))
     return changed
+
+
+def fields_of(recipe: str | Recipe | None, changes: Changes) -> set[str]:
+    """The fields whose whole value a caller gives: of his recipe all, of his changes those."""
+    if recipe is not None:
+        return {*HINTS}
+    keys = changes if isinstance(changes, Mapping) else [c.partition("=")[0] for c in changes]
+    return {key.strip().replace("-", "_") for key in keys}
 
 
 def described(recipe: Recipe) -> list[tuple[str, str]]:
