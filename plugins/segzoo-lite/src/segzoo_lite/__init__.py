@@ -1,0 +1,1 @@
+"""Light networks for salient objects: a segzoo plugin (see `spec.py`)."""

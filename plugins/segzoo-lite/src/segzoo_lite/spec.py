@@ -1,0 +1,86 @@
+"""What segzoo knows of the light networks.
+
+Pictures are seen as EfficientNet-Lite was trained: (x - 127) / 128. The recipe is for salient
+objects on an encoder that knows ImageNet: the encoder learns at 0.15 of the rate, every map has a
+loss in which pixels near an edge count more, and the sizes grow: `duts` sees windows of 160 pixels
+in pictures of 192, `duts_fine` goes on with windows of 288 in pictures of 320.
+"""
+
+from dataclasses import replace
+
+from segzoo.spec import ModelSpec, Paper, Postprocess, Preprocess, Recipe, TaskDefaults
+
+EDGES = "segzoo.losses:structure"
+
+DUTS = Recipe(
+    epochs=6,
+    batch_size=16,
+    optimizer=("adamw", {}),
+    lr=2e-3,
+    weight_decay=1e-2,
+    decay="weights",
+    layer_decay=0.15,
+    schedule=("cosine", {}),
+    warmup=200,
+    loss=("structure", {}),
+    head_weights=(1.0, 0.5, 0.3, 0.3, 0.3),
+    size=(192, 192),
+    crop=(160, 160),
+    augment=(
+        ("random_resized_crop", {"area": 0.6}),
+        ("flip", {}),
+        ("color", {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}),
+        ("gray", {}),
+    ),
+    ema=0.999,
+    grad_clip=5.0,
+    eval_metric="max_f",
+)
+
+LITE0 = ModelSpec(
+    summary="salient objects and cut-outs; EfficientNet-Lite0, 0.9 GMACs, for CPUs",
+    paper=Paper(
+        title="EfficientNet: Rethinking model scaling for convolutional neural networks",
+        authors="Tan, Le",
+        year=2019,
+        arxiv="1905.11946",
+    ),
+    builder="segzoo_lite.model:lite0",
+    blocks={
+        "separable_conv": "segzoo_lite.blocks:SeparableConv",
+        "context": "segzoo_lite.blocks:Context",
+        "step": "segzoo_lite.blocks:Step",
+    },
+    tasks={
+        "saliency": TaskDefaults(loss=EDGES, postprocess=Postprocess()),
+        "binary": TaskDefaults(loss=EDGES, postprocess=Postprocess()),
+        "multiclass": TaskDefaults(
+            loss="segzoo.losses:cross_entropy",
+            postprocess=Postprocess(activation="softmax", threshold=None),
+        ),
+        "multilabel": TaskDefaults(
+            loss="segzoo.losses:binary_cross_entropy", postprocess=Postprocess()
+        ),
+    },
+    preprocess=Preprocess(
+        size=(320, 320), resize="stretch", rescale="none", mean=(127.0,), std=(128.0,)
+    ),
+    num_classes=1,
+    num_parameters=3_069_509,
+    recipes={
+        "duts": DUTS,
+        "duts_fine": replace(
+            DUTS, epochs=1, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)
+        ),
+    },
+    head=("heads.",),
+    stem=("backbone.conv_stem.",),
+    requires={"timm": "timm>=1.0.20"},
+)
+
+LITE2 = replace(
+    LITE0,
+    summary="salient objects and cut-outs; EfficientNet-Lite2, for CPUs",
+    builder="segzoo_lite.model:lite2",
+    num_parameters=4_549_125,
+)
