@@ -34,6 +34,8 @@ SOME = 8  # choices of an option that are written out
 FOLLOWS = {
     "digit_unet": "article 1",
     "fcn_vgg16": "article 5; its pixels with `pixels=0..255`",
+    "lite0": "no article; a decoder of our own on timm's encoder",
+    "lite2": "no article; a decoder of our own on timm's encoder",
     "unet_canvas": "article 4; as printed there with `placement=top_left`",
     "unet_dice": "article 2, its Keras code",
     "unet_paper": "the paper; with `released=True` ports of the network that its authors released",

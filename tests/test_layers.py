@@ -114,6 +114,7 @@ PLUGIN_LIBRARIES = {
 PLUGIN_CODE_LIBRARIES = {"torch"}
 PLUGINS_ABOUT = {  # a plugin may be about a library
     "segzoo_fcn_vgg16": {"timm"},
+    "segzoo_lite": {"timm"},
     "segzoo_smp": {"segmentation_models_pytorch", "timm"},
 }
 

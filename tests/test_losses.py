@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,16 @@ from safetensors.torch import load_file
 from segzoo import losses, registry
 from segzoo.engine.recipes import loss_of
 from segzoo.errors import PluginError, UsageError
-from segzoo.losses import binary_cross_entropy, build, combined, cross_entropy, dice, focal, lovasz
+from segzoo.losses import (
+    binary_cross_entropy,
+    build,
+    combined,
+    cross_entropy,
+    dice,
+    focal,
+    lovasz,
+    structure,
+)
 from segzoo.spec import Postprocess, Recipe, TaskDefaults
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -223,15 +233,55 @@ def test_dice_of_certain_masks_and_its_classes():
     torch.testing.assert_close(dice(smooth=0, class_weights=(1, 0, 3))(certain, batch), want)
 
 
+def f3net(logits, target, *, side, edge=5.0):
+    """The formula written out pixel by pixel, in numpy: the mean over pictures and classes."""
+    values = []
+    for x, y in zip(logits.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), strict=True):
+        height, width = y.shape
+        around = np.empty_like(y)
+        for r, c in np.ndindex(height, width):
+            rows = slice(max(0, r - side // 2), r + side // 2 + 1)
+            columns = slice(max(0, c - side // 2), c + side // 2 + 1)
+            around[r, c] = y[rows, columns].mean()
+        counts = 1 + edge * np.abs(around - y)
+        p = 1 / (1 + np.exp(-x))
+        entropy = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+        common, union = (counts * p * y).sum(), (counts * (p + y - p * y)).sum()
+        values.append((counts * entropy).sum() / counts.sum() + 1 - (common + 1) / (union + 1))
+    return np.mean(values)
+
+
+@pytest.mark.parametrize(("kind", "reach", "side"), [("one", 0.5, 3), ("several", 0.9, 5)])
+def test_structure_as_its_formula(kind, reach, side):
+    logits, batch = sample(kind)
+    target = batch["target"].double().reshape(logits.shape)
+    want = f3net(logits, target, side=side)
+    assert structure(reach=reach)(logits, batch).item() == pytest.approx(want, rel=1e-9)
+
+
+def test_structure_counts_edges_more():
+    """The same mistake costs more beside the edge of a square than in its middle."""
+    target = torch.zeros(1, 32, 32).long()
+    target[:, 8:24, 8:24] = 1
+    certain = 20 * (target.double() - 0.5).unsqueeze(1)
+    inside, beside = certain.clone(), certain.clone()
+    inside[..., 16, 16] *= -1
+    beside[..., 8, 16] *= -1
+    loss, plain = structure(reach=0.2), structure(edge=0.0)
+    batch = {"target": target}
+    assert loss(beside, batch) > 2 * loss(inside, batch)
+    assert plain(beside, batch).item() == pytest.approx(plain(inside, batch).item())
+
+
 # --- several outputs, sums ------------------------------------------------------------------------
 
-CORE = (binary_cross_entropy, cross_entropy, dice, focal, lovasz)
+CORE = (binary_cross_entropy, cross_entropy, dice, focal, lovasz, structure)
 
 
 @pytest.mark.parametrize("factory", CORE)
 def test_several_outputs(factory):
     """Weights (1, 0.2, 0.2), as one of the articles has for three outputs."""
-    kind = "one" if factory is binary_cross_entropy else "classes"
+    kind = "one" if factory in (binary_cross_entropy, structure) else "classes"
     outputs = tuple(sample(kind, seed=seed)[0] for seed in range(3))
     _, batch = sample(kind)
     values = [factory()(logits, batch).item() for logits in outputs]
@@ -324,7 +374,7 @@ KINDS = {"binary": "one", "saliency": "one", "multilabel": "several", "multiclas
 
 def every_loss():
     """(name, options, kind of target): the core's, then those of the installed models."""
-    for name in ("binary_cross_entropy", "dice", "focal", "lovasz"):
+    for name in ("binary_cross_entropy", "dice", "focal", "lovasz", "structure"):
         yield name, {}, "one"
         yield name, {}, "several"
     for name in ("cross_entropy", "dice", "focal", "lovasz"):
@@ -427,7 +477,7 @@ def test_m3_an_ignored_mask_gives_0(name, options, kind):
 @pytest.mark.parametrize("factory", CORE)
 def test_m3_an_ignored_picture_changes_nothing(factory):
     """Where the mean is over pictures too."""
-    kind = "one" if factory is binary_cross_entropy else "classes"
+    kind = "one" if factory in (binary_cross_entropy, structure) else "classes"
     per = {"per": "picture"} if "per" in inspect.signature(factory).parameters else {}
     logits, batch = sample(kind)
     batch["target"][0] = IGNORED

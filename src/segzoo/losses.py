@@ -20,8 +20,8 @@ head_weights: one factor per output, 1 each by default. A single output counts 1
 
 A loss that is a mean over pixels may have `count(batch)`: the number (a scalar) by which that mean
 divides. The mean over the parts of a batch, on other processes or in other steps, is then exactly
-sum(loss * count) / sum(count). `cross_entropy`, `binary_cross_entropy` and `focal` have it. `dice`
-and `lovasz` are no such means: for those an engine has to bring the outputs together.
+sum(loss * count) / sum(count). `cross_entropy`, `binary_cross_entropy` and `focal` have it. `dice`,
+`lovasz` and `structure` are no such means: for those an engine has to bring the outputs together.
 """
 
 import difflib

@@ -1,6 +1,7 @@
 """The parts of the decoder: separable convolutions, what the whole picture says, and a step up."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,9 +87,7 @@ class Step(nn.Module):
         super().__init__()
         self.lateral = lateral
         widths = [width] * convolutions + [out_channels]
-        self.refine = nn.Sequential(
-            *(SeparableConv(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        )
+        self.refine = nn.Sequential(*(SeparableConv(a, b) for a, b in pairwise(widths)))
 
     def forward(self, finer: Tensor, coarser: Tensor | None) -> Tensor:
         x = self.lateral(finer)

@@ -32,7 +32,9 @@ def port(stages: tuple[int, ...], size: str) -> Converter:
     numbers = [(stage, block) for stage, blocks in enumerate(stages) for block in range(blocks)]
     for number, (stage, block) in enumerate(numbers):
         for pattern, name in PLAIN if stage == 0 else INVERTED:
-            rules.append((rf"^_blocks\.{number}{pattern}", f"backbone.blocks.{stage}.{block}{name}"))
+            rules.append(
+                (rf"^_blocks\.{number}{pattern}", f"backbone.blocks.{stage}.{block}{name}")
+            )
     last = len(numbers) - 1
     return Converter(
         summary=f"EfficientNet-{size} of ImageNet, ported from Google's TPU repository",

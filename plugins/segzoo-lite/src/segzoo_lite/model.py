@@ -1,12 +1,12 @@
 """A light network for salient objects: EfficientNet-Lite down, separable convolutions up.
 
-The encoder is EfficientNet-Lite (Tan, Le 2019, arXiv:1905.11946; the Lite variants have ReLU6 and
-neither swish nor squeeze-and-excitation, which costs them little and makes them fast on a CPU), as
-timm builds it. The decoder is a feature pyramid (Lin et al. 2017, arXiv:1612.03144) of separable
-convolutions with a logit map at each of its five sizes, as light saliency networks have it: EDN-Lite
-(Wu et al. 2022, arXiv:2012.13093), whose thought it is that the coarsest map needs the most context,
-and SCFNet (Zhang et al. 2022). The maps are added up by no further layer: the finest is the answer,
-the others help it to learn, as in U²-Net (arXiv:2005.09007).
+The encoder is EfficientNet-Lite as timm builds it (Tan, Le 2019, arXiv:1905.11946). The Lite
+variants have ReLU6 instead of swish and no squeeze-and-excitation, which makes them fast on a CPU
+and easy to store in eight bits. The decoder is a feature pyramid (Lin et al. 2017,
+arXiv:1612.03144) of separable convolutions with a map of logits at each of its five sizes. Light
+saliency networks are built like this: EDN-Lite (Wu et al. 2022, arXiv:2012.13093), which spends
+most on the context of the coarsest map, and SCFNet (Zhang et al. 2022). The finest map is the
+answer; the others are there to be trained, as the side outputs of U²-Net are (arXiv:2005.09007).
 """
 
 from typing import NamedTuple
@@ -68,9 +68,7 @@ class LiteNet(nn.Module):
             is_coarsest = number == len(decoder) - 1
             lateral = (Context if is_coarsest else Lateral)(found, level.width)
             out = decoder[max(0, number - 1)].width  # what the finer level, if any, adds up
-            self.decoder.append(
-                Step(lateral, level.width, out, convolutions=level.convolutions)
-            )
+            self.decoder.append(Step(lateral, level.width, out, convolutions=level.convolutions))
             self.heads.append(nn.Conv2d(out, num_classes, 3, padding=1))
 
     def forward(self, x: Tensor, *, all_heads: bool = False) -> Tensor | tuple[Tensor, ...]:

@@ -69,9 +69,7 @@ LITE0 = ModelSpec(
     num_parameters=3_069_509,
     recipes={
         "duts": DUTS,
-        "duts_fine": replace(
-            DUTS, epochs=1, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)
-        ),
+        "duts_fine": replace(DUTS, epochs=1, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
     },
     head=("heads.",),
     stem=("backbone.conv_stem.",),
