@@ -59,10 +59,11 @@ class LiteNet(nn.Module):
         num_classes: int = 1,
     ) -> None:
         super().__init__()
-        self.backbone = timm.create_model(
+        encoder = timm.create_model(
             backbone, pretrained=False, features_only=True, in_chans=in_channels
         )
-        channels = self.backbone.feature_info.channels()
+        channels = encoder.feature_info.channels()
+        self.backbone = encoder
         self.decoder, self.heads = nn.ModuleList(), nn.ModuleList()
         for number, (level, found) in enumerate(zip(decoder, channels, strict=True)):
             is_coarsest = number == len(decoder) - 1
