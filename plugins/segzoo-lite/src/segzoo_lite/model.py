@@ -9,7 +9,7 @@ most on the context of the coarsest map, and SCFNet (Zhang et al. 2022). The fin
 answer; the others are there to be trained, as the side outputs of U²-Net are (arXiv:2005.09007).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class LiteNet(nn.Module):
         num_classes: int = 1,
     ) -> None:
         super().__init__()
-        encoder = timm.create_model(
+        encoder: Any = timm.create_model(
             backbone, pretrained=False, features_only=True, in_chans=in_channels
         )
         channels = encoder.feature_info.channels()
