@@ -29,11 +29,11 @@ import torch
 from skimage import io, transform
 from torch import Tensor
 
-from segzoo import pictures
 from segzoo.data.decoded import Decoded
 from segzoo.data.loader import Draw, Prepared, collated, normalized
 from segzoo.data.sample import Dataset
 from segzoo.data.source import Subset, open_data
+from segzoo.pictures import codec as pictures
 from segzoo.spec import Preprocess, Recipe
 
 AIM = 5.0  # times the scripts' loader, at least

@@ -34,8 +34,9 @@ import torch
 from segzoo_u2net.model import u2net
 
 import segzoo
-from segzoo import build, model  # noqa: F401  # what segzoo.load imports when it is called
-from segzoo.runtimes import torch as runtime  # noqa: F401
+from segzoo.model import build  # noqa: F401
+from segzoo.model import loaded as model  # noqa: F401  # what segzoo.load imports when it is called
+from segzoo.predict.runtimes import torch as runtime  # noqa: F401
 
 AIMS = {  # at most, of another way
     "first": {"torch": 0.9, "hash": 1.5},

@@ -38,13 +38,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
 from segzoo.data.sample import Sample
 from segzoo.engine import journal
 from segzoo.engine.evaluate import Task
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train
+from segzoo.model import build, profile
+from segzoo.model.load import find_spec
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
 AIMS = {"u2netp": 1.25, "digit_unet": 1.0}  # times the plain loop, at least, on a CPU

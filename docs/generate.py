@@ -16,12 +16,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from segzoo.base.files import write
 from segzoo.cli.main import run
 from segzoo.cli.text import amount
 from segzoo.engine import recipes
-from segzoo.files import write
-from segzoo.scaffold import new_plugin
 from segzoo.spec import Json, Preprocess, Recipe, asdict
+from segzoo.zoo.scaffold import new_plugin
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"

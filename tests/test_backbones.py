@@ -10,7 +10,6 @@ from safetensors.torch import save
 from segzoo_fcn_vgg16 import spec as plugin
 
 import segzoo
-from segzoo import backbones, registry
 from segzoo.errors import (
     IntegrityError,
     LicenseError,
@@ -19,6 +18,8 @@ from segzoo.errors import (
     UsageError,
     WeightsMismatchError,
 )
+from segzoo.model import backbones
+from segzoo.zoo import registry
 
 REPO = "timm/vgg16.tv_in1k"
 NAME = "fcn_vgg16"

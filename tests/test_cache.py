@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.cache import Stamp, folder, home, read_stamp, write_stamp
+from segzoo.base.cache import Stamp, folder, home, read_stamp, write_stamp
 from segzoo.errors import UsageError
 
 STAMP = Stamp("ab" * 32, True)
@@ -250,7 +250,7 @@ def test_stamps_without_a_home_folder(file, monkeypatch):
 
 def test_importing_needs_no_home():
     environment = {"SEGZOO_HOME": "~nobody-of-this-name/x", "PATH": os.environ["PATH"]}
-    program = [sys.executable, "-c", "import segzoo.cache"]
+    program = [sys.executable, "-c", "import segzoo.base.cache"]
     assert subprocess.run(program, env=environment).returncode == 0
 
 
@@ -258,7 +258,7 @@ def test_two_processes_stamp_one_file(kept, file):
     """Whoever is last wins, and nobody ever reads half a stamp."""
     program = f"""
 import os, time
-from segzoo.cache import Stamp, read_stamp, write_stamp
+from segzoo.base.cache import Stamp, read_stamp, write_stamp
 path = {str(file)!r}
 status = os.stat(path)
 for i in range(300):

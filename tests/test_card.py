@@ -11,11 +11,12 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segzoo import card, spec
-from segzoo.card import Facts
-from segzoo.config import Config
-from segzoo.licenses import PERMISSIVE
+from segzoo import spec
+from segzoo.publish import card
+from segzoo.publish.card import Facts
+from segzoo.saved.config import Config
 from segzoo.spec import Dataset, Metric, Paper, Postprocess, Preprocess, Weights
+from segzoo.zoo.licenses import PERMISSIVE
 
 CONFIG = Config(
     model="tiny",

@@ -7,9 +7,9 @@ import os
 import pytest
 
 import segzoo
-from segzoo import cache as own
-from segzoo import hubcache
+from segzoo.base import cache as own
 from segzoo.cli.main import run
+from segzoo.hub import cache as hubcache
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import fake_plugins
 import pytest
 from fake_plugins import BROKEN
 
-from segzoo import api
 from segzoo.cli.main import run
+from segzoo.model import load as api
 from segzoo.testing import PROMISES
 
 

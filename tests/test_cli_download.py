@@ -10,7 +10,7 @@ from hub_server.faults import Fault
 from PIL import Image
 
 import segzoo
-from segzoo import transfer
+from segzoo.base import transfer
 from segzoo.cli import transfers
 from segzoo.cli.main import run
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import segzoo
 from segzoo.cli.main import run
-from segzoo.evaluation import evaluate
+from segzoo.runs.evaluation import evaluate
 
 
 @pytest.fixture(autouse=True)

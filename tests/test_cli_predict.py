@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 
 import segzoo
-from segzoo import outputs, pictures
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Folder, Layout
 from segzoo.cli.main import run
 from segzoo.errors import OutputError, UsageError
+from segzoo.pictures import codec as pictures
+from segzoo.predict import outputs
 
 MODELS = ("bright", "strongest", "picky")
 INSTALLED = ",".join(f"{name}=bright:{name.upper()}" for name in MODELS)

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from segzoo import config as configs
-from segzoo.config import Config
 from segzoo.errors import ConfigError
+from segzoo.saved import config as configs
+from segzoo.saved.config import Config
 from segzoo.spec import Dataset, Postprocess, Preprocess
 
 CONFIG = Config(

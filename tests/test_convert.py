@@ -11,9 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny
 
 import segzoo
-from segzoo import golden
 from segzoo.cli.main import run
-from segzoo.convert import convert
 from segzoo.errors import (
     IntegrityError,
     OutputError,
@@ -23,6 +21,8 @@ from segzoo.errors import (
     WeightsMismatchError,
 )
 from segzoo.keymap import Converter
+from segzoo.model import golden
+from segzoo.runs.convert import convert
 
 OLD_NAMES = {"stem": "first.conv", "norm": "first.bn", "head": "last"}
 # A plugin of one model with three layouts, of a whole network, of a wider one, and of its stem.

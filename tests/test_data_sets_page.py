@@ -7,10 +7,10 @@ import layouts
 import numpy as np
 import pytest
 
-from segzoo import registry
 from segzoo.data.sample import checked
 from segzoo.data.source import COMMON, open_data, parse
 from segzoo.spec import ReaderSpec
+from segzoo.zoo import registry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data-sets.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))

@@ -8,7 +8,7 @@ import pytest
 from segzoo.data.declared import declared
 from segzoo.data.sample import Info
 from segzoo.errors import UsageError
-from segzoo.palettes import DIGITS, TABLES, VOC
+from segzoo.pictures.palettes import DIGITS, TABLES, VOC
 
 
 @pytest.mark.parametrize(

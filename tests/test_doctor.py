@@ -10,8 +10,8 @@ import fake_plugins
 import pytest
 from fake_plugins import BROKEN
 
+from segzoo.checks.doctor import Finding, examine, stale_installs
 from segzoo.cli.main import run
-from segzoo.doctor import Finding, examine, stale_installs
 
 REQUIRED = ("torch", "huggingface-hub", "pillow", "numpy", "typer", "rich")
 
@@ -59,7 +59,7 @@ seen = []
 NEVER = ("socket.connect", "socket.getaddrinfo", "subprocess.", "os.system", "os.posix_spawn",
          "os.exec", "os.fork", "os.mkdir", "os.remove", "os.rename", "shutil.")
 sys.addaudithook(lambda event, args: event.startswith(NEVER) and seen.append(event))
-from segzoo.doctor import examine
+from segzoo.checks.doctor import examine
 examine()
 print(seen)
 """

@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo import files
+from segzoo.base import files
 from segzoo.engine import batch, journal, launch, lookout, record, state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
@@ -724,7 +724,7 @@ def test_variables_of_accelerate_change_nothing_silently(
 
 
 def test_accelerate_launch_on_the_cpu_decides_where_the_device_is_left_open(monkeypatch):
-    monkeypatch.setattr("segzoo.runtimes.torch.devices", lambda: (["cuda:0", "cpu"], ""))
+    monkeypatch.setattr("segzoo.predict.runtimes.torch.devices", lambda: (["cuda:0", "cpu"], ""))
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with launch.launched(RECIPE, Settings()) as accelerator:
         assert accelerator.device == CPU

@@ -23,7 +23,7 @@ from segzoo.errors import DatasetError, PluginError, ResourceError
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.metrics.saliency import Saliency
 from segzoo.metrics.semantic import Semantic
-from segzoo.preprocess import NO_CLASS
+from segzoo.predict.preprocess import NO_CLASS
 from segzoo.spec import Postprocess, Preprocess
 
 ROOT = Path(__file__).parents[1]

@@ -26,8 +26,8 @@ from segzoo.errors import (
     UsageError,
     WeightsMissingError,
 )
-from segzoo.evaluation import evaluate
 from segzoo.report.confusion import draw_confusion
+from segzoo.runs.evaluation import evaluate
 
 SUPPORT = Path(__file__).parent / "support"
 FILES = ["confusion.png", "metrics.json", "panels.png", "rows.csv", "worst.png"]
@@ -305,7 +305,7 @@ sys.meta_path.insert(0, Block())
 if __name__ == "__main__":
     torch.set_num_threads(1)
     import segzoo
-    from segzoo.evaluation import evaluate
+    from segzoo.runs.evaluation import evaluate
     for out in {outs!r}:
         try:
             found = evaluate(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import segzoo
-from segzoo.api import find_spec
 from segzoo.errors import ConfigError
+from segzoo.model.load import find_spec
 
 SIZES = ((1, 1), (1, 37), (33, 2), (65, 129))
 CHANNELS = (  # (in_channels, num_classes); the kit asks 1, 3 and 4 of the networks themselves

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
-from segzoo.features import features, shapes
-from segzoo.preprocess import network_size
+from segzoo.model import build, profile
+from segzoo.model.features import features, shapes
+from segzoo.model.load import find_spec
+from segzoo.predict.preprocess import network_size
 
 
 def hooks_of(network):

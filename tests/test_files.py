@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from segzoo.base.files import make_folder, write
 from segzoo.errors import OutputError
-from segzoo.files import make_folder, write
 
 
 def python(code: str) -> str:
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path):
         f"""
 import resource
 from segzoo.errors import ResourceError
-from segzoo.files import write
+from segzoo.base.files import write
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write({str(file)!r}, bytes(5000))

@@ -9,9 +9,9 @@ import tiny
 import torch
 
 import segzoo
-from segzoo import golden
 from segzoo.errors import PluginError, WeightsFormatError, WeightsMismatchError, WeightsValueError
-from segzoo.preprocess import network_size
+from segzoo.model import golden
+from segzoo.predict.preprocess import network_size
 from segzoo.spec import Preprocess
 
 

@@ -8,7 +8,7 @@ import pytest
 from originals import write_keras2, write_keras3
 
 from segzoo.errors import UnsafeFormatError, WeightsFormatError
-from segzoo.hdf5 import read_keras
+from segzoo.weights.keras import read_keras
 
 ARRAYS = {
     f"{layer}/{variable}": np.full((2, number), number, "f4")

@@ -19,7 +19,7 @@ from segzoo.errors import (
     WeightsFormatError,
     WeightsMissingError,
 )
-from segzoo.header import (
+from segzoo.weights.header import (
     BYTES_PER_VALUE,
     TensorInfo,
     judge_header,
@@ -485,7 +485,7 @@ def test_a_hostile_header_costs_little_memory(row):
     }[row]
     program = f"""
 import io, resource
-from segzoo.header import read_header
+from segzoo.weights.header import read_header
 from segzoo.errors import WeightsFormatError
 text = {make}
 data = io.BytesIO(len(text).to_bytes(8, "little") + text)

@@ -22,8 +22,6 @@ import torch
 from hub_server.faults import Fault, portal
 
 import segzoo
-from segzoo import hub as hubs
-from segzoo import hubcache, hubline, origin
 from segzoo.errors import (
     ConfigError,
     HubAccessError,
@@ -40,6 +38,10 @@ from segzoo.errors import (
     UnsafeFormatError,
     UsageError,
 )
+from segzoo.hub import cache as hubcache
+from segzoo.hub import fetch as hubs
+from segzoo.hub import line as hubline
+from segzoo.model import origin
 from segzoo.spec import Weights
 
 REF = "hf-hub:alice/tiny"
@@ -622,7 +624,7 @@ def test_h7_eight_processes_and_one_is_killed(hub, large, tmp_path):
     content, snapshot = large
     hub.faults.append(Fault("GET /lfs/*", stall=0.5))
     code = (
-        "from segzoo import hub\n"
+        "from segzoo.hub import fetch as hub\n"
         f"print(hub.fetch(hub.Snapshot('{snapshot.repo}', '{snapshot.commit}'), ['{WEIGHTS}']))"
     )
     environment = hub.environment(tmp_path)
@@ -759,7 +761,7 @@ def test_h10_a_full_disk(hub, large, tmp_path):
     _, snapshot = large
     code = (
         "import resource, signal\n"
-        "from segzoo import errors, hub\n"
+        "from segzoo import errors\nfrom segzoo.hub import fetch as hub\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"
@@ -937,7 +939,7 @@ def test_a_folder_is_checked_against_its_manifest(saved):
 
 
 def test_a_config_and_a_manifest_that_disagree(saved):
-    from segzoo import manifest
+    from segzoo.saved import manifest
 
     (saved / CONFIG).write_bytes(
         changed(saved, lambda config: config["files"].update({WEIGHTS: "0" * 64}))

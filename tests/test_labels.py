@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from safetensors.numpy import load_file
 
-from segzoo import pictures
 from segzoo.data.sample import Sample, checked
 from segzoo.errors import DatasetError, UsageError
-from segzoo.labels import (
+from segzoo.pictures import codec as pictures
+from segzoo.pictures.labels import (
     apply_map,
     binary,
     decode,

@@ -6,9 +6,9 @@ import pytest
 import tiny
 
 import segzoo
-from segzoo import licenses
 from segzoo.errors import LicenseError
 from segzoo.spec import Dataset, Weights
+from segzoo.zoo import licenses
 
 OURS = Dataset(name="ours", license="CC0-1.0")
 THEIRS = Dataset(name="theirs", license="not stated")

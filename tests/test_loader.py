@@ -12,8 +12,8 @@ from squares import Squares
 from segzoo.data.loader import Draw, Order, Prepared, batches, collated, normalized
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, UsageError
-from segzoo.pictures import Picture
-from segzoo.preprocess import prepare
+from segzoo.pictures.codec import Picture
+from segzoo.predict.preprocess import prepare
 from segzoo.spec import Preprocess, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=4, optimizer=("adam", {}), lr=1.0)

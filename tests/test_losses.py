@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from segzoo import losses, registry
+from segzoo import losses
 from segzoo.engine.recipes import loss_of
 from segzoo.errors import PluginError, UsageError
 from segzoo.losses import (
@@ -31,6 +31,7 @@ from segzoo.losses import (
     structure,
 )
 from segzoo.spec import Postprocess, Recipe, TaskDefaults
+from segzoo.zoo import registry
 
 GOLDENS = Path(__file__).parent / "goldens"
 IGNORED = 255

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segzoo import manifest
 from segzoo.errors import ConfigError, DataError, IntegrityError, OutputError, SegzooError
+from segzoo.saved import manifest
 
 CONTENTS = {
     "config.json": b"{}\n",

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from segzoo import registry
 from segzoo.errors import DatasetError
 from segzoo.metrics.measure import Measure, added, needed
 from segzoo.metrics.semantic import Semantic, confusion_matrix
+from segzoo.zoo import registry
 
 NO_MAP = torch.empty(0)  # probabilities are not looked at
 PER_CLASS = ("iou", "dice", "precision", "recall")

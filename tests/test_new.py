@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import segzoo
-from segzoo import scaffold
 from segzoo.errors import OutputError, PluginMissingError, ResourceError, UsageError
-from segzoo.scaffold import new_plugin
 from segzoo.testing import assert_keeps_contract
+from segzoo.zoo import scaffold
+from segzoo.zoo.scaffold import new_plugin
 
 FILES = (
     "README.md",

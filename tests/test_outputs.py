@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from segzoo import outputs
 from segzoo.errors import PictureError, UsageError
-from segzoo.labels import default_palette
-from segzoo.outputs import KINDS, Box, background_of, encode, render, subject_box
-from segzoo.pictures import Picture, read
-from segzoo.predictor import Prediction
-from segzoo.preprocess import NO_CLASS
+from segzoo.pictures.codec import Picture, read
+from segzoo.pictures.labels import default_palette
+from segzoo.predict import outputs
+from segzoo.predict.outputs import KINDS, Box, background_of, encode, render, subject_box
+from segzoo.predict.predictor import Prediction
+from segzoo.predict.preprocess import NO_CLASS
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 RGB = ("red", "green", "blue")

@@ -10,7 +10,7 @@ from PIL import Image
 from segzoo.data.paired import Pair, Paired, read_image
 from segzoo.data.sample import Info, checked
 from segzoo.errors import DatasetError, PictureError
-from segzoo.labels import default_palette
+from segzoo.pictures.labels import default_palette
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)

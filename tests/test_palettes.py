@@ -10,9 +10,9 @@ from torchvision.datasets import Cityscapes
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.segmentation import FCN_ResNet50_Weights
 
-from segzoo import palettes
-from segzoo.labels import decode, default_palette, encode
-from segzoo.palettes import TABLES
+from segzoo.pictures import palettes
+from segzoo.pictures.labels import decode, default_palette, encode
+from segzoo.pictures.palettes import TABLES
 
 INVERTIBLE = sorted(
     name

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segzoo import outputs
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import UsageError
-from segzoo.labels import default_palette
-from segzoo.pictures import Picture
-from segzoo.predictor import Prediction
+from segzoo.pictures.codec import Picture
+from segzoo.pictures.labels import default_palette
+from segzoo.predict import outputs
+from segzoo.predict.predictor import Prediction
 from segzoo.report.panels import (
     background_of,
     coloured,

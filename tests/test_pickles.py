@@ -15,7 +15,6 @@ import torch
 from originals import write_keras2
 from safetensors.torch import save_file
 
-from segzoo import pickles
 from segzoo.errors import (
     DependencyMissingError,
     ResourceError,
@@ -23,7 +22,8 @@ from segzoo.errors import (
     WeightsFormatError,
     WeightsValueError,
 )
-from segzoo.pickles import read_foreign
+from segzoo.weights import pickles
+from segzoo.weights.pickles import read_foreign
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.count": torch.tensor(7)}
 ALONE = "Where its code is trusted: torch.save(model.state_dict(), 'state.pth'), and convert that"
@@ -293,7 +293,7 @@ START = """
 import json, os, sys
 path, arguments = json.loads(sys.argv[1])
 sys.path[:] = path
-from segzoo import pickles
+from segzoo.weights import pickles
 """
 
 

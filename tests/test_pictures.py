@@ -18,9 +18,9 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 from skimage.color import lab2xyz
 
-from segzoo import pictures
 from segzoo.errors import PictureError, PictureTooLargeError, UsageError
-from segzoo.pictures import Picture, encode, flatten, read, read_values
+from segzoo.pictures import codec as pictures
+from segzoo.pictures.codec import Picture, encode, flatten, read, read_values
 
 MIB = 1 << 20
 RGB = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
@@ -202,12 +202,12 @@ def peak():
 """
 MEMORY = f"""{PEAK}
 import sys
-import segzoo.pictures
+import segzoo.pictures.codec
 from segzoo.errors import PictureError
 before = peak()
 for file in sys.argv[1:]:
     try:
-        segzoo.pictures.read(file)
+        segzoo.pictures.codec.read(file)
         print("read", end=" ")
     except PictureError as error:
         print(type(error).__name__, end=" ")
@@ -871,7 +871,7 @@ started = []
 watched = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork")
 sys.addaudithook(lambda event, _: event.startswith(watched) and started.append(event))
 from segzoo.errors import PictureError
-from segzoo.pictures import read
+from segzoo.pictures.codec import read
 for file in pathlib.Path({str(tmp_path)!r}).iterdir():
     try:
         read(file)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo import predictor as module
 from segzoo.errors import (
     ConfigError,
     PictureError,
@@ -17,9 +16,10 @@ from segzoo.errors import (
     PluginError,
     UsageError,
 )
-from segzoo.pictures import Picture
-from segzoo.predictor import Prediction, Predictor, logits_size
-from segzoo.preprocess import NO_CLASS
+from segzoo.pictures.codec import Picture
+from segzoo.predict import predictor as module
+from segzoo.predict.predictor import Prediction, Predictor, logits_size
+from segzoo.predict.preprocess import NO_CLASS
 from segzoo.spec import Postprocess, Preprocess
 
 SOFTMAX = Postprocess(activation="softmax", threshold=None)

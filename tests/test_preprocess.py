@@ -18,8 +18,8 @@ from skimage.transform import resize as skimage_resize
 from torch.nn.functional import interpolate, pad
 
 from segzoo.errors import ConfigError, PluginError
-from segzoo.pictures import Picture, read
-from segzoo.preprocess import (
+from segzoo.pictures.codec import Picture, read
+from segzoo.predict.preprocess import (
     NO_CLASS,
     Geometry,
     luma,

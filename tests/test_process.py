@@ -11,7 +11,7 @@ import torch
 import torch._inductor.config  # which torch imports late, with effects of its own
 import torch.nn.functional as F
 
-from segzoo.process import DEEP_STATES, STATES, watched
+from segzoo.checks.process import DEEP_STATES, STATES, watched
 
 
 def ignore(*_):

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo import build, profile, registry
 from segzoo.errors import PluginError
+from segzoo.model import build, profile
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, TaskDefaults
+from segzoo.zoo import registry
 
 SPEC = ModelSpec(
     summary="a builder that looks at values",

@@ -13,8 +13,8 @@ import segzoo
 from segzoo.cli.main import run
 from segzoo.data.sample import Info
 from segzoo.errors import DatasetError, UsageError
-from segzoo.evaluation import evaluate
-from segzoo.pruning import prune
+from segzoo.runs.evaluation import evaluate
+from segzoo.runs.pruning import prune
 from segzoo.spec import Option
 
 

@@ -21,8 +21,7 @@ from squares import Squares
 from tiny import TINY
 
 import segzoo
-from segzoo import config as configs
-from segzoo import golden, manifest, privacy, publish, spec, upload
+from segzoo import spec
 from segzoo.cli import main
 from segzoo.engine.settings import Settings
 from segzoo.errors import (
@@ -36,8 +35,14 @@ from segzoo.errors import (
     PluginMissingError,
     UsageError,
 )
+from segzoo.hub import upload
+from segzoo.model import golden
+from segzoo.publish import folder as publish
+from segzoo.publish import privacy
+from segzoo.runs.training import train
+from segzoo.saved import config as configs
+from segzoo.saved import manifest
 from segzoo.spec import Dataset, Recipe, Weights
-from segzoo.training import train
 
 # What httpx2 says of how huggingface_hub sends a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -13,8 +13,8 @@ from segzoo.data.readers.arrays import SPEC, open_arrays
 from segzoo.data.sample import Info, checked
 from segzoo.data.source import open_data
 from segzoo.errors import DatasetError, UnsafeFormatError, UsageError
-from segzoo.labels import decode
-from segzoo.palettes import DIGITS
+from segzoo.pictures.labels import decode
+from segzoo.pictures.palettes import DIGITS
 
 N, H, W, K = 6, 5, 7, 11
 RANDOM = np.random.default_rng(0)

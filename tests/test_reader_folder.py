@@ -15,8 +15,8 @@ from segzoo.data.readers.folder import SPEC, open_folder
 from segzoo.data.sample import Info, checked
 from segzoo.data.source import open_data
 from segzoo.errors import DatasetError, UsageError
-from segzoo.labels import decode, judge
-from segzoo.palettes import CAMVID, VOC
+from segzoo.pictures.labels import decode, judge
+from segzoo.pictures.palettes import CAMVID, VOC
 
 RANDOM = np.random.default_rng(0)
 INDICES = RANDOM.integers(0, 3, (5, 7), dtype=np.uint8)

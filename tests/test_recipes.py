@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from segzoo import losses, registry
+from segzoo import losses
 from segzoo.engine.optim import OPTIMIZERS, optimizer_of
 from segzoo.engine.recipes import (
     DEFAULT,
@@ -27,6 +27,7 @@ from segzoo.engine.recipes import (
 from segzoo.engine.schedule import SCHEDULES, rate_at
 from segzoo.errors import ConfigError, UsageError
 from segzoo.spec import Expect, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
+from segzoo.zoo import registry
 
 RECIPE = Recipe(
     epochs=10,

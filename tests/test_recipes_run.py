@@ -8,11 +8,11 @@ from layouts import voc
 from squares import Squares
 
 import segzoo
-from segzoo.api import find_spec
 from segzoo.engine import journal
 from segzoo.engine.schedule import rate_at, steps_of
 from segzoo.engine.settings import Settings
-from segzoo.training import train
+from segzoo.model.load import find_spec
+from segzoo.runs.training import train
 
 QUIET = Settings(device="cpu", workers=0, quiet=True)
 SMALL = {"width": 2}  # of options: what is asked here does not depend on the number of channels

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segzoo.errors import UsageError
-from segzoo.refs import Folder, Hub, Named, parse
+from segzoo.zoo.refs import Folder, Hub, Named, parse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

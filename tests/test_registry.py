@@ -18,7 +18,6 @@ import fake_plugins
 import pytest
 from fake_plugins import BROKEN
 
-from segzoo import api, registry
 from segzoo.cli.main import run
 from segzoo.errors import (
     AmbiguousModelError,
@@ -26,6 +25,8 @@ from segzoo.errors import (
     UnknownModelError,
     UsageError,
 )
+from segzoo.model import load as api
+from segzoo.zoo import registry
 
 ROOT = Path(__file__).parents[1]
 TOGETHER = BROKEN / "together"
@@ -332,7 +333,7 @@ def test_what_is_no_import_path(path):
 
 
 def test_an_import_path_may_name_a_part_of_a_class():
-    assert registry.resolve("segzoo.registry:Entry.load") is registry.Entry.load
+    assert registry.resolve("segzoo.zoo.registry:Entry.load") is registry.Entry.load
 
 
 # --- names
@@ -377,8 +378,8 @@ def test_unknown_names(name, message, monkeypatch):
 def test_with_nothing_installed():
     code = f"""
 import sys
-sys.path.insert(0, {str(Path(registry.__file__).parents[1])!r})
-from segzoo import registry
+sys.path.insert(0, {str(Path(registry.__file__).parents[2])!r})
+from segzoo.zoo import registry
 print(registry.entries(), list(registry.rows()))
 try:
     registry.find("u2netp")
@@ -436,7 +437,8 @@ def test_names_that_look_like_code_reach_nothing():
     """Row C7: no command, no connection, no file of the system, as Python's own audit sees it."""
     code = f"""
 import sys
-from segzoo import api, registry
+from segzoo.model import load as api
+from segzoo.zoo import registry
 from segzoo.errors import UnknownModelError
 seen = []
 def watch(event, args):

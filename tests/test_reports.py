@@ -16,14 +16,16 @@ import torch
 from squares import Squares
 
 import segzoo
-from segzoo import claims, publish, registry
-from segzoo.begun import begun_of, settings_of, typed_again
 from segzoo.cli.main import run
 from segzoo.engine import recipes
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, RunError, SegzooError
+from segzoo.publish import folder as publish
+from segzoo.runs import claims
+from segzoo.runs.begun import begun_of, settings_of, typed_again
+from segzoo.runs.training import train
 from segzoo.spec import Dataset, ReaderSpec, Recipe, Record
-from segzoo.training import train
+from segzoo.zoo import registry
 
 CORE = Path(__file__).parents[1] / "src" / "segzoo"
 MODEL = ["unetpp", "--option", "width=2", "--option", "depth=1"]
@@ -434,16 +436,16 @@ def test_a1_a_link_out_of_the_run_is_not_followed(place, name):
 
 IMPORTS = {  # where a path becomes an object, and whose word the path is
     "__init__": "a table of its own",
-    "build": "a spec's builder and variant",
+    "model.build": "a spec's builder and variant",
     "data.augment": "a recipe's, judged by begun.py where it comes from a run",
     "data.source": "a reader's spec",
-    "doctor": "a table of its own",
-    "kit": "the person's, who checks a plugin",
+    "checks.doctor": "a table of its own",
+    "checks.kit": "the person's, who checks a plugin",
     "losses": "a recipe's, judged by begun.py where it comes from a run; else a spec's",
-    "origin": "the package of a spec's bundled weights",
-    "preprocess": "a spec's custom; config.py refuses a config with one",
-    "promises": "a spec's",
-    "registry": "an entry point's",
+    "model.origin": "the package of a spec's bundled weights",
+    "predict.preprocess": "a spec's custom; config.py refuses a config with one",
+    "checks.promises": "a spec's",
+    "zoo.registry": "an entry point's",
 }
 
 
@@ -472,4 +474,4 @@ def test_a1_recipes_are_read_in_the_places_that_judge_them():
         for file in CORE.rglob("*.py")
         if "recipes.from_json(" in file.read_text("utf-8")
     }
-    assert found == {"begun", "publish"}
+    assert found == {"publish.folder", "runs.begun"}

@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import resize as torchvision_resize
 
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Sample
-from segzoo.resample import resize
+from segzoo.pictures.resample import resize
 from segzoo.spec import Preprocess
 
 SIZES = [

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from segzoo import api
 from segzoo.cli.main import app
 from segzoo.cli.options import options_of
 from segzoo.data.source import parse
 from segzoo.engine import recipes
+from segzoo.model import load as api
 
 ROOT = Path(__file__).parents[1]
 ROWS = runpy.run_path(str(ROOT / "results/rows.py"))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from segzoo.errors import DeviceError, PluginError, UsageError
-from segzoo.predictor import Predictor
-from segzoo.runtimes.torch import TorchRuntime, device_of, devices
+from segzoo.predict.predictor import Predictor
+from segzoo.predict.runtimes.torch import TorchRuntime, device_of, devices
 from segzoo.spec import Postprocess, Preprocess
 
 X = np.random.default_rng(0).random((2, 3, 9, 7), np.float32)

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
+from segzoo.checks.signing import sign, verify_signature
 from segzoo.errors import (
     DependencyMissingError,
     IntegrityError,
     UnsafeFormatError,
     UsageError,
 )
-from segzoo.signing import sign, verify_signature
 
 NEEDED = "the extra signing is not installed"
 

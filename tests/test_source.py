@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo import registry
 from segzoo.data.sample import Info, Sample
 from segzoo.data.source import Subset, held_out, id_of, open_data, parse
 from segzoo.errors import DatasetError, DependencyMissingError, PluginError, UsageError
 from segzoo.spec import Option, ReaderSpec
+from segzoo.zoo import registry
 
 
 class Numbers:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from segzoo.base.strictjson import short, strict_json
 from segzoo.errors import ConfigError, WeightsFormatError
-from segzoo.strictjson import short, strict_json
 
 
 def test_it_says_what_it_was_reading():

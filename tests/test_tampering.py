@@ -13,10 +13,12 @@ import tiny
 import torch
 
 import segzoo
-from segzoo import cache, golden, manifest
+from segzoo.base import cache
+from segzoo.checks.verify import verify
 from segzoo.errors import SegzooError
-from segzoo.verify import verify
-from segzoo.weights import save
+from segzoo.model import golden
+from segzoo.saved import manifest
+from segzoo.weights.safetensors import save
 
 READ_BY_LOAD = ("model.safetensors", "config.json", "manifest.json")
 

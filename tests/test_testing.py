@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from fake_plugins import BROKEN
 
-from segzoo import api, registry
 from segzoo.errors import AmbiguousModelError, PluginError, UnknownModelError
+from segzoo.model import load as api
 from segzoo.spec import Postprocess, TaskDefaults
 from segzoo.testing import (
     PROMISES,
@@ -24,6 +24,7 @@ from segzoo.testing import (
     check_model,
     frames,
 )
+from segzoo.zoo import registry
 
 QUICK = 5_000_000  # parameters; larger models are checked by the tests of their plugins, and slowly
 

@@ -13,11 +13,11 @@ from segzoo_unet.model import CANVAS, CANVAS_TOP_LEFT, UNet
 from torch import nn
 
 import segzoo
-from segzoo.predictor import Predictor
-from segzoo.preprocess import network_size
-from segzoo.runtimes.torch import TorchRuntime
+from segzoo.predict.predictor import Predictor
+from segzoo.predict.preprocess import network_size
+from segzoo.predict.runtimes.torch import TorchRuntime
+from segzoo.predict.tiling import PHASE, Grid, bands, is_seamless
 from segzoo.spec import Postprocess, Preprocess
-from segzoo.tiling import PHASE, Grid, bands, is_seamless
 
 VALID = Preprocess(multiple_of=16, remainder=12, margin=92)
 SIDES = st.integers(1, 700)
@@ -221,7 +221,7 @@ def test_the_windows_of_valid_convolutions_abut(paper):
 
 
 def test_a_large_picture_is_tiled_by_itself_where_that_changes_nothing(paper, monkeypatch):
-    monkeypatch.setattr("segzoo.predictor.OWN_TILE", 100)
+    monkeypatch.setattr("segzoo.predict.predictor.OWN_TILE", 100)
     predictor = paper.predictor()
     assert predictor.grid(100, 100) is None
     grid = predictor.grid(150, 250)

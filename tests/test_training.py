@@ -16,8 +16,6 @@ from tiny import TINY
 from torch import nn
 
 import segzoo
-from segzoo import subject
-from segzoo.api import find_spec
 from segzoo.cli.options import options_of
 from segzoo.data.sample import Info, Sample
 from segzoo.data.statistics import mean_and_std
@@ -31,8 +29,10 @@ from segzoo.errors import (
     UsageError,
 )
 from segzoo.losses import binary_cross_entropy
+from segzoo.model.load import find_spec
+from segzoo.runs import subject
+from segzoo.runs.training import measures_of, train
 from segzoo.spec import Preprocess, Recipe
-from segzoo.training import measures_of, train
 
 SMALL = {"width": 2, "depth": 1}  # of unetpp
 RECIPE = Recipe(steps=2, batch_size=2, optimizer=("adam", {}), lr=1e-2)

@@ -12,7 +12,8 @@ import tiny
 import torch
 
 import segzoo
-from segzoo import golden, manifest, registry, signing
+from segzoo.checks import signing
+from segzoo.checks.verify import FOLDER, HUB, RECORD, verify
 from segzoo.cli.main import run
 from segzoo.errors import (
     DependencyMissingError,
@@ -20,10 +21,12 @@ from segzoo.errors import (
     UsageError,
     WeightsMissingError,
 )
+from segzoo.model import golden
+from segzoo.saved import manifest
 from segzoo.spec import Dataset, Weights
 from segzoo.testing import assert_weights_hold, check_weights
-from segzoo.verify import FOLDER, HUB, RECORD, verify
-from segzoo.weights import save
+from segzoo.weights.safetensors import save
+from segzoo.zoo import registry
 
 MANIFEST, CONFIG, HASHES, HEADER, VALUES, PLUGIN, FIT, GOLDEN, SIGNED = (p.name for p in FOLDER)
 
@@ -206,14 +209,14 @@ def test_the_plugin_is_missing(folder, monkeypatch):
 
 
 def test_a_stamp_of_an_earlier_load_is_not_believed(folder, monkeypatch):
-    monkeypatch.setattr(segzoo.cache, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(segzoo.base.cache, "SETTLED_SECONDS", 0.0)
     segzoo.load(str(folder))
     path = folder / "model.safetensors"
     status = path.stat()
-    stamp = segzoo.cache.read_stamp(path, status)
+    stamp = segzoo.base.cache.read_stamp(path, status)
     assert stamp is not None
     flip(path)
-    segzoo.cache.write_stamp(path, path.stat(), stamp, began=path.stat().st_ctime + 1)
+    segzoo.base.cache.write_stamp(path, path.stat(), stamp, began=path.stat().st_ctime + 1)
     assert states(verify(str(folder)))[0] == [MANIFEST, HASHES]
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from segzoo_u2net.model import u2netp
 from torch import nn
 
-from segzoo import cache
+from segzoo.base import cache
 from segzoo.errors import (
     IntegrityError,
     OutputError,
@@ -33,7 +33,7 @@ from segzoo.errors import (
     WeightsMissingError,
     WeightsValueError,
 )
-from segzoo.weights import (
+from segzoo.weights.safetensors import (
     CODES,
     DTYPES,
     adapt_channels,
@@ -687,7 +687,7 @@ def test_a_disk_that_fails_below_the_header(trained, tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     save(nn.Linear(100, 100), path)
     monkeypatch.setattr(
-        "segzoo.weights.open_regular", lambda path: io.BufferedReader(Failing(path))
+        "segzoo.weights.safetensors.open_regular", lambda path: io.BufferedReader(Failing(path))
     )
     with pytest.raises(WeightsFormatError) as caught:
         read(path)
@@ -713,7 +713,7 @@ def test_more_memory_than_there_is(tmp_path):
         pytest.skip("the file system has no sparse files of this size")
     program = f"""
 import resource, torch
-from segzoo.weights import read
+from segzoo.weights.safetensors import read
 from segzoo.errors import WeightsFormatError
 resource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))
 try:
@@ -1180,7 +1180,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path):
     program = f"""
 import resource, signal, torch
 from segzoo.errors import ResourceError
-from segzoo.weights import save
+from segzoo.weights.safetensors import save
 save({{"a": torch.zeros(9)}}, {str(tmp_path / "a")!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

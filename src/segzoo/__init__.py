@@ -14,28 +14,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segzoo.api import list_models as list_models
-    from segzoo.api import load as load
-    from segzoo.api import model_info as model_info
     from segzoo.errors import SegzooError as SegzooError
-    from segzoo.evaluation import evaluate as evaluate
-    from segzoo.model import Model as Model
-    from segzoo.predictor import Prediction as Prediction
-    from segzoo.predictor import Predictor as Predictor
+    from segzoo.model.load import list_models as list_models
+    from segzoo.model.load import load as load
+    from segzoo.model.load import model_info as model_info
+    from segzoo.model.loaded import Model as Model
+    from segzoo.predict.predictor import Prediction as Prediction
+    from segzoo.predict.predictor import Predictor as Predictor
+    from segzoo.runs.evaluation import evaluate as evaluate
+    from segzoo.runs.training import train as train
     from segzoo.spec import Recipe as Recipe
-    from segzoo.training import train as train
 
 _HOME_OF = {
-    "Model": "segzoo.model",
-    "Prediction": "segzoo.predictor",
-    "Predictor": "segzoo.predictor",
+    "Model": "segzoo.model.loaded",
+    "Prediction": "segzoo.predict.predictor",
+    "Predictor": "segzoo.predict.predictor",
     "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",
-    "evaluate": "segzoo.evaluation",
-    "list_models": "segzoo.api",
-    "load": "segzoo.api",
-    "model_info": "segzoo.api",
-    "train": "segzoo.training",
+    "evaluate": "segzoo.runs.evaluation",
+    "list_models": "segzoo.model.load",
+    "load": "segzoo.model.load",
+    "model_info": "segzoo.model.load",
+    "train": "segzoo.runs.training",
 }
 __all__ = sorted(_HOME_OF)
 

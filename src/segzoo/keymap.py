@@ -15,9 +15,9 @@ from segzoo.spec import Json, Record
 
 __all__ = ["KERAS_CHANGES", "KERAS_RULES", "Converter"]
 
-CHANGES = ("keras_kernel",)  # what `segzoo.convert` knows to do to a tensor
+CHANGES = ("keras_kernel",)  # what `segzoo.runs.convert` knows to do to a tensor
 
-# Layers come from `segzoo.hdf5` as "conv2d_0/kernel" and so on.
+# Layers come from `segzoo.weights.keras` as "conv2d_0/kernel" and so on.
 KERAS_RULES = (
     ("/kernel$", ".weight"),
     ("/bias$", ".bias"),

@@ -35,9 +35,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segzoo import registry
 from segzoo.errors import PluginError, UsageError, printable
 from segzoo.spec import Json
+from segzoo.zoo import registry
 
 __all__ = [
     "Batch",

@@ -25,15 +25,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from segzoo import verify
-from segzoo.blame import frames, say
+from segzoo.checks import verify
+from segzoo.checks.blame import frames, say
+from segzoo.checks.kit import Broken, Kit, Result, judged, one_thread
+from segzoo.checks.promises import PICTURES, PROMISES, Promise, predicts
 from segzoo.errors import PluginError, SegzooError
-from segzoo.kit import Broken, Kit, Result, judged, one_thread
-from segzoo.promises import PICTURES, PROMISES, Promise, predicts
 from segzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from segzoo.model import Model
+    from segzoo.model.loaded import Model
 
 __all__ = [
     "PROMISES",
@@ -58,7 +58,7 @@ def check_model(
     A plugin that fails to load is a broken promise, whatever it raises. UnknownModelError and
     AmbiguousModelError when there is no one model to check.
     """
-    from segzoo import api
+    from segzoo.model import load as api
 
     results: dict[Callable[[Kit], None], Result] = {}
     # What plugins print is not our output.
@@ -85,8 +85,9 @@ def assert_keeps_contract(ref: str | ModelSpec, *, slow: bool = False, gpu: bool
 
 def check_weights(name: str, tag: str | None = None) -> tuple[Result, ...]:
     """Every proof of weights that a plugin declares, held or broken, in the order of `RECORD` in
-    `segzoo.verify`: licence, data with licences, source and hash are stated; hash, header, values,
-    strict load; and the golden's logits, where FILE.golden.safetensors lies beside its file.
+    `segzoo.checks.verify`: licence, data with licences, source and hash are stated; hash, header,
+    values, strict load; and the golden's logits, where FILE.golden.safetensors lies beside its
+    file.
 
     tag: None for the default weights. UnknownModelError, WeightsMissingError when there are none.
     """
@@ -100,7 +101,8 @@ def assert_weights_hold(name: str, tag: str | None = None) -> None:
 
 def check_folder(folder: str | os.PathLike[str]) -> tuple[Result, ...]:
     """Whether the folder of a saved model loads, every byte of it checked, and predicts."""
-    from segzoo import api, refs
+    from segzoo.model import load as api
+    from segzoo.zoo import refs
 
     models: list[Model] = []
 

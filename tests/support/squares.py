@@ -20,7 +20,7 @@ from segzoo.engine.evaluate import Task
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import Result, train
 from segzoo.metrics.semantic import Semantic
-from segzoo.registry import resolve
+from segzoo.zoo.registry import resolve
 
 
 class Squares:

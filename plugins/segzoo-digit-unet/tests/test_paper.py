@@ -17,8 +17,8 @@ from segzoo_digit_unet.loss import binary_cross_entropy, cross_entropy
 from segzoo_digit_unet.spec import CLASSES, PALETTE
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
+from segzoo.model import build, profile
+from segzoo.model.load import find_spec
 
 GOLDENS = Path(__file__).parent / "goldens"
 

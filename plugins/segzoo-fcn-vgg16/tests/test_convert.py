@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 import segzoo
-from segzoo import subject
-from segzoo.convert import convert
 from segzoo.errors import IntegrityError, UsageError
+from segzoo.runs import subject
+from segzoo.runs.convert import convert
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,15 @@ from segzoo_fcn_vgg16.spec import CLASSES
 from torch import nn
 
 import segzoo
-from segzoo import api, build, palettes, pictures, profile, registry
 from segzoo.engine import recipes
 from segzoo.errors import ConfigError, WeightsMismatchError, WeightsMissingError
-from segzoo.preprocess import prepare
-from segzoo.resample import resize
+from segzoo.model import build, profile
+from segzoo.model import load as api
+from segzoo.pictures import codec as pictures
+from segzoo.pictures import palettes
+from segzoo.pictures.resample import resize
+from segzoo.predict.preprocess import prepare
+from segzoo.zoo import registry
 
 GOLDENS = Path(__file__).parent / "goldens"
 MODEL = "fcn_vgg16"

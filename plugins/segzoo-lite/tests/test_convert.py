@@ -8,7 +8,7 @@ import torch
 from segzoo_lite import convert as key_maps
 
 import segzoo
-from segzoo.convert import convert
+from segzoo.runs.convert import convert
 
 FILES = {
     "lite0": ("tf_efficientnet_lite0", (1, 2, 2, 3, 3, 4, 1)),

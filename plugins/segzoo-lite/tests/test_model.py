@@ -7,7 +7,7 @@ from segzoo_lite import spec
 from segzoo_lite.model import lite0, lite2
 
 from segzoo.engine.optim import optimizer_of
-from segzoo.profile import stages
+from segzoo.model.profile import stages
 
 ENCODERS = {lite0: "tf_efficientnet_lite0", lite2: "tf_efficientnet_lite2"}
 

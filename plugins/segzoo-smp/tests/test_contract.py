@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from segzoo import build
-from segzoo.api import find_spec
+from segzoo.model import build
+from segzoo.model.load import find_spec
 from segzoo.testing import assert_keeps_contract
 
 # One light encoder, then five of as many kinds as the decoder takes.

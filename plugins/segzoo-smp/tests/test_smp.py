@@ -15,9 +15,9 @@ from segzoo_smp.checkpoint import arguments_of
 from segzoo_smp.spec import TABLE
 
 import segzoo
-from segzoo import build
-from segzoo.api import find_spec
 from segzoo.errors import ConfigError, WeightsMismatchError
+from segzoo.model import build
+from segzoo.model.load import find_spec
 from segzoo.spec import Preprocess
 
 DECODERS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)

@@ -11,8 +11,9 @@ import timm
 import torch
 from segzoo_smp.spec import TABLE, spec_of
 
-from segzoo import build, registry
-from segzoo.api import find_spec
+from segzoo.model import build
+from segzoo.model.load import find_spec
+from segzoo.zoo import registry
 
 PLUGIN = Path(__file__).parents[1]
 DECODERS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)

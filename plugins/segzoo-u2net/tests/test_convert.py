@@ -7,10 +7,10 @@ import torch
 from originals import Goldens
 
 import segzoo
-from segzoo import build
-from segzoo.api import find_spec
-from segzoo.convert import convert, converters_of
-from segzoo.registry import find
+from segzoo.model import build
+from segzoo.model.load import find_spec
+from segzoo.runs.convert import convert, converters_of
+from segzoo.zoo.registry import find
 
 GOLDENS = Goldens(Path(__file__).parent / "goldens")
 SHAPE = {"u2net": "1x3x96x96", "u2netp": "1x3x96x96", "u2netp_3ch": "1x3x64x64"}

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
+from segzoo.model import build, profile
+from segzoo.model.load import find_spec
 
 GOLDENS = Path(__file__).parent / "goldens"
 

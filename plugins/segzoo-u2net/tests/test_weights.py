@@ -9,7 +9,7 @@ from PIL import Image
 from segzoo_u2net.spec import U2NETP
 
 import segzoo
-from segzoo.api import find_spec
+from segzoo.model.load import find_spec
 from segzoo.testing import assert_weights_hold, check_weights
 
 

@@ -7,7 +7,7 @@ import torch
 from originals import Goldens, write_keras2, write_keras3, write_keras_zip
 
 import segzoo
-from segzoo.convert import convert
+from segzoo.runs.convert import convert
 
 GOLDENS = Goldens(Path(__file__).parent / "goldens")
 SLOW = pytest.mark.slow

@@ -31,9 +31,9 @@ from segzoo_unet.model import (
 from torch import nn
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
-from segzoo.preprocess import network_size
+from segzoo.model import build, profile
+from segzoo.model.load import find_spec
+from segzoo.predict.preprocess import network_size
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -7,7 +7,7 @@ import torch
 from originals import Goldens, write_keras2
 
 import segzoo
-from segzoo.convert import convert
+from segzoo.runs.convert import convert
 
 GOLDENS = Goldens(Path(__file__).parent / "goldens")
 SHAPE = "1x3x64x64"

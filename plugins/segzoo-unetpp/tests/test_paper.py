@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from segzoo_unetpp.model import mean_logits
 
 import segzoo
-from segzoo import build, profile
-from segzoo.api import find_spec
 from segzoo.errors import ConfigError
+from segzoo.model import build, profile
+from segzoo.model.load import find_spec
 
 GOLDENS = Path(__file__).parent / "goldens"
 README = Path(__file__).parents[1] / "README.md"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from segzoo import cache as own
+from segzoo.base import cache as own
 from segzoo.cli.text import print_json, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
 from segzoo.spec import Json
@@ -73,7 +73,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
 @app.command()
 def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
     """Show how many bytes are kept, and where."""
-    from segzoo import hubcache
+    from segzoo.hub import cache as hubcache
 
     found = list(_kept())
     kinds = {k: _total(each for each in found if each.kind == k) for k in KINDS}
@@ -147,7 +147,7 @@ def _is_named(each: _Kept, name: str) -> bool:
 
 def _kept() -> Iterator[_Kept]:
     """Models in the Hub's cache, what downloads left there, and segzoo's own folders."""
-    from segzoo import hubcache
+    from segzoo.hub import cache as hubcache
 
     for item in hubcache.cached():
         name = f"{item.snapshot.repo}@{item.snapshot.commit}"
@@ -174,7 +174,7 @@ def _total(kept: Iterable[_Kept]) -> int:
 
 
 def _remove(each: _Kept) -> None:
-    from segzoo import hubcache
+    from segzoo.hub import cache as hubcache
 
     try:
         if each.kind == "model":
@@ -189,6 +189,6 @@ def _remove(each: _Kept) -> None:
 
 
 def _places() -> list[str]:
-    from segzoo import hubcache
+    from segzoo.hub import cache as hubcache
 
     return [f"models of the Hub   {hubcache.root()}", f"segzoo's own        {own.home()}"]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo import api, registry
 from segzoo.cli.text import print_json
 from segzoo.errors import PluginError, UnknownModelError, printable
+from segzoo.model import load as api
+from segzoo.zoo import registry
 
 if TYPE_CHECKING:
     from segzoo.testing import Result
@@ -28,7 +29,8 @@ def check(
     Exit code 1 when one is broken; its line says how to mend it. A plugin that cannot be loaded is
     shown with its whole error and where in its files that came from.
     """
-    from segzoo import refs, testing
+    from segzoo import testing
+    from segzoo.zoo import refs
 
     title, notes, error = model, list[str](), list[str]()
     results: tuple[Result, ...] = ()
@@ -64,7 +66,7 @@ def check(
 
 def _whole(error: PluginError) -> list[str]:
     """Why a plugin cannot be loaded, with its steps from the outermost to the fault."""
-    from segzoo.blame import frames
+    from segzoo.checks.blame import frames
 
     cause: BaseException = error
     while cause.__cause__ is not None:
@@ -81,7 +83,7 @@ def _whole(error: PluginError) -> list[str]:
 
 def _changed_since(distribution: str) -> list[str]:
     """A note when the editable install of a distribution is older than its pyproject.toml."""
-    from segzoo.doctor import stale_installs
+    from segzoo.checks.doctor import stale_installs
 
     return [
         f"note     {stale.what}. {stale.next_step}"
@@ -92,7 +94,7 @@ def _changed_since(distribution: str) -> list[str]:
 
 def _install_again(model: str) -> str:
     """What to do when a pyproject.toml offers the model and its editable install does not yet."""
-    from segzoo.doctor import stale_installs
+    from segzoo.checks.doctor import stale_installs
 
     name = registry.fold(model.rpartition("/")[2])
     for stale in stale_installs():

@@ -10,7 +10,7 @@ from segzoo.cli.options import Options, options_of
 from segzoo.cli.text import print_json
 
 if TYPE_CHECKING:
-    from segzoo.convert import Converted
+    from segzoo.runs.convert import Converted
 
 SHOWN = 8  # tensors, of hundreds
 
@@ -68,7 +68,7 @@ def convert(
     Files that could run code are opened in a process of their own, without network, and as
     tensors alone. What does not fit the model exactly is refused, and then nothing is written.
     """
-    from segzoo.convert import convert
+    from segzoo.runs.convert import convert
 
     done = convert(
         file,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo import api, registry
 from segzoo.cli.text import print_json, table
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
+from segzoo.model import load as api
 from segzoo.spec import Json, Option, Preprocess, ReaderSpec, Recipe, asdict
+from segzoo.zoo import registry
 
 if TYPE_CHECKING:
     from segzoo.data.check import Finding, Report
@@ -173,9 +174,10 @@ def preview(
         raise UsageError("the sheet is a PNG", found=printable(out), expected="-o FILE.png")
     if recipe and not model:
         raise UsageError("a recipe is a model's", next_step=f"Add: --model NAME --recipe {recipe}")
-    from segzoo import files, pictures
+    from segzoo.base import files
     from segzoo.data.sample import checked, info_of
     from segzoo.data.source import open_data
+    from segzoo.pictures import codec as pictures
     from segzoo.report.panels import of_samples
 
     dataset = open_data(words)

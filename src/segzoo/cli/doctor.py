@@ -15,7 +15,7 @@ def doctor(
 
     Exit code 1 when something is broken. Nothing is downloaded or changed.
     """
-    from segzoo.doctor import examine
+    from segzoo.checks.doctor import examine
 
     report = examine()
     if as_json:

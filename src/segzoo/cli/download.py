@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from segzoo import api
 from segzoo.cli.text import print_json, size_of
 from segzoo.errors import HubNotFoundError, UsageError
+from segzoo.model import load as api
 from segzoo.spec import Json
 
 
@@ -35,7 +35,9 @@ def download(
 
 def _download(ref: str) -> dict[str, Json]:
     """Fetch one model. What is there and whole is not fetched again."""
-    from segzoo import hub, origin, refs
+    from segzoo.hub import fetch as hub
+    from segzoo.model import origin
+    from segzoo.zoo import refs
 
     source = refs.parse(ref)
     if isinstance(source, refs.Folder):

@@ -14,7 +14,7 @@ from segzoo.cli.text import print_json, progress_bar, table
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from segzoo.evaluation import Evaluated
+    from segzoo.runs.evaluation import Evaluated
 
 
 def evaluate(
@@ -70,8 +70,8 @@ def evaluate(
     """
     if data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
-    from segzoo import evaluation
     from segzoo.engine.launch import rank_of_this_process
+    from segzoo.runs import evaluation
 
     with warnings.catch_warnings(record=True) as heard, _progress(quiet) as progress:
         warnings.simplefilter("always", UserWarning)

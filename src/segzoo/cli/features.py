@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo import api
 from segzoo.cli.text import print_json, table
 from segzoo.errors import UsageError, printable
+from segzoo.model import load as api
 from segzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from segzoo.features import Feature
+    from segzoo.model.features import Feature
 
 
 def features(
@@ -57,7 +57,7 @@ def features(
 
 def _input_size(spec: ModelSpec, size: str | None) -> tuple[int, int]:
     """The network's own input for a picture of `size`, or of the size that it is declared for."""
-    from segzoo.preprocess import network_size
+    from segzoo.predict.preprocess import network_size
 
     height, width = spec.preprocess.size or (256, 256)
     if size is not None:
@@ -74,8 +74,8 @@ def _input_size(spec: ModelSpec, size: str | None) -> tuple[int, int]:
 
 
 def _features(spec: ModelSpec, height: int, width: int) -> "list[Feature]":
-    from segzoo import build
-    from segzoo.features import shapes
+    from segzoo.model import build
+    from segzoo.model.features import shapes
 
     shape = (1, spec.in_channels, height, width)
     multiple_of = spec.preprocess.multiple_of

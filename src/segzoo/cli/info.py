@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo import api
 from segzoo.cli.text import amount, print_json, table
-from segzoo.registry import Entry
+from segzoo.model import load as api
 from segzoo.spec import Json, ModelSpec, Paper, Recipe, Record, Weights, asdict
+from segzoo.zoo.registry import Entry
 
 if TYPE_CHECKING:
-    from segzoo.config import Config
-    from segzoo.profile import Stage
+    from segzoo.model.profile import Stage
+    from segzoo.saved.config import Config
 
 
 def info(
@@ -32,7 +32,7 @@ def info(
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.
     """
-    from segzoo import origin
+    from segzoo.model import origin
 
     found = origin.find_saved(model)
     entry, spec, config = found or (*api.find_spec(model), None)
@@ -47,7 +47,7 @@ def info(
 
 def _input_size(spec: "ModelSpec | Config", size: int | None) -> tuple[int, int]:
     """The network's own input for a picture of `size`, or of the size that it is declared for."""
-    from segzoo.preprocess import network_size
+    from segzoo.predict.preprocess import network_size
 
     height, width = (size, size) if size else spec.preprocess.size or (256, 256)
     whole = dataclasses.replace(spec.preprocess, size=None, resize="none")
@@ -55,7 +55,7 @@ def _input_size(spec: "ModelSpec | Config", size: int | None) -> tuple[int, int]
 
 
 def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
-    from segzoo import build, profile
+    from segzoo.model import build, profile
 
     if config is None:
         return profile.stages(lambda: build.build(spec), (1, spec.in_channels, height, width))

@@ -16,7 +16,7 @@ from segzoo.errors import OutputError, UsageError
 
 __all__ = ["EXTENSIONS", "Folder", "Job", "Layout", "find", "jobs_of", "refuse_clashes"]
 
-# of the formats that segzoo.pictures reads
+# of the formats that segzoo.pictures.codec reads
 EXTENSIONS = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split()
 )

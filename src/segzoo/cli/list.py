@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from segzoo import api, registry
 from segzoo.cli.text import amount, print_json, table
 from segzoo.errors import UsageError
-from segzoo.registry import Row
+from segzoo.model import load as api
 from segzoo.spec import Json
+from segzoo.zoo import registry
+from segzoo.zoo.registry import Row
 
 
 def list_models(
@@ -65,7 +66,8 @@ def list_models(
 
 
 def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
-    from segzoo import hub, licenses, refs
+    from segzoo.hub import fetch as hub
+    from segzoo.zoo import licenses, refs
 
     found = [
         model

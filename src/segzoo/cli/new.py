@@ -16,7 +16,7 @@ def new(
 
     NAME becomes the folder and the distribution segzoo-NAME; the model has underscores for hyphens.
     """
-    from segzoo.scaffold import new_plugin
+    from segzoo.zoo.scaffold import new_plugin
 
     plugin = new_plugin(name, folder)
     place = shlex.quote(str(plugin.folder))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
-from segzoo import api
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Job, Layout
 from segzoo.cli.options import Options, options_of
@@ -28,12 +27,13 @@ from segzoo.errors import (
     UsageError,
     printable,
 )
+from segzoo.model import load as api
 from segzoo.spec import Json
 
 if TYPE_CHECKING:
-    from segzoo.model import Model
-    from segzoo.outputs import Background
-    from segzoo.predictor import Prediction, Predictor, Source
+    from segzoo.model.loaded import Model
+    from segzoo.predict.outputs import Background
+    from segzoo.predict.predictor import Prediction, Predictor, Source
 
 STDIO = "-"
 ERRORS = "errors.jsonl"
@@ -152,7 +152,8 @@ def predict(
         raise UsageError("give --skip-existing or --overwrite, not both")
     if random_init and weights is not None:
         raise UsageError("give --weights or --random-init, not both")
-    from segzoo import outputs, pictures
+    from segzoo.pictures import codec as pictures
+    from segzoo.predict import outputs
 
     max_pixels = pictures.MAX_PIXELS if max_pixels is None else max_pixels
     wanted = _kinds(kinds, background)
@@ -198,7 +199,7 @@ def predict(
 
 
 def _kinds(given: list[str] | None, background: str | None) -> tuple[str, ...]:
-    from segzoo.outputs import KINDS
+    from segzoo.predict.outputs import KINDS
 
     if given is None:
         return ("mask",) if background is None else ("cutout",)
@@ -274,7 +275,7 @@ def _ready(layout: Layout) -> Iterator[None]:
 
 def _probe(layout: Layout) -> None:
     """OutputError or ResourceError when nothing can be written: no permission, no space."""
-    from segzoo import files
+    from segzoo.base import files
 
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
     try:
@@ -360,9 +361,9 @@ class _Writer:
         """The record of a written prediction; raises the error that a job has instead."""
         if isinstance(result, SegzooError):
             raise result
-        from segzoo.outputs import encode, render, subject_box
-        from segzoo.predictor import logits_size
-        from segzoo.preprocess import network_size
+        from segzoo.predict.outputs import encode, render, subject_box
+        from segzoo.predict.predictor import logits_size
+        from segzoo.predict.preprocess import network_size
 
         predictor, notes = self.predictor, result.picture.notes
         box = subject_box(result) if self.crop else None
@@ -396,7 +397,7 @@ class _Writer:
 
 
 def _put(path: str, content: bytes) -> None:
-    from segzoo import files
+    from segzoo.base import files
 
     if path == STDIO:
         sys.stdout.buffer.write(content)

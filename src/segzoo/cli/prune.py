@@ -12,7 +12,7 @@ from segzoo.cli.text import amount, print_json, table
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from segzoo.pruning import Pruned
+    from segzoo.runs.pruning import Pruned
 
 
 def prune(
@@ -51,7 +51,8 @@ def prune(
     """
     if data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
-    from segzoo import files, pruning
+    from segzoo.base import files
+    from segzoo.runs import pruning
 
     if out is not None:
         files.make_folder(out)

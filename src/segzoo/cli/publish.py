@@ -9,7 +9,7 @@ from segzoo.cli.text import print_json
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from segzoo.publish import Folder, Published
+    from segzoo.publish.folder import Folder, Published
 
 
 def publish(
@@ -63,7 +63,7 @@ def publish(
     lines are the record that a plugin's spec takes. The token is that of `hf auth login`, or
     HF_TOKEN.
     """
-    from segzoo import publish as publishing
+    from segzoo.publish import folder as publishing
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UsageError(f"no dtype {dtype!r}", expected="float32, float16 or bfloat16")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from segzoo import files
+from segzoo.base import files
 from segzoo.cli.options import Options, options_of
 from segzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from segzoo.training import Trained
+    from segzoo.runs.training import Trained
 
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell has it
 FOLDS = "folds.json"
@@ -148,11 +148,11 @@ def train(
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
     if folds is not None and (data is None or val is not None):
         raise UsageError("--folds parts what --data names, so it needs that and no --val")
-    from segzoo import training
-    from segzoo.begun import settings_of
-    from segzoo.claims import refuse_links
     from segzoo.engine.launch import rank_of_this_process
     from segzoo.engine.record import RUN
+    from segzoo.runs import training
+    from segzoo.runs.begun import settings_of
+    from segzoo.runs.claims import refuse_links
 
     folder = run or resume or "run"
     steps, minutes = _interval(save_every)
@@ -280,7 +280,7 @@ def _interval(text: str | None) -> tuple[int | None, float | None]:
 
 def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     """What a person reads at the end, and the exit code."""
-    from segzoo.begun import typed_again
+    from segzoo.runs.begun import typed_again
 
     result, folder = trained.result, trained.run / "model"
     if not quiet:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from segzoo import transfer
+from segzoo.base import transfer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -35,7 +35,7 @@ def verify(
 
     One line for each. Exit code 3 when one does not hold; its line says what to do.
     """
-    from segzoo.verify import verify as verified
+    from segzoo.checks.verify import verify as verified
 
     results = verified(ref, local_files_only=offline, public_key=public_key)
     broken = sum(not result.ok for result in results)

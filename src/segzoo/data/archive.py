@@ -24,6 +24,7 @@ from functools import partial
 from os import PathLike
 from typing import IO, NamedTuple, cast
 
+from segzoo.base.files import make_folder, unwritable
 from segzoo.errors import (
     DatasetError,
     OutputError,
@@ -32,7 +33,6 @@ from segzoo.errors import (
     UnsafeArchiveError,
     printable,
 )
-from segzoo.files import make_folder, unwritable
 
 __all__ = ["safe_extract"]
 

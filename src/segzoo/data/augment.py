@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segzoo import registry
 from segzoo.data import warp
 from segzoo.data.named import Kind, faults_of, filled
 from segzoo.data.sample import Sample
@@ -38,8 +37,9 @@ from segzoo.data.views import (
     views_of,
 )
 from segzoo.errors import PluginError, UsageError, printable
-from segzoo.preprocess import mirror_index
+from segzoo.predict.preprocess import mirror_index
 from segzoo.spec import Augmentation, Json, Option
+from segzoo.zoo import registry
 
 __all__ = ["AUGMENTATIONS", "augmenter", "mirror", "random_crop"]
 

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import labels, pictures
 from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of
 from segzoo.data.source import id_of
 from segzoo.data.statistics import Moments
 from segzoo.errors import DataError, DatasetError, ResourceError, printable
-from segzoo.registry import cause
+from segzoo.pictures import codec as pictures
+from segzoo.pictures import labels
+from segzoo.zoo.registry import cause
 
 __all__ = ["ClassCount", "Finding", "Item", "Report", "Sizes", "check", "classes_of"]
 

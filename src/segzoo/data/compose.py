@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import files
+from segzoo.base import files
 from segzoo.errors import DatasetError, DependencyMissingError, ResourceError, UsageError, printable
 
 __all__ = [

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import labels
 from segzoo.data.sample import Info
 from segzoo.errors import UsageError, printable
-from segzoo.labels import Colour
-from segzoo.palettes import TABLES, Table
+from segzoo.pictures import labels
+from segzoo.pictures.labels import Colour
+from segzoo.pictures.palettes import TABLES, Table
 from segzoo.spec import Option
 
 __all__ = ["OPTIONS", "Declared", "declared"]

@@ -27,14 +27,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import cache, files
+from segzoo.base import cache, files
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.paired import Paired
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of
 from segzoo.data.source import Subset, id_of
 from segzoo.errors import DatasetError, OutputError, ResourceError, UsageError
-from segzoo.resample import Size
+from segzoo.pictures.resample import Size
 from segzoo.spec import Preprocess
 
 __all__ = ["Decoded"]

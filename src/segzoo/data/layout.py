@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from segzoo import labels
 from segzoo.data.paired import Pair, Paired
 from segzoo.data.sample import Info
 from segzoo.errors import DatasetError, UsageError, printable
-from segzoo.palettes import Table
+from segzoo.pictures import labels
+from segzoo.pictures.palettes import Table
 from segzoo.spec import Json, ReaderSpec
 
 __all__ = [

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segzoo import labels
 from segzoo.data import draws
 from segzoo.data.augment import augmenter, mirror, random_crop
 from segzoo.data.pixel_weight import pixel_weight
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of
 from segzoo.errors import DatasetError, SegzooError
-from segzoo.pictures import Picture, flatten
-from segzoo.preprocess import (
+from segzoo.pictures import labels
+from segzoo.pictures.codec import Picture, flatten
+from segzoo.pictures.resample import Size
+from segzoo.predict.preprocess import (
     BLACK,
     channels,
     custom_values,
@@ -35,9 +36,8 @@ from segzoo.preprocess import (
     per_channel,
     placed,
 )
-from segzoo.registry import cause
-from segzoo.resample import Size
 from segzoo.spec import Preprocess, Recipe
+from segzoo.zoo.registry import cause
 
 __all__ = [
     "Batch",

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import labels, pictures
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, PictureError, printable
+from segzoo.pictures import codec as pictures
+from segzoo.pictures import labels
 
 __all__ = ["Pair", "Paired", "part_of_dataset", "read_image"]
 

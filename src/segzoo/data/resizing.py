@@ -1,7 +1,7 @@
 """A sample at another size, picture and masks together, by the rules of a Preprocess.
 
-It is `segzoo.resample.resize` on arrays of uint8, whose results are rounded. Bilinear, the common
-rule, goes through torch's own kernel for uint8, which agrees with it within one level.
+It is `segzoo.pictures.resample.resize` on arrays of uint8, whose results are rounded. Bilinear, the
+common rule, goes through torch's own kernel for uint8, which agrees with it within one level.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from segzoo.data.sample import Sample
-from segzoo.resample import Size, resize
+from segzoo.pictures.resample import Size, resize
 from segzoo.spec import Preprocess
 
 __all__ = ["resize_sample"]

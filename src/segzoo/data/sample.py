@@ -72,7 +72,8 @@ def info_of(dataset: object) -> Info:
 def checked(sample: Any) -> Sample:
     """The sample, once it is seen to be one. DatasetError names the id and what is wrong.
 
-    Values of the target are judged by `segzoo.labels`, where the number of classes is known.
+    Values of the target are judged by `segzoo.pictures.labels`, where the number of classes is
+    known.
     """
     try:
         name = printable(str(sample["id"]))

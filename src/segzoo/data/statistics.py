@@ -6,10 +6,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import pictures
 from segzoo.data.sample import Dataset, checked
 from segzoo.errors import DatasetError
-from segzoo.preprocess import channels
+from segzoo.pictures import codec as pictures
+from segzoo.predict.preprocess import channels
 from segzoo.spec import Preprocess
 
 __all__ = ["Moments", "mean_and_std"]

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segzoo import registry
 from segzoo.data import warp
 from segzoo.data.sample import Sample, checked
 from segzoo.errors import DatasetError, DependencyMissingError, PluginError, UsageError
+from segzoo.zoo import registry
 
 __all__ = [
     "Transform",

@@ -33,17 +33,17 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from segzoo import weights
+from segzoo.base.files import FULL, unwritable
+from segzoo.base.strictjson import short, strict_json
 from segzoo.errors import (
     CheckpointError,
     SegzooError,
     UsageError,
 )
-from segzoo.files import FULL, unwritable
-from segzoo.header import judge_header, open_regular
 from segzoo.spec import SHA256, Json
-from segzoo.strictjson import short, strict_json
-from segzoo.weights import CODES
+from segzoo.weights import safetensors as weights
+from segzoo.weights.header import judge_header, open_regular
+from segzoo.weights.safetensors import CODES
 
 __all__ = [
     "RESUME",

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segzoo import labels
 from segzoo.data.loader import Prepared, deaf, read
 from segzoo.data.sample import Dataset, Sample, checked
 from segzoo.engine.maps import activated, mask_of, restored, stretched
@@ -27,11 +26,11 @@ from segzoo.engine.reduce import Loss, mapped
 from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
 from segzoo.metrics.measure import Measure, Numbers, added, needed
 from segzoo.metrics.overlapping import Overlapping
-from segzoo.pictures import Picture
-from segzoo.predictor import logits_size
-from segzoo.preprocess import Geometry, prepare
-from segzoo.registry import cause
-from segzoo.runtimes.torch import (
+from segzoo.pictures import labels
+from segzoo.pictures.codec import Picture
+from segzoo.predict.predictor import logits_size
+from segzoo.predict.preprocess import Geometry, prepare
+from segzoo.predict.runtimes.torch import (
     evaluating,
     is_out_of_memory,
     logits_of,
@@ -39,6 +38,7 @@ from segzoo.runtimes.torch import (
     run,
 )
 from segzoo.spec import Postprocess, Preprocess, Recipe
+from segzoo.zoo.registry import cause
 
 __all__ = [
     "Evaluation",

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
+from segzoo.base.files import FULL, unwritable
 from segzoo.engine.checkpoint import RESUME
 from segzoo.errors import ResourceError, RunError, SegzooError
-from segzoo.files import FULL, unwritable
 from segzoo.spec import Recipe
 
 __all__ = ["explained"]

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segzoo import files
+from segzoo.base import files
+from segzoo.base.strictjson import strict_json
 from segzoo.engine.checkpoint import RESUME
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import RunError, printable
 from segzoo.spec import Json
-from segzoo.strictjson import strict_json
 
 __all__ = ["METRICS", "Journal", "read", "trim"]
 

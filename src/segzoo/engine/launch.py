@@ -18,7 +18,7 @@ from torch import nn
 
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, DependencyMissingError, RunError
-from segzoo.runtimes.torch import device_of
+from segzoo.predict.runtimes.torch import device_of
 from segzoo.spec import Recipe
 
 __all__ = ["agreed", "launched", "rank_of_this_process", "refuse_uneven", "wrapped"]

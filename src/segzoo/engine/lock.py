@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from segzoo.base.strictjson import short
 from segzoo.errors import OutputError, RunError
-from segzoo.strictjson import short
 
 __all__ = ["locked"]
 

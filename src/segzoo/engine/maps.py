@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segzoo.preprocess import Geometry
+from segzoo.predict.preprocess import Geometry
 from segzoo.spec import Postprocess
 
 __all__ = ["NO_LABEL", "activated", "mask_of", "restored", "stretched"]

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segzoo import registry
+from segzoo.base.strictjson import short
 from segzoo.errors import CheckpointError, RunError
 from segzoo.spec import Json
-from segzoo.strictjson import short
+from segzoo.zoo import registry
 
 __all__ = ["flatten", "refuse_unknown", "restore"]
 

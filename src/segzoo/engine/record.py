@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from segzoo import files
+from segzoo.base import files
+from segzoo.base.strictjson import strict_json
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset
 from segzoo.engine import checkpoint
@@ -16,7 +17,6 @@ from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.settings import Settings
 from segzoo.errors import RunError
 from segzoo.spec import Json, Recipe, asdict
-from segzoo.strictjson import strict_json
 
 __all__ = ["EXACT", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segzoo import files
+from segzoo.base import files
 from segzoo.data.loader import Prepared, batches, ignore_index_of
 from segzoo.data.sample import Dataset
 from segzoo.engine import batch as batching

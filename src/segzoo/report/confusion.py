@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from segzoo.base.files import replacing
 from segzoo.errors import DependencyMissingError
-from segzoo.files import replacing
 
 __all__ = ["draw_confusion", "refuse_missing"]
 

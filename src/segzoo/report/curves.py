@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from segzoo import config
+from segzoo.base.files import replacing
 from segzoo.engine import journal
 from segzoo.errors import DependencyMissingError
-from segzoo.files import replacing
+from segzoo.saved import config
 
 __all__ = ["CURVES", "draw_curves"]
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segzoo.base.files import replacing, write
 from segzoo.engine.evaluate import Judged
 from segzoo.engine.maps import NO_LABEL
-from segzoo.files import replacing, write
-from segzoo.labels import Palette
+from segzoo.pictures.labels import Palette
 from segzoo.report.panels import coloured, rgb, sheet
 from segzoo.spec import Json
 

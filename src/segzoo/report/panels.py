@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from segzoo import pictures
 from segzoo.data.check import classes_of
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import UsageError, printable
-from segzoo.labels import Colour, Palette, binary, decode, default_palette
-from segzoo.outputs import FOREGROUND, LINES, TINT
+from segzoo.pictures import codec as pictures
+from segzoo.pictures.labels import Colour, Palette, binary, decode, default_palette
+from segzoo.predict.outputs import FOREGROUND, LINES, TINT
 
 __all__ = ["background_of", "coloured", "of_samples", "overlaid", "palette_of", "rgb", "sheet"]
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from segzoo.data.layout import check_options, files_in, folder_of, labelled, pair_up
 from segzoo.data.paired import Paired
-from segzoo.palettes import ADE20K
+from segzoo.pictures.palettes import ADE20K
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_ade20k"]

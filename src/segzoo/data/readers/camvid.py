@@ -23,7 +23,7 @@ from segzoo.data.layout import (
 )
 from segzoo.data.paired import Paired
 from segzoo.errors import UsageError
-from segzoo.palettes import CAMVID, CAMVID_32
+from segzoo.pictures.palettes import CAMVID, CAMVID_32
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_camvid"]

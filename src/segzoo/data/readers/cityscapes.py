@@ -19,7 +19,7 @@ from typing import Literal
 from segzoo.data.layout import check_options, files_in, folder_of, labelled, pair_up
 from segzoo.data.paired import Paired
 from segzoo.errors import UsageError
-from segzoo.palettes import CITYSCAPES, IGNORED
+from segzoo.pictures.palettes import CITYSCAPES, IGNORED
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_cityscapes"]

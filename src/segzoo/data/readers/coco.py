@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo import palettes
 from segzoo.data.layout import check_options
 from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Info, Sample
@@ -33,7 +32,8 @@ from segzoo.errors import (
     UsageError,
     printable,
 )
-from segzoo.pictures import MAX_PIXELS
+from segzoo.pictures import palettes
+from segzoo.pictures.codec import MAX_PIXELS
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "Coco", "open_coco"]

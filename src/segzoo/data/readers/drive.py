@@ -17,7 +17,7 @@ from typing import Literal
 
 from segzoo.data.layout import check_options, files_in, folder_of, has, labelled, pair_up
 from segzoo.data.paired import Paired
-from segzoo.palettes import Table
+from segzoo.pictures.palettes import Table
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_drive"]

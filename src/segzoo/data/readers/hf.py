@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from segzoo import pictures
 from segzoo.data.declared import OPTIONS, Declared, declared
 from segzoo.data.paired import read_image
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, DependencyMissingError, PictureError, printable
+from segzoo.pictures import codec as pictures
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "RowStream", "Rows", "open_hf"]

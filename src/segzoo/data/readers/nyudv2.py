@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segzoo import palettes, pictures
 from segzoo.data.layout import check_options, files_in
 from segzoo.data.matlab import MatFile, load_mat
 from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError
-from segzoo.labels import apply_map, gray
+from segzoo.pictures import codec as pictures
+from segzoo.pictures import palettes
+from segzoo.pictures.labels import apply_map, gray
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "NyuDepth", "open_nyudv2"]

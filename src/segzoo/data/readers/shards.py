@@ -28,12 +28,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from segzoo import pictures
 from segzoo.data.declared import OPTIONS, Declared, declared
 from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Sample
 from segzoo.data.tarindex import Group, Member, groups
 from segzoo.errors import DatasetError, UnsafeFormatError, UsageError, printable
+from segzoo.pictures import codec as pictures
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "ShardStream", "Shards", "Wanted", "open_shards"]

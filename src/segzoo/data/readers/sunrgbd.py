@@ -21,13 +21,13 @@ from math import prod
 
 import numpy as np
 
-from segzoo import palettes
 from segzoo.data.layout import check_options, files_in, folder_of, has, labelled, pair_up
 from segzoo.data.matlab import MatFile, load_mat
 from segzoo.data.paired import Paired, part_of_dataset, read_image
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, printable
-from segzoo.labels import apply_map
+from segzoo.pictures import palettes
+from segzoo.pictures.labels import apply_map
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "SunRgbd", "open_sunrgbd"]

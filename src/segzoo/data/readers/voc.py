@@ -16,7 +16,7 @@ from typing import Literal
 
 from segzoo.data.layout import check_options, files_in, folder_of, labelled, names_in, pair_up
 from segzoo.data.paired import Paired
-from segzoo.palettes import VOC
+from segzoo.pictures.palettes import VOC
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_voc"]

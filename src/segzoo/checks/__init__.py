@@ -1,0 +1,1 @@
+"""Does a model keep its promises?"""

@@ -1,0 +1,364 @@
+"""Models on the Hub: a revision resolved once, and its files fetched, checked and cached.
+
+What is in the cache costs no connection. What is fetched goes into huggingface_hub's own cache, but
+not by its download functions: why is told in docs/adr/0008-our-own-download.md. A file takes its
+name in the cache after its bytes were found to be those of the commit's own ids.
+
+Only names that `is_allowed` knows are fetched, and only from repositories whose whole list of files
+is one that a publisher can have meant. Nothing of it is code.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from segzoo.base import files, transfer
+from segzoo.errors import (
+    HubNotFoundError,
+    IntegrityError,
+    ResourceError,
+    UnsafeFormatError,
+    UsageError,
+    printable,
+)
+from segzoo.hub import cache as hubcache
+from segzoo.hub import line as hubline
+from segzoo.hub.cache import COMMIT, Id, Snapshot
+from segzoo.hub.line import MAIN, Again, Line
+
+__all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "resolve"]
+
+TAG = "segzoo"  # what models on the Hub are found by
+
+ALLOWED = re.compile(
+    r"config\.json|manifest\.json|README\.md|LICENSE|model\.sig|preview\.(jpg|png)"
+    r"|([A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors(\.index\.json)?"
+    r"|training/[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|jsonl|csv|png|txt|toml|yaml)"
+    r"|\.eval_results/[A-Za-z0-9_][A-Za-z0-9_.-]*\.yaml"
+)
+MAX_FILES = 2000  # in a repository
+MAX_NAME = 500  # characters
+MAX_SMALL = 2**20  # bytes of a config or manifest, which are parsed
+MAX_SIZE = 10**11  # bytes of any file: 20 billion float32 values, and more
+
+MAX_TRIES = 40  # of one file, however it goes on
+LOCK_SECONDS = 600.0
+
+
+# --- what is asked for ---------------------------------------------------------------------------
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a file of this name is ever fetched."""
+    return ALLOWED.fullmatch(name) is not None and len(name) <= MAX_NAME
+
+
+def resolve(
+    repo: str, revision: str | None = None, *, local_files_only: bool = False, fresh: bool = False
+) -> Snapshot:
+    """The commit that a branch or tag is; None is the branch "main".
+
+    A commit is itself, and a name that was looked up before is what it was then: neither needs a
+    connection. fresh: look it up again. local_files_only: or fail, as with HF_HUB_OFFLINE=1.
+
+    OfflineError, or another HubError, when the Hub is needed and cannot tell.
+    """
+    if revision is not None and COMMIT.fullmatch(revision):
+        return Snapshot(repo, revision)
+    name = revision or MAIN
+    if not fresh and (known := hubcache.commit_of(repo, name)):
+        return Snapshot(repo, known)
+    line = Line.to(repo, revision, local_files_only)
+    found = line.ask(f"/api/models/{repo}/revision/{quote(name, safe='')}", {"expand": "sha"})
+    commit = found.get("sha") if isinstance(found, dict) else None
+    if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
+        raise line.not_a_hub()
+    hubcache.keep_ref(repo, name, commit)
+    return Snapshot(repo, commit)
+
+
+def fetch(
+    snapshot: Snapshot,
+    names: Iterable[str],
+    *,
+    local_files_only: bool = False,
+    verify: bool = False,
+) -> Path:
+    """The folder that holds these files of a commit, whole: from the cache, or from the Hub.
+
+    verify: read cached files again although a stamp says that they are whole.
+
+    IntegrityError for bytes that are not the commit's; they are then set aside as *.corrupt.
+    UsageError for a name that is never fetched, UnsafeFormatError for a repository that no
+    publisher meant, HubNotFoundError for a file it does not have, ResourceError and OutputError
+    when the cache cannot hold it; else errors as in `resolve`.
+    """
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
+        if not is_allowed(name):
+            raise UsageError(f"'{printable(name)[:200]}' is no file that segzoo fetches")
+    left = [name for name in wanted if not _is_ready(snapshot, name, verify)]
+    if left:
+        line = Line.to(snapshot.repo, snapshot.commit, local_files_only)
+        listed = _listed(line, snapshot)
+        for name in left:
+            if name not in listed:
+                raise HubNotFoundError(
+                    f"{snapshot.repo} has no file {name}",
+                    found=", ".join(sorted(filter(is_allowed, listed))) or "none that is fetched",
+                    next_step="Is it a model published by segzoo?",
+                )
+        _refuse_large({name: listed[name] for name in left}, snapshot)
+        for name in left:
+            _bring(line, snapshot, name, listed[name])
+    return snapshot.folder
+
+
+def files_of(snapshot: Snapshot) -> dict[str, int]:
+    """What could be fetched of a commit: names and sizes in bytes. Asks the Hub."""
+    listed = _listed(Line.to(snapshot.repo, snapshot.commit, False), snapshot)
+    return {name: item.size for name, item in sorted(listed.items()) if is_allowed(name)}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model on the Hub, as its list has it. license: as the card says, or empty."""
+
+    repo: str
+    license: str
+    downloads: int
+    updated: str
+
+
+def published() -> list[Published]:
+    """The models on the Hub that say they are of segzoo, at most 1000, the most used first."""
+    line = Line.to("", None, False)
+    found = line.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise line.not_a_hub()
+    return [_published(item) for item in found]
+
+
+def _published(item: dict[str, Any]) -> Published:
+    tags = item.get("tags")
+    said = (str(tag).partition("license:") for tag in (tags if isinstance(tags, list) else ()))
+    downloads = item.get("downloads")
+    return Published(
+        repo=printable(str(item.get("id", "")))[:200],
+        license=next((printable(text)[:100] for before, at, text in said if at and not before), ""),
+        downloads=downloads if isinstance(downloads, int) else 0,
+        updated=printable(str(item.get("lastModified", "")))[:10],
+    )
+
+
+# --- a commit's files ----------------------------------------------------------------------------
+
+
+def _is_ready(snapshot: Snapshot, name: str, verify: bool) -> bool:
+    """Whether a file is cached and whole. IntegrityError when it is not whole."""
+    path = snapshot.folder / name
+    if not path.is_file():
+        return False
+    value = hubcache.id_of(snapshot, name)
+    if value is None:  # no link, and fetched by another program
+        return _is_listed(snapshot.folder, name)
+    try:
+        whole = hubcache.is_whole(path, value, verify=verify)
+    except OSError as error:
+        raise IntegrityError(f"it cannot be read: {error.strerror}", file=path) from None
+    if not whole:
+        raise hubcache.set_aside(path)
+    return True
+
+
+def _is_listed(folder: Path, name: str) -> bool:
+    """Whether a commit's own manifest knows a file; if it does not, the Hub must say."""
+    from segzoo.saved import manifest
+
+    if not (folder / manifest.MANIFEST_NAME).is_file():
+        return False
+    if name not in manifest.read(folder / manifest.MANIFEST_NAME).files:
+        return False
+    manifest.check(folder, [name])
+    return True
+
+
+def _listed(line: Line, snapshot: Snapshot) -> dict[str, Id]:
+    """Every file of a commit, asked once. UnsafeFormatError for a list that nobody can mean."""
+    if found := hubcache.ids_of(snapshot):
+        return found
+    cursor, seen = "", 0
+    while True:
+        query = {"recursive": "true"} | ({"cursor": cursor} if cursor else {})
+        page, cursor = line.ask_page(f"/api/models/{snapshot.repo}/tree/{snapshot.commit}", query)
+        for item in page:
+            if not isinstance(item, dict) or not isinstance(name := item.get("path"), str):
+                raise line.not_a_hub()
+            if fault := _fault_of(name):
+                raise UnsafeFormatError(
+                    f"{snapshot} lists a file '{printable(name)[:200]}', which {fault}",
+                    next_step="Nothing was fetched; do not trust this repository",
+                )
+            if item.get("type") == "file":
+                found[name] = _id(item, line)
+        seen += len(page)
+        if seen > MAX_FILES:
+            raise UnsafeFormatError(
+                f"{snapshot} lists too many files",
+                found=f"more than {MAX_FILES:,}",
+                expected="a published model",
+                next_step="Nothing was fetched",
+            )
+        if not cursor or not page:
+            break
+    hubcache.keep_ids(snapshot, found)
+    return found
+
+
+def _id(item: dict[str, Any], line: Line) -> Id:
+    lfs = item.get("lfs")
+    source = lfs if isinstance(lfs, dict) else item
+    value, size = source.get("oid"), source.get("size")
+    digits = 64 if source is lfs else 40
+    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
+        raise line.not_a_hub()
+    if type(size) is not int or size < 0:
+        raise line.not_a_hub()
+    return Id(value, size)
+
+
+def _fault_of(name: str) -> str:
+    """Why a file of this name may lie elsewhere than in its folder; empty when it may not."""
+    if len(name) > MAX_NAME or not name.isprintable():
+        return "is too long or holds a control character"
+    if "\\" in name or ":" in name:
+        return "holds a backslash or a colon"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "is not a path inside the repository"
+    return ""
+
+
+def _refuse_large(listed: Mapping[str, Id], snapshot: Snapshot) -> None:
+    for name, item in listed.items():
+        most = MAX_SIZE if name.endswith(".safetensors") else 16 * MAX_SMALL
+        most = MAX_SMALL if name in ("config.json", "manifest.json") else most
+        if item.size > most:
+            raise UnsafeFormatError(
+                f"{name} of {snapshot} is too large",
+                found=f"{item.size:,} bytes",
+                expected=f"at most {most:,}",
+                next_step="Nothing was fetched",
+            )
+    total = sum(item.size for item in listed.values())
+    place = next(p for p in (snapshot.store, *snapshot.store.parents) if p.exists())
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(place).free
+        if total > free:
+            raise ResourceError(
+                f"there is no room for {snapshot}",
+                file=place,
+                found=f"{free:,} bytes free",
+                expected=f"{total:,}",
+                next_step="Free some space (segzoo cache), or set HF_HUB_CACHE to another disk",
+            )
+
+
+def _bring(line: Line, snapshot: Snapshot, name: str, item: Id) -> None:
+    """Fetch one file into the cache, unless another process has by now."""
+    blob = snapshot.store / "blobs" / item.value
+    try:
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(snapshot, item.value):
+            if _is_there(snapshot.folder / name, item):
+                return
+            if _is_there(blob, item):
+                hubcache.place(snapshot, name, item.value, blob)
+                return
+            new = blob.with_name(f"{item.value}.{secrets.token_hex(4)}{hubcache.INCOMPLETE}")
+            try:
+                found = _transfer(line, snapshot, name, item, new)
+                if found != item.value:
+                    bad = blob.with_name(blob.name + hubcache.CORRUPT)
+                    os.replace(new, bad)
+                    raise IntegrityError(
+                        f"{name} of {snapshot} came with bytes that are not the commit's",
+                        found=found,
+                        expected=item.value,
+                        next_step=f"They are set aside as {bad}. Try again; if it stays so, "
+                        "a proxy or mirror changes files",
+                    )
+                hubcache.place(snapshot, name, item.value, new)
+            finally:
+                new.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.unwritable(
+            blob.parent, error, remedy="Free some space (segzoo cache), or set HF_HUB_CACHE"
+        ) from None
+
+
+def _is_there(path: Path, item: Id) -> bool:
+    """Whether a file is in the cache, whole; one that is not whole is set aside."""
+    if not path.is_file():
+        return False
+    if not hubcache.is_whole(path, item.value):
+        hubcache.set_aside(path)
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _locked(snapshot: Snapshot, value: str) -> Iterator[None]:
+    """huggingface_hub's own lock of a blob, so that several processes fetch it once.
+
+    It spares work and keeps nothing safe: a process that cannot have it goes on without.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = hubcache.root() / ".locks" / snapshot.store.name / f"{value}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(Timeout, NotImplementedError):  # no locks on this file system
+            stack.enter_context(FileLock(lock, timeout=LOCK_SECONDS, mode=0o664))
+        yield
+
+
+def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
+    """Fetch a file's bytes into `new` and give their id. A line that is cut is taken up again."""
+    address = f"/{snapshot.repo}/resolve/{snapshot.commit}/{quote(name)}"
+    digest, have, idle = hubcache.hasher(item.value, item.size), 0, 0
+    with open(new, "xb") as file:
+        for _ in range(MAX_TRIES):
+            before = have
+            headers = {"Range": f"bytes={have}-"} if have else {}
+            try:
+                with line.opened(address, headers=headers, name=name) as response:
+                    if have and response.status_code != 206:  # it sends all of it again
+                        file.seek(0)
+                        file.truncate()
+                        digest, have = hubcache.hasher(item.value, item.size), 0
+                    for block in hubline.flow(response, line):
+                        have += len(block)
+                        if have > item.size:
+                            raise line.not_a_hub()
+                        digest.update(block)
+                        file.write(block)
+                        transfer.tell(name, have, item.size)
+                if have == item.size:
+                    file.flush()
+                    os.fsync(file.fileno())
+                    return digest.hexdigest()
+                again = Again(line.cut(f"it ended after {have:,} of {item.size:,} bytes"))
+            except Again as caught:
+                again = caught
+            idle = idle + 1 if have <= before else 0
+            if idle >= hubline.TRIES or (again.is_final and not have) or again.is_too_long:
+                break
+            hubline.pause(idle, again)
+    raise again.error

@@ -1,0 +1,320 @@
+"""One line to the Hub: a request, in a bounded time, and the words for what goes wrong.
+
+It goes over huggingface_hub's own session. What may pass is raised as `Again`, for who has asked
+to try once more; everything else is one of our errors, in which nothing secret stands.
+"""
+
+import contextlib
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from segzoo.errors import (
+    HubAccessError,
+    HubError,
+    HubNotFoundError,
+    HubRateLimitError,
+    OfflineError,
+    UnsafeFormatError,
+    UsageError,
+    printable,
+)
+from segzoo.hub import cache as hubcache
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["MAIN", "TRIES", "Again", "Line", "asked_wait", "flow", "pause", "said_wait", "token"]
+
+MAIN = "main"
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+TRIES = 3  # of one request, or in a row without progress
+MAX_WAIT = 8.0  # seconds before another try, whatever the server asks for
+SLOWEST = 256  # bytes a second, over READ_SECONDS; what is slower is as good as cut
+MAX_ANSWER = 2**22  # bytes of JSON
+
+
+class Again(Exception):
+    """What may go well another time. wait: seconds that the server asks for.
+
+    is_final: there is no way to the Hub at all, so that another try is of no use.
+    """
+
+    def __init__(self, error: HubError, *, wait: float = 0.0, is_final: bool = False) -> None:
+        super().__init__(error.problem)
+        self.error = error
+        self.wait = wait
+        self.is_final = is_final
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the server asks for a longer wait than it gets."""
+        return self.wait > MAX_WAIT
+
+
+@dataclass(frozen=True)
+class Line:
+    """The way to the Hub for one repository, with the words for what goes wrong on it."""
+
+    endpoint: str
+    token: str | None = field(repr=False)
+    repo: str
+    revision: str | None
+
+    @classmethod
+    def to(cls, repo: str, revision: str | None, local_files_only: bool) -> "Line":
+        """The line that the environment says. OfflineError where it says that there is none."""
+        endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        line = cls(endpoint, token(), repo, revision)
+        if local_files_only:
+            raise line.offline("local_files_only=True forbids connections")
+        if hubcache.is_offline():
+            raise line.offline("HF_HUB_OFFLINE forbids connections")
+        if urlsplit(endpoint).scheme not in ("http", "https"):
+            raise UsageError(
+                "HF_ENDPOINT is no address", found=printable(endpoint), expected="https://..."
+            )
+        return line
+
+    def ask(self, path: str, query: Mapping[str, str]) -> Any:
+        """The JSON that the Hub answers."""
+        return self.ask_page(path, query, whole=False)[0]
+
+    def ask_page(
+        self, path: str, query: Mapping[str, str], *, whole: bool = True
+    ) -> tuple[Any, str]:
+        """A page of a list, and the cursor of the next one; empty when there is none."""
+        for attempt in range(TRIES):
+            try:
+                with self.opened(path, query=query) as response:
+                    found = self._json(response)
+                    following = response.links.get("next", {}).get("url", "")
+                if whole and not isinstance(found, list):
+                    raise self.not_a_hub()
+                # The Hub names its own address there, also when it was asked through a mirror.
+                return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
+            except Again as caught:
+                again = caught
+            if again.is_final or again.is_too_long:
+                break
+            if attempt + 1 < TRIES:
+                pause(attempt, again)
+        raise again.error
+
+    def _json(self, response: "httpx2.Response") -> Any:
+        raw = bytearray()
+        for block in flow(response, self):
+            raw += block
+            if len(raw) > MAX_ANSWER:
+                raise UnsafeFormatError(
+                    f"the Hub's answer about {self.repo} is too long",
+                    expected=f"at most {MAX_ANSWER:,} bytes",
+                    next_step="Nothing was fetched",
+                )
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise self.not_a_hub() from None
+
+    @contextlib.contextmanager
+    def opened(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        name: str = "",
+    ) -> "Iterator[httpx2.Response]":
+        """An answer whose status is good and whose body is still to be read, in one try.
+
+        A token goes to the endpoint alone: the session takes it off when it is sent elsewhere.
+        `Again` for what may pass; else a HubError.
+        """
+        import httpx2
+        from huggingface_hub import get_session
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        sent = {"accept-encoding": "identity", "user-agent": f"segzoo/{version('segzoo-core')}"}
+        if self.token:
+            sent["authorization"] = f"Bearer {self.token}"
+        try:
+            with get_session().stream(
+                "GET",
+                self.endpoint + path,
+                params=query,
+                headers={**sent, **(headers or {})},
+                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                follow_redirects=True,
+            ) as response:
+                self._judge(response, name)
+                yield response
+        except OfflineModeIsEnabled:
+            raise self.offline("HF_HUB_OFFLINE forbade connections when Python began") from None
+        except (
+            httpx2.ConnectError,
+            httpx2.ConnectTimeout,
+            httpx2.ProxyError,
+            httpx2.UnsupportedProtocol,
+        ) as error:
+            problem = f"{self.endpoint} cannot be reached: {self._said(error)}"
+            raise Again(self.offline(problem), is_final=True) from None
+        except httpx2.TransportError as error:
+            raise Again(self.cut(self._said(error))) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL):
+            raise self.not_a_hub() from None
+
+    def _judge(self, response: "httpx2.Response", name: str) -> None:
+        status = response.status_code
+        if status in (200, 206):
+            if response.headers.get("content-type", "").lower().startswith("text/html"):
+                raise self.not_a_hub()
+            return
+        error = self._refused(response, name)
+        if status in (408, 429, 500, 502, 503, 504):
+            raise Again(error, wait=asked_wait(response.headers))
+        raise error
+
+    def _refused(self, response: "httpx2.Response", name: str) -> HubError:
+        """What a status says. Nothing of the server's own text is shown: it may hold a token."""
+        status, code = response.status_code, response.headers.get("x-error-code", "")
+        page = f"{self.endpoint}/{self.repo}"
+        of = f"{name} of {self.repo}" if name else self.repo or "the list of models"
+        if code == "GatedRepo":
+            return HubAccessError(
+                f"{self.repo} asks for its terms to be accepted",
+                next_step=f"Accept them at {page}, then run: hf auth login",
+            )
+        if status == 401 and self.token:
+            return HubAccessError(
+                f"the Hub does not take the token that was sent for {of}",
+                next_step="Make another one and run: hf auth login (or set HF_TOKEN)",
+            )
+        if status == 401:
+            return HubAccessError(
+                f"the Hub wants a token for {of}, or there is no such repository",
+                next_step="Check the spelling, or run: hf auth login (or set HF_TOKEN)",
+            )
+        if status == 403:
+            return HubAccessError(
+                f"the token does not allow reading {of}",
+                next_step="Make one that may read it and run: hf auth login (or set HF_TOKEN)",
+            )
+        if status == 404 and code == "RevisionNotFound":
+            return HubNotFoundError(
+                f"{self.repo} has no revision '{self.revision}'",
+                next_step=f"See: {page}/tree/{MAIN}",
+            )
+        if status == 404 and name:
+            return HubNotFoundError(f"{self.repo} has no file {name}", next_step=f"See: {page}")
+        if status == 404:
+            return HubNotFoundError(
+                f"there is no repository {self.repo} on the Hub, or this token may not see it",
+                next_step="Check the spelling; for a private one run: hf auth login",
+            )
+        if status == 407:
+            return HubError(
+                "the proxy wants a login", next_step="Set HTTPS_PROXY to http://user:password@host"
+            )
+        if status == 429:
+            return HubRateLimitError(
+                "the Hub wants fewer requests",
+                found=said_wait(response.headers),
+                next_step="Try again later, or log in, which allows more: hf auth login",
+            )
+        return HubError(
+            f"the Hub failed with status {status} for {of}",
+            next_step="Try again later; see https://status.huggingface.co",
+        )
+
+    def offline(self, problem: str) -> OfflineError:
+        """For what is not in the cache and cannot be fetched, with the command that would."""
+        if not self.repo:
+            return OfflineError(problem, next_step="The list of models needs a connection")
+        ref = f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+        known = hubcache.refs_of(self.repo)
+        if (self.revision or MAIN) in known:  # only what it is now was asked for
+            return OfflineError(
+                f"what {ref} is now cannot be looked up, as {problem}",
+                next_step="What it was is in the cache, and loads without a connection",
+            )
+        return OfflineError(
+            f"{ref} is not in the cache, and {problem}",
+            found=f"in the cache: {', '.join(known)}" if known else "",
+            next_step=f"Where there is a connection, run: segzoo download {ref}",
+        )
+
+    def cut(self, how: str) -> OfflineError:
+        return self.offline(f"the line to {self.endpoint} was cut: {how}")
+
+    def not_a_hub(self) -> HubError:
+        return HubError(
+            f"{self.endpoint} does not answer as the Hub does",
+            next_step="Is there a login page of this network, or a wrong HF_ENDPOINT?",
+        )
+
+    def _said(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = text.replace(self.token, "***") if self.token else text
+        return printable(" ".join(text.split()))[:200]
+
+
+def flow(response: "httpx2.Response", line: "Line") -> Iterator[bytes]:
+    """The body as it comes. `Again` for a line that gives less than SLOWEST over READ_SECONDS."""
+    since, count = time.monotonic(), 0
+    for block in response.iter_raw():
+        yield block
+        count += len(block)
+        if (passed := time.monotonic() - since) > READ_SECONDS:
+            if count < SLOWEST * passed:
+                raise Again(line.cut(f"it gave {count} bytes in {passed:.0f} s"))
+            since, count = time.monotonic(), 0
+
+
+def token() -> str | None:
+    """The token of the environment, else the one that `hf auth login` kept; None for neither."""
+    environ = os.environ
+    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in hubcache.TRUE:
+        return None
+    text = environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN")
+    if not text:
+        place = environ.get("HF_TOKEN_PATH") or hubcache.home() / "token"
+        try:
+            text = Path(place).expanduser().read_text("utf-8")
+        except (OSError, ValueError):
+            return None
+    text = text.strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError("the Hub's token holds characters that no token has: see HF_TOKEN")
+    return text or None
+
+
+def asked_wait(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait, 0 when it does not say: a number, or a date."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:20])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def said_wait(headers: Mapping[str, str]) -> str:
+    """How long a server asks to wait, for a person; empty when it does not say."""
+    wait = asked_wait(headers)
+    return f"it asks to wait {wait:,.0f} s" if wait and math.isfinite(wait) else ""
+
+
+def pause(attempt: int, again: Again) -> None:
+    """Wait before another try, unevenly, so that many clients do not come back at once."""
+    time.sleep(max(again.wait, min(MAX_WAIT, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)))

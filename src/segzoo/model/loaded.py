@@ -1,0 +1,209 @@
+"""What `segzoo.load` returns: a network with everything needed to use it."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from torch import Tensor, nn
+
+from segzoo.base import files
+from segzoo.pictures import codec as pictures
+from segzoo.saved import config as configs
+from segzoo.saved import manifest
+from segzoo.saved.config import Config
+from segzoo.saved.manifest import MANIFEST_NAME
+from segzoo.spec import Dataset, ModelSpec, Postprocess, Preprocess, Task, Weights
+from segzoo.weights import safetensors as weights
+
+if TYPE_CHECKING:
+    from segzoo.predict.predictor import Prediction, Predictor, Source
+    from segzoo.publish.folder import Published
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module):
+    """A plugin's network, untouched as `.network`, with its spec and its config.
+
+    Calling it calls the network: x (N, in_channels, H, W) -> logits. `predict` goes from pictures
+    to masks. What is saved and published are `.network`'s parameters, under their own names.
+
+    spec: what the plugin declares. config: how this network was built and is used.
+    weights: the record of the published weights it holds, or None.
+    notes: what a person should know of how it was loaded, a line each.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        spec: ModelSpec,
+        config: Config,
+        weights: Weights | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.config = config
+        self.weights = weights
+        self.notes = notes
+
+    @property
+    def task(self) -> Task:
+        return self.config.task
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.config.preprocess
+
+    @property
+    def postprocess(self) -> Postprocess:
+        return self.config.postprocess
+
+    @property
+    def in_channels(self) -> int:
+        return self.config.in_channels
+
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.config.classes
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        return self.config.palette
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.network(*args, **kwargs)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """What each stage of the network gives for x (N, in_channels, H, W), by its name.
+
+        The stages are those that `segzoo info` lists; see `segzoo.model.features.features`.
+        """
+        from segzoo.model.features import features
+
+        return features(self.network, x)
+
+    def predictor(
+        self,
+        *,
+        batch_size: int = 8,
+        max_pixels: int = pictures.MAX_PIXELS,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+    ) -> "Predictor":
+        """A Predictor on the device that the network is on; it says what the settings mean."""
+        from segzoo.predict.predictor import Predictor
+        from segzoo.predict.runtimes.torch import TorchRuntime
+
+        return Predictor(
+            TorchRuntime(self.network),
+            preprocess=self.preprocess,
+            postprocess=self.postprocess,
+            in_channels=self.in_channels,
+            num_classes=self.num_classes,
+            classes=self.classes,
+            palette=self.palette,
+            batch_size=batch_size,
+            max_pixels=max_pixels,
+            tile=tile,
+            overlap=overlap,
+        )
+
+    @overload
+    def predict(
+        self,
+        source: "Source",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+    ) -> "Prediction": ...
+    @overload
+    def predict(
+        self,
+        source: "list[Any] | tuple[Any, ...]",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+    ) -> "list[Prediction]": ...
+    def predict(
+        self,
+        source: "Source | list[Any] | tuple[Any, ...]",
+        *,
+        batch_size: int = 8,
+        all_heads: bool = False,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+    ) -> "Prediction | list[Prediction]":
+        """Masks at the pictures' upright size.
+
+        source: a path, bytes, a PIL image or an array (H, W[, 3|4]) uint8 gives a Prediction; a
+        list of these gives a list. all_heads: side outputs too. tile, overlap: run large pictures
+        in windows, as `Predictor` says. PictureError for one that cannot be decoded.
+        """
+        predictor = self.predictor(batch_size=batch_size, tile=tile, overlap=overlap)
+        return predictor.predict(source, all_heads=all_heads)
+
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, dtype: weights.StoredDtype | None = None
+    ) -> Path:
+        """Write model.safetensors, config.json, manifest.json; `segzoo.load(folder)` reads them.
+
+        dtype: store floats so, and widen them when they are loaded; None keeps them as they are.
+        The config comes after the weights, so a new folder that has one is whole. OutputError when
+        it cannot be written; weights that hold NaN or infinity, also by `dtype`, are refused.
+        """
+        target = Path(folder)
+        files.make_folder(target)
+        sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
+        (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files
+        config = dataclasses.replace(
+            self.config, dtype=dtype or "float32", files={configs.WEIGHTS_NAME: sha256}
+        )
+        files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
+        manifest.write(target, [configs.CONFIG_NAME, configs.WEIGHTS_NAME])
+        return target
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        license: str = "",
+        trained_on: Sequence[Dataset] = (),
+        evaluation: str | os.PathLike[str] | None = None,
+        picture: str | os.PathLike[str] | None = None,
+        dtype: weights.StoredDtype | None = None,
+        base_model: str = "",
+        notes: str = "",
+        tag: str = "",
+        private: bool = False,
+        create_pr: bool = False,
+    ) -> "Published":
+        """Publish it as "user/name", as `segzoo publish` does; see `segzoo.publish`."""
+        from segzoo.publish.folder import publish
+
+        return publish(
+            self,
+            repo,
+            license=license,
+            trained_on=trained_on,
+            evaluation=evaluation,
+            picture=picture,
+            dtype=dtype,
+            base_model=base_model,
+            notes=notes,
+            tag=tag,
+            private=private,
+            create_pr=create_pr,
+        )

@@ -1,0 +1,299 @@
+"""Where a model and its weights are: a plugin, a folder, or the Hub.
+
+What is fetched is checked before it is used; nothing here imports torch at its top.
+"""
+
+import dataclasses
+import os
+import warnings
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from segzoo.errors import (
+    ConfigError,
+    IntegrityError,
+    PluginMissingError,
+    UnknownModelError,
+    UsageError,
+    WeightsMissingError,
+    printable,
+)
+from segzoo.saved import config as configs
+from segzoo.saved import manifest
+from segzoo.saved.config import Config
+from segzoo.spec import IMPORT_PATH, Json, ModelSpec, Weights
+from segzoo.zoo import licenses, refs, registry
+from segzoo.zoo.refs import Folder, Named
+from segzoo.zoo.registry import Entry
+
+if TYPE_CHECKING:
+    from segzoo.hub.fetch import Snapshot
+
+__all__ = [
+    "Origin",
+    "backbone_of",
+    "file_of_record",
+    "find",
+    "find_saved",
+    "find_spec",
+    "record_of",
+    "refuse_others",
+    "saved",
+    "weights_of",
+]
+
+
+class Origin(NamedTuple):
+    """What a reference leads to.
+
+    config: of the weights, or the spec's where there are none. record: of weights that a plugin
+    declares. place: of a saved model. given: a file of weights that the caller named.
+    """
+
+    entry: Entry
+    spec: ModelSpec
+    config: Config
+    record: Weights | None = None
+    place: "Folder | Snapshot | None" = None
+    given: Path | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights, so that not all values are random."""
+        return (self.record, self.place, self.given) != (None, None, None)
+
+
+def find(
+    ref: str | ModelSpec,
+    *,
+    pretrained: bool = False,
+    weights: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    verify: bool = False,
+) -> Origin:
+    """Where a reference leads, with the arguments of `segzoo.load`. No weights are fetched yet."""
+    from segzoo.model import build
+
+    source = _source(ref, revision, local_files_only)
+    if isinstance(source, Named | ModelSpec):
+        tag = source.tag if isinstance(source, Named) else None
+        entry, spec = find_spec(source.name if isinstance(source, Named) else source)
+        record = record_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
+        given = None if weights is None else Path(weights)
+        return Origin(entry, spec, build.config_of(entry, spec, record), record, given=given)
+    if weights is not None:
+        raise UsageError("a saved model's folder has its own weights", file=weights)
+    folder = _file_of(source, configs.CONFIG_NAME, local_files_only, verify).parent
+    return Origin(*saved(folder), place=source)
+
+
+def weights_of(
+    origin: Origin, *, local_files_only: bool = False, verify: bool = False
+) -> tuple[Path | None, str | None]:
+    """The file of the weights, fetched where need be, and its sha256; None where there is none."""
+    if origin.given is not None:
+        return origin.given, None
+    if (record := origin.record) is not None:
+        file = file_of_record(record, local_files_only=local_files_only, verify=verify)
+        return file, record.sha256
+    if origin.place is None:
+        return None, None
+    file = _file_of(origin.place, configs.WEIGHTS_NAME, local_files_only, verify)
+    return file, _declared(origin.place, origin.config)
+
+
+def backbone_of(origin: Origin, name: str) -> Weights:
+    """The record of a model's pretrained backbone.
+
+    UsageError when it declares none of this name, or when there are weights that hold one already.
+    """
+    model = origin.config.model
+    if origin.is_trained:
+        raise UsageError(
+            f"the weights of {model} hold a backbone already",
+            found=f"backbone={printable(name)[:100]}",
+            next_step="Ask for the one or for the other",
+        )
+    if name not in origin.spec.backbone:
+        raise UsageError(
+            f"{model} has no backbone '{printable(name)[:100]}'",
+            expected=", ".join(origin.spec.backbone) or "none: it declares none",
+            next_step=f"See: segzoo info {model}",
+        )
+    return origin.spec.backbone[name]
+
+
+def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Weights | None) -> None:
+    """LicenseError for weights or a backbone of another licence; random values are anybody's."""
+    told = part or (origin.config if origin.is_trained else None)
+    if told is not None:
+        licenses.refuse_others(wanted, str(ref), told.license, told.trained_on)
+
+
+def find_spec(ref: str | ModelSpec) -> tuple[Entry, ModelSpec]:
+    """The entry and spec of a name, `distribution/name`, `module:ATTR` or a ModelSpec itself."""
+    if isinstance(ref, ModelSpec):
+        builder = ref.builder.rpartition(":")[2]
+        return Entry(registry.fold(builder.rpartition(".")[2]), "", "", ""), ref
+    entry = registry.from_import_path(ref) if IMPORT_PATH.fullmatch(ref) else registry.find(ref)
+    return entry, entry.load()
+
+
+def find_saved(
+    ref: str | ModelSpec, *, revision: str | None = None, local_files_only: bool = False
+) -> tuple[Entry, ModelSpec, Config] | None:
+    """The plugin's entry and spec of a saved model and its config; None for what is only a name.
+
+    Of a model on the Hub, the config alone is fetched.
+    """
+    source = _source(ref, revision, local_files_only)
+    if isinstance(source, Named | ModelSpec):
+        return None
+    return saved(_file_of(source, configs.CONFIG_NAME, local_files_only).parent)
+
+
+def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
+    """The spec of the plugin that a saved model needs, and its config."""
+    config = configs.read(folder / configs.CONFIG_NAME)
+    if not config.distribution:
+        raise PluginMissingError(
+            f"'{config.model}' was made from a spec that no plugin offers",
+            file=folder,
+            next_step=f"Give that spec: segzoo.load(SPEC, weights='.../{configs.WEIGHTS_NAME}')",
+        )
+    try:
+        entry = registry.find(f"{config.distribution}/{config.model}")
+    except UnknownModelError:
+        made_with = f"{config.distribution} {config.version}"
+        requirement = f"{config.distribution}>={config.version}".removesuffix(">=")
+        raise PluginMissingError(
+            f"made with {made_with.strip()}, which does not offer '{config.model}' here",
+            file=folder,
+            next_step=f'Run: pip install "{requirement}"',
+        ) from None
+    spec = entry.load()
+    custom = spec.preprocess.custom  # code comes from the installed plugin, never from a config
+    preprocess = dataclasses.replace(config.preprocess, custom=custom)
+    options = _options_of(config, spec, folder)
+    return entry, spec, dataclasses.replace(config, preprocess=preprocess, options=options)
+
+
+def record_of(
+    entry: Entry,
+    spec: ModelSpec,
+    *,
+    tag: str | None,
+    pretrained: bool,
+    file: str | os.PathLike[str] | None = None,
+) -> Weights | None:
+    """The record of the weights asked for; None for a file, and for random initial values.
+
+    WeightsMissingError when there are none of this tag.
+    """
+    if file is not None:
+        if tag or pretrained:
+            raise UsageError("give weights=FILE, or a tag or pretrained=True, not both", file=file)
+        return None
+    if not pretrained and tag is None:
+        return None
+    tag = spec.default_weights if tag is None else tag
+    have = ", ".join(f"{entry.name}.{t}" for t in spec.weights) or "none"
+    if tag is None or tag not in spec.weights:
+        raise WeightsMissingError(
+            f"{entry.name} has no weights{f' {printable(tag)!r}' if tag else ''}",
+            found=have,
+            next_step="Give a file with weights=FILE (--weights FILE), or start from random "
+            "values with pretrained=False (--random-init)",
+        )
+    record = spec.weights[tag]
+    if record.retired:
+        warnings.warn(f"{entry.name}.{tag} is retired: {record.retired}", stacklevel=3)
+    return record
+
+
+def file_of_record(
+    record: Weights, *, local_files_only: bool = False, verify: bool = False
+) -> Path:
+    """The file of a plugin's weights: in its package, or fetched from the Hub."""
+    if record.bundled is not None:
+        package, _, path = record.bundled.partition(":")
+        return Path(str(files(import_module(package)).joinpath(path)))
+    from segzoo.hub import fetch as hub
+
+    assert record.repo and record.revision and record.file  # its own rule
+    snapshot = hub.Snapshot(record.repo, record.revision)
+    names = [record.file]
+    folder = hub.fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
+    return folder / record.file
+
+
+def _source(
+    ref: str | ModelSpec, revision: str | None, local_files_only: bool
+) -> "Named | ModelSpec | Folder | Snapshot":
+    """Where a model is; a revision of a model on the Hub is resolved here, once."""
+    if not isinstance(ref, str):
+        if revision is not None:
+            raise UsageError("a ModelSpec has no revisions", found=f"revision={revision!r}")
+        return ref
+    source = refs.parse(ref, revision)
+    if not isinstance(source, refs.Hub):
+        return source
+    from segzoo.hub import fetch as hub
+
+    return hub.resolve(source.repo, source.revision, local_files_only=local_files_only)
+
+
+def _file_of(
+    source: "Folder | Snapshot", name: str, local_files_only: bool = False, verify: bool = False
+) -> Path:
+    """The config or weights of a saved model.
+
+    Of a commit on the Hub they are fetched where need be, and always checked. A folder's config is
+    checked against its manifest, if it has one; its weights are checked when they are read.
+    """
+    if not isinstance(source, Folder):
+        from segzoo.hub import fetch as hub
+
+        names = [name]
+        return hub.fetch(source, names, local_files_only=local_files_only, verify=verify) / name
+    if name == configs.WEIGHTS_NAME:
+        from segzoo.weights import safetensors as weights
+
+        return weights.within(source.path, name)
+    if (source.path / manifest.MANIFEST_NAME).exists():
+        manifest.check(source.path, [name])
+    return source.path / name
+
+
+def _declared(source: "Folder | Snapshot", config: Config) -> str | None:
+    """The sha256 that a saved model's weights must have, by its config and its manifest."""
+    name = configs.WEIGHTS_NAME
+    sha256 = config.files.get(name)
+    if isinstance(source, Folder) and (source.path / manifest.MANIFEST_NAME).exists():
+        listed = manifest.read(source.path / manifest.MANIFEST_NAME).files.get(name)
+        if listed is None or sha256 not in (None, listed.sha256):
+            raise IntegrityError(
+                f"{configs.CONFIG_NAME} and {manifest.MANIFEST_NAME} disagree about {name}",
+                file=source.path,
+                found=listed.sha256 if listed else "none",
+                expected=sha256 or "its sha256",
+                next_step="Fetch the folder again",
+            )
+        return listed.sha256
+    return sha256
+
+
+def _options_of(config: Config, spec: ModelSpec, folder: Path) -> dict[str, Json]:
+    """A config's options; one that its plugin did not have yet is what it is by default."""
+    faults = [
+        f"options.{printable(name)[:100]} "
+        + (f"is {fault}" if (known := spec.options.get(name)) else "is not an option of this model")
+        for name, value in config.options.items()
+        if not (known := spec.options.get(name)) or (fault := known.fault(value))
+    ]
+    if faults:
+        raise ConfigError("; ".join(faults), file=folder / configs.CONFIG_NAME)
+    return {name: option.default for name, option in spec.options.items()} | dict(config.options)

@@ -1,0 +1,235 @@
+"""From a prediction to the pictures a person wants: masks, cut-outs, overlays.
+
+`KINDS` names them. Each is a function of a prediction and a palette, and gives an `Output` at the
+picture's upright size. Which of several classes is the background, the prediction says.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageOps
+
+from segzoo.errors import UsageError, printable
+from segzoo.pictures import codec as pictures
+from segzoo.pictures.labels import Colour, Palette, default_palette
+
+if TYPE_CHECKING:
+    from segzoo.predict.predictor import Prediction
+
+__all__ = [
+    "KINDS",
+    "Background",
+    "Box",
+    "Output",
+    "background_of",
+    "color",
+    "cutout",
+    "encode",
+    "mask",
+    "overlay",
+    "probability",
+    "render",
+    "subject_box",
+]
+
+Background: TypeAlias = Colour | NDArray[np.uint8]  # one colour, or a picture (H, W, 3)
+FOREGROUND: Colour = (255, 0, 144)  # of a single class that declares no colour: rare in photos
+TINT = 120  # of 255: how much of an overlay's colour covers the picture
+LINES = 200  # an outline is as wide as the picture's shorter side divided by this
+
+
+class Box(NamedTuple):
+    """A part of a picture: rows top to bottom, columns left to right; the ends are not in it."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+class Output(NamedTuple):
+    """A picture to be written: what `pictures.encode` takes.
+
+    image: (H, W) uint8, with a palette if they are class indices; (H, W) uint16; (H, W, 3) or
+        (H, W, 4) uint8. icc_profile, dpi: the picture's, where its colours are kept.
+    """
+
+    image: NDArray[Any]
+    palette: Palette = ()
+    icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+def mask(prediction: "Prediction", palette: Palette = ()) -> Output:
+    """One class: 0 and 255. Several: a picture whose values are the classes, with the palette."""
+    if prediction.num_classes == 1:
+        return Output(prediction.mask)
+    return Output(prediction.mask, palette=_colours(prediction, palette))
+
+
+def cutout(
+    prediction: "Prediction", palette: Palette = (), *, background: Background | None = None
+) -> Output:
+    """The subject with soft edges on transparency: RGBA; on a background: RGB.
+
+    A pixel is as opaque as its probability and its own opacity in the picture say. With several
+    classes it is that of not being background; where none is the background, of the likeliest.
+    Where a pixel is fully transparent its colour is removed too. A background that is a picture is
+    resized to cover, and cut evenly at its edges.
+    """
+    picture, opacity = prediction.picture, _subject(prediction)
+    if picture.alpha is not None:
+        opacity = np.multiply(opacity, picture.alpha / np.float32(255))
+    alpha = np.rint(opacity * 255).astype(np.uint8)
+    if background is None:
+        image = np.dstack([picture.image, alpha])
+        image[alpha == 0] = 0
+    else:
+        image = _composite(picture.image, _fitted(background, *alpha.shape), alpha)
+    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
+
+
+def color(prediction: "Prediction", palette: Palette = ()) -> Output:
+    """Every pixel in the colour of its class: RGB."""
+    table = np.array(_colours(prediction, palette), np.uint8)
+    return Output(table[_index(prediction)])
+
+
+def overlay(prediction: "Prediction", palette: Palette = ()) -> Output:
+    """The picture, with what was found tinted and outlined in its class's colour: RGB."""
+    found = prediction.found
+    cover = np.where(found, np.uint8(TINT), np.uint8(0))
+    cover[found & _borders(prediction.mask, max(1, round(min(found.shape) / LINES)))] = 255
+    picture = prediction.picture
+    image = _composite(color(prediction, palette).image, pictures.flatten(picture), cover)
+    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
+
+
+def probability(prediction: "Prediction", palette: Palette = ()) -> Output:
+    """16-bit gray, 65535 for 1. Several classes: of the likeliest, the one in the mask."""
+    likely = prediction.probability
+    if prediction.num_classes > 1:
+        likely = likely.max(axis=0)
+    return Output(np.rint(likely * np.float32(65535)).astype(np.uint16))
+
+
+KINDS: Mapping[str, Callable[..., Output]] = {
+    "mask": mask,
+    "cutout": cutout,
+    "color": color,
+    "overlay": overlay,
+    "probability": probability,
+}
+
+
+def render(
+    kind: str,
+    prediction: "Prediction",
+    *,
+    palette: Palette = (),
+    background: Background | None = None,
+    box: Box | None = None,
+) -> Output:
+    """An output of one of `KINDS`, cut to a box. background: of a cut-out."""
+    if kind == "cutout":
+        output = cutout(prediction, palette, background=background)
+    else:
+        output = KINDS[kind](prediction, palette)
+    if box is None:
+        return output
+    part = output.image[box.top : box.bottom, box.left : box.right]
+    return output._replace(image=np.ascontiguousarray(part))
+
+
+def encode(output: Output) -> bytes:
+    """An output as a PNG file."""
+    return pictures.encode(
+        output.image,
+        palette=output.palette or None,
+        icc_profile=output.icc_profile,
+        dpi=output.dpi,
+    )
+
+
+def subject_box(prediction: "Prediction") -> Box | None:
+    """The smallest box around all that was found, or None if nothing was."""
+    found = prediction.found
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    if not rows.size:
+        return None
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def background_of(text: str, *, max_pixels: int = pictures.MAX_PIXELS) -> Background:
+    """A background from a colour ("#ffcc00", "white", "rgb(0, 128, 0)") or a picture's path.
+
+    A name of a colour is that colour; a file of that name is written "./white". UsageError for
+    neither; PictureError for a picture that cannot be read.
+    """
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError:
+        colour = None
+    if colour is not None:
+        if len(colour) == 4 and colour[3] != 255:
+            raise UsageError(
+                f"the background '{printable(text)}' is transparent",
+                next_step="Leave out the background to keep the cut-out transparent",
+            )
+        return colour[:3]
+    if not os.path.exists(text):
+        raise UsageError(
+            f"the background '{printable(text)}' is neither a colour nor a file",
+            expected="#ffcc00, a name such as white, or the path of a picture",
+        )
+    return pictures.flatten(pictures.read(text, max_pixels=max_pixels))
+
+
+def _colours(prediction: "Prediction", palette: Palette) -> Palette:
+    """A colour for every value of `_index`."""
+    if prediction.num_classes == 1:
+        return ((0, 0, 0), palette[0] if palette else FOREGROUND)
+    return palette + default_palette(256)[len(palette) :]
+
+
+def _index(prediction: "Prediction") -> NDArray[np.uint8]:
+    """The class of each pixel; with one class, 1 for its foreground."""
+    return np.minimum(prediction.mask, 1) if prediction.num_classes == 1 else prediction.mask
+
+
+def _subject(prediction: "Prediction") -> NDArray[np.float32]:
+    """(H, W) The probability of anything but background."""
+    likely, background = prediction.probability, prediction.background
+    if prediction.num_classes > 1:
+        likely = likely.max(axis=0) if background is None else 1 - likely[background]
+    return likely
+
+
+def _borders(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    """(H, W) True at pixels that have another value beside them, or `width` away."""
+    border = np.zeros(mask.shape, bool)
+    for step in {1, width}:
+        differs = mask[step:] != mask[:-step]
+        border[step:] |= differs
+        border[:-step] |= differs
+        differs = mask[:, step:] != mask[:, :-step]
+        border[:, step:] |= differs
+        border[:, :-step] |= differs
+    return border
+
+
+def _fitted(background: Background, height: int, width: int) -> NDArray[np.uint8]:
+    if isinstance(background, tuple):
+        return np.full((height, width, 3), background, np.uint8)
+    return np.asarray(ImageOps.fit(Image.fromarray(background), (width, height)))
+
+
+def _composite(
+    above: NDArray[np.uint8], below: NDArray[np.uint8], opacity: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """`above` over `below` (H, W, 3) as far as `opacity` (H, W) says; exact at 0 and 255."""
+    layers = (Image.fromarray(array) for array in (above, below, opacity))
+    return np.asarray(Image.composite(*layers))

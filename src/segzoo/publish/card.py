@@ -1,0 +1,399 @@
+"""What is said of published weights: the card README.md, the results as the Hub reads them, and
+the lines that a plugin's spec.py takes.
+
+The card's front matter is described at https://huggingface.co/docs/hub/model-cards, the files
+below .eval_results/ at https://huggingface.co/docs/hub/eval-results.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from segzoo.errors import printable
+from segzoo.saved.config import Config
+from segzoo.spec import Dataset, Metric, Paper, Record, Weights
+from segzoo.zoo.licenses import PERMISSIVE
+from segzoo.zoo.refs import Hub
+
+__all__ = ["Facts", "eval_results", "lines_for_spec", "readme"]
+
+TASK = "image-segmentation"  # the Hub's word, which other libraries' cards have
+DATASET_ON_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?")
+TAGS = {
+    "binary": "semantic-segmentation",
+    "multiclass": "semantic-segmentation",
+    "multilabel": "semantic-segmentation",
+    "saliency": "salient-object-detection",
+}
+# SPDX identifiers whose name on the Hub is not simply in lower case; the GNU ones are found below.
+HUB_LICENSES = {
+    "ODC-By-1.0": "odc-by",
+    "ODbL-1.0": "odbl",
+    "PDDL-1.0": "pddl",
+    "PostgreSQL": "postgresql",
+    "Zlib": "zlib",
+}
+# https://huggingface.co/docs/hub/repositories-licenses: those that are SPDX identifiers too
+SAME_ON_HUB = frozenset(
+    "afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 "
+    "cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 "
+    "cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 "
+    "cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 "
+    "ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 isc lppl-1.3c mit mpl-2.0 ms-pl ncsa "
+    "ofl-1.1 osl-3.0 unlicense wtfpl".split()
+)
+GNU = re.compile(r"(agpl-3\.0|gpl-[23]\.0|lgpl-2\.1|lgpl-3\.0)(-only|-or-later)?")
+WIDTH = 100  # characters of a line of Python
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything that a card says.
+
+    config: with license, trained_on and files. repo: "user/name"; tag: of this publication, or
+    empty. metrics, intervals: what was measured, and 95 in 100 bootstrap samples by the metric's
+    name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
+    begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
+    their repository on the Hub. Empty where there are none.
+    pictures: which of preview.jpg and training/curves.png there are.
+    """
+
+    config: Config
+    summary: str
+    num_parameters: int
+    repo: str
+    tag: str = ""
+    paper: Paper | None = None
+    metrics: tuple[Metric, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    measure: str = ""
+    train: str = ""
+    recipe: Sequence[tuple[str, str]] = ()
+    begun_with: str = ""
+    base_model: str = ""
+    source: str = ""
+    notes: str = ""
+    pictures: frozenset[str] = frozenset()
+
+    @property
+    def reference(self) -> str:
+        """What `segzoo.load` takes."""
+        return str(Hub(self.repo, self.tag or None))
+
+
+# --- README.md ------------------------------------------------------------------------------------
+
+
+def readme(facts: Facts) -> str:
+    """The text of README.md, its front matter first."""
+    sections = (_head(facts), _use(facts), _data(facts), _results(facts), _training(facts))
+    body = [line for part in (*sections, _limits(facts), _end(facts)) for line in (*part, "")]
+    return f"---\n{_front_matter(facts)}\n---\n\n" + "\n".join(body).rstrip("\n") + "\n"
+
+
+def eval_results(facts: Facts) -> dict[str, str]:
+    """The files below .eval_results/, one per data set measured on, by name."""
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    from huggingface_hub.utils._fixes import yaml_dump
+
+    found: dict[str, list[EvalResultEntry]] = {}
+    for metric in facts.metrics:
+        entry = EvalResultEntry(
+            dataset_id=_dataset_id(metric.split),
+            task_id=_slug(metric.name),
+            value=metric.value,
+            notes=f"{metric.name} on {metric.split}; {metric.protocol}",
+        )
+        found.setdefault(f"{_slug(metric.split)}.yaml", []).append(entry)
+    return {
+        name: yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+        for name, entries in found.items()
+    }
+
+
+def _front_matter(facts: Facts) -> str:
+    """The card's YAML, spelled by the Hub's own client."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    config, paper = facts.config, facts.paper
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=_dataset_id(metric.split),
+            dataset_name=metric.split,
+            metric_type=_slug(metric.name).replace("-", "_"),
+            metric_name=metric.name,
+            metric_value=metric.value,
+            metric_args={"protocol": metric.protocol},
+        )
+        for metric in facts.metrics
+    ]
+    tags = ["segzoo", TAGS[config.task], config.model]
+    data = ModelCardData(
+        **_license(config.license),
+        library_name="segzoo",
+        pipeline_tag=TASK,
+        tags=[*tags, f"arxiv:{paper.arxiv}"] if paper and paper.arxiv else tags,
+        datasets=[_on_hub(data) or data.name for data in config.trained_on],
+        metrics=[*dict.fromkeys(_slug(m.name).replace("-", "_") for m in facts.metrics)],
+        base_model=facts.base_model or None,
+        model_name=facts.repo.rpartition("/")[2],
+        eval_results=results or None,
+    )
+    if not results:
+        data.model_name = None  # it stands in the results alone
+    text: str = data.to_yaml(line_break="\n")
+    return text
+
+
+def _license(name: str) -> dict[str, Any]:
+    """A licence as the front matter has it: the Hub's name, or "other" with a name and a link."""
+    lower = name.lower()
+    if known := HUB_LICENSES.get(name) or (lower if lower in SAME_ON_HUB else ""):
+        return {"license": known}
+    if gnu := GNU.fullmatch(lower):
+        return {"license": gnu[1]}
+    plain = re.sub(r"[^\w.+-]+", "-", lower)
+    return {
+        "license": "other",
+        "license_name": plain,
+        "license_link": f"https://spdx.org/licenses/{name}.html" if plain == lower else "README.md",
+    }
+
+
+def _head(facts: Facts) -> Iterator[str]:
+    config = facts.config
+    side = config.preprocess.size
+    size = f"resized to {side[0]}x{side[1]}" if side else "at their own size"
+    classes = f"{config.num_classes} class{'es' * (config.num_classes > 1)}"
+    names = f": {', '.join(config.classes[:20])}" if config.classes else ""
+    more = f" and {len(config.classes) - 20} more" if len(config.classes) > 20 else ""
+    yield f"# {_text(facts.repo.rpartition('/')[2])}"
+    yield ""
+    yield (
+        f"`{config.model}` ({_text(facts.summary)}), {facts.num_parameters:,} parameters, for the "
+        f"task {config.task} with {classes}{_text(names + more)}. Pictures are taken {size}."
+    )
+    if "preview.jpg" in facts.pictures:
+        yield ""
+        yield "![A picture and the mask that this model gives](preview.jpg)"
+
+
+def _use(facts: Facts) -> Iterator[str]:
+    config = facts.config
+    plugin = config.distribution + (f">={config.version}" if config.version else "")
+    yield "## Use"
+    yield ""
+    yield "```sh"
+    yield f'pip install "{plugin}"'
+    yield f"segzoo predict {facts.reference} photo.jpg -o out"
+    yield "```"
+    yield ""
+    yield "```python"
+    yield "import segzoo"
+    yield ""
+    yield f'model = segzoo.load("{facts.reference}")'
+    yield 'prediction = model.predict("photo.jpg")'
+    yield "prediction.mask  # (H, W) uint8, at the picture's size"
+    yield "```"
+    yield ""
+    yield (
+        "No code is loaded from this repository: `config.json` names the architecture, and the "
+        f"installed plugin `{config.distribution}` has it. `segzoo verify {facts.reference}` "
+        "checks every file and computes the logits in `golden.safetensors` again."
+    )
+
+
+def _data(facts: Facts) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    yield "Trained on:"
+    yield ""
+    yield from _table(
+        ("data set", "its licence"),
+        ((_link(data.name, data.url), _text(data.license)) for data in facts.config.trained_on),
+    )
+
+
+def _results(facts: Facts) -> Iterator[str]:
+    yield "## Results"
+    for split, protocol in dict.fromkeys((m.split, m.protocol) for m in facts.metrics):
+        metrics = [m for m in facts.metrics if (m.split, m.protocol) == (split, protocol)]
+        pairs = [facts.intervals.get(m.name) for m in metrics]
+        header = ["metric", "value", "95 in 100 bootstrap samples"][: 3 if any(pairs) else 2]
+        rows = (
+            [
+                f"`{m.name}`" if m.name.isidentifier() else _text(m.name),
+                f"{m.value:.4f}",
+                f"{pair[0]:.4f} to {pair[1]:.4f}" if pair else "",
+            ][: len(header)]
+            for m, pair in zip(metrics, pairs, strict=True)
+        )
+        yield from ("", f"On {_text(split)}, measured so: {_text(protocol)}.", "")
+        yield from _table(header, rows)
+    if facts.measure:
+        yield from ("", "To measure it again, with the data where the words say:", "")
+        yield from ("```sh", facts.measure, "```")
+
+
+def _training(facts: Facts) -> Iterator[str]:
+    before = facts.begun_with or facts.base_model
+    if not (facts.recipe or facts.train or facts.source or before):
+        return
+    yield "## Training"
+    yield ""
+    if facts.source:
+        yield f"{_text(facts.source[:1].upper() + facts.source[1:])}."
+        yield ""
+    if before:
+        yield f"It began with the weights of `{before}`."
+        yield ""
+    if facts.train:
+        yield from ("To train it again:", "", "```sh", facts.train, "```")
+    if facts.recipe:
+        width = max(len(name) for name, _ in facts.recipe)
+        yield from ("", "The recipe, with every default:", "", "```text")
+        yield from (f"{name:{width}}  {printable(value)}" for name, value in facts.recipe)
+        yield "```"
+    if "training/curves.png" in facts.pictures:
+        yield from ("", "![Loss and metrics over the steps](training/curves.png)")
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    names = ", ".join(data.name for data in facts.config.trained_on)
+    yield "## Limits"
+    yield ""
+    if facts.notes:
+        yield _text(facts.notes)
+        yield ""
+    began = facts.begun_with or facts.base_model
+    before = f", and before what `{began}` was trained on" if began else ""
+    yield (
+        f"It has seen {_text(names)}{before}. The numbers above hold for the pictures that they "
+        "were measured on; on other kinds of pictures it was not measured."
+    )
+
+
+def _end(facts: Facts) -> Iterator[str]:
+    config, paper = facts.config, facts.paper
+    if paper is not None:
+        yield "## Paper"
+        yield ""
+        where = f"https://arxiv.org/abs/{paper.arxiv}" if paper.arxiv else ""
+        yield f"{_text(paper.authors)} ({paper.year}). {_link(paper.title, where)}."
+        if paper.code:
+            yield ""
+            terms = f" ({_text(paper.code_license)})" if paper.code_license else ""
+            yield f"The authors' code: {paper.code}{terms}."
+        yield ""
+    yield "## Licence"
+    yield ""
+    open_data = all(data.license in PERMISSIVE for data in config.trained_on)
+    yield f"The weights: {_text(config.license)}. " + (
+        "The data sets' licences are permissive too."
+        if open_data
+        else "Not every data set that they were trained on is known to be under a permissive "
+        "licence; see the table above."
+    )
+    yield ""
+    sha256 = config.files.get("model.safetensors", "")
+    stored = f"`model.safetensors` holds {config.dtype}"
+    if config.dtype != "float32":
+        stored += ", widened to float32 when it is loaded"
+    yield f"{stored}. Its sha256: `{sha256}`."
+
+
+def _table(header: Sequence[str], rows: Any) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _text(text: str) -> str:
+    """Text on one line in which Markdown and HTML find nothing to do."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", printable(text)).strip()
+
+
+def _link(text: str, url: str) -> str:
+    safe = re.fullmatch(r"https?://[^\s<>()\[\]\\`|]+", url)
+    return f"[{_text(text)}]({url})" if safe else _text(text)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "data"
+
+
+def _on_hub(data: Dataset) -> str:
+    """The name that a data set has on the Hub; empty where it is elsewhere."""
+    found = DATASET_ON_HUB.fullmatch(data.url)
+    return found[1] if found else ""
+
+
+def _dataset_id(split: str) -> str:
+    """The data set of the Hub that the words of a split name, else a short name for it."""
+    found = re.match(r"hf:([\w.-]+/[\w.-]+)", split)
+    return found[1] if found else _slug(split)
+
+
+# --- spec.py --------------------------------------------------------------------------------------
+
+
+def lines_for_spec(record: Weights) -> str:
+    """The record as Python that makes it, of what is not the default; to paste into a spec."""
+    return _python(record, 0)
+
+
+def _python(value: Any, indent: int) -> str:
+    """A value as an expression that begins in column `indent`, over several lines when long."""
+    flat = _flat(value)
+    if indent + len(flat) < WIDTH:
+        return flat
+    opening, items, closing = _parts(value, indent + 4)
+    if not items:
+        return flat
+    pad = " " * (indent + 4)
+    inside = "".join(f"{pad}{item},\n" for item in items)
+    return f"{opening}\n{inside}{' ' * indent}{closing}"
+
+
+def _flat(value: Any) -> str:
+    opening, items, closing = _parts(value, None)
+    if isinstance(value, str) and value.isprintable():
+        return json.dumps(value, ensure_ascii=False)  # Python too, with the quotes of this house
+    if not opening:
+        return repr(value)
+    comma = "," if isinstance(value, tuple) and len(items) == 1 else ""
+    return f"{opening}{', '.join(items)}{comma}{closing}"
+
+
+def _parts(value: Any, indent: int | None) -> tuple[str, list[str], str]:
+    """How an expression begins, its items, and how it ends; ("", [], "") for one in one piece."""
+
+    def spelled(label: str, item: Any) -> str:
+        text = _flat(item) if indent is None else _python(item, indent)
+        return label + text
+
+    if isinstance(value, Record):
+        fields = [
+            (f.name, getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if getattr(value, f.name) != _default(f)
+        ]
+        items = [spelled(f"{name}=", item) for name, item in fields]
+        return f"{type(value).__name__}(", items, ")"
+    if isinstance(value, tuple | list):
+        brackets = "()" if isinstance(value, tuple) else "[]"
+        return brackets[0], [spelled("", item) for item in value], brackets[1]
+    if isinstance(value, Mapping):
+        return "{", [spelled(f"{_flat(key)}: ", item) for key, item in value.items()], "}"
+    return "", [], ""
+
+
+def _default(f: "dataclasses.Field[Any]") -> Any:
+    if f.default_factory is not dataclasses.MISSING:
+        return f.default_factory()
+    return f.default

@@ -1,0 +1,1 @@
+"""A verb each, from names to what it leaves behind."""

@@ -1,0 +1,93 @@
+"""What a person sees when a training begins: the model, the data, the run, the recipe."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from segzoo.data.sample import Dataset
+from segzoo.engine import recipes
+from segzoo.engine.schedule import steps_of
+from segzoo.engine.settings import Settings
+from segzoo.errors import printable
+from segzoo.predict.runtimes.torch import device_of
+from segzoo.runs.subject import Subject
+from segzoo.spec import Recipe
+
+__all__ = ["rows_of_data", "rows_of_model", "rows_of_recipe", "rows_of_run", "show"]
+
+Rows: TypeAlias = list[tuple[str, str]]  # of a table of two columns
+
+
+def show(rows: Rows) -> None:
+    """Two columns on standard error, in colours where it is a terminal."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows:
+            table.add_row(Text(name, "bold"), Text(printable(value)))
+        Console(stderr=True).print(table)
+    else:
+        width = max(len(name) for name, _ in rows)
+        lines = (f"{name:{width}}  {printable(value)}" for name, value in rows)
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def rows_of_model(subject: Subject, begins: str) -> Rows:
+    zoo, about = subject.zoo, subject.about
+    name = type(subject.network).__name__ if zoo is None else zoo.config.model
+    if zoo is not None and zoo.config.options:
+        name += f" ({', '.join(f'{k}={v}' for k, v in zoo.config.options.items())})"
+    sizes = {n: p.numel() for n, p in subject.network.named_parameters()}
+    total = sum(sizes.values())
+    trained = total - sum(v for n, v in sizes.items() if n.startswith(subject.recipe.frozen))
+    part = "" if trained == total else f", {trained:,} of them trained"
+    classes = f"{about.num_classes} class{'es' * (about.num_classes > 1)}"
+    task = f"{subject.task}, {classes}, {about.in_channels} channels"
+    return [
+        ("model", f"{name}: {total:,} parameters{part}"),
+        ("begins", begins),
+        ("task", task.replace("1 channels", "1 channel")),
+    ]
+
+
+def rows_of_data(
+    data: str | Dataset, dataset: Dataset, held: str | Dataset | None, measured: Dataset | None
+) -> Rows:
+    def told(words: str | Dataset | None, found: Dataset) -> str:
+        name = words if isinstance(words, str) else type(found).__name__
+        return f"{name}: {len(found):,} samples"
+
+    val = "nothing: no --val" if measured is None else told(held, measured)
+    return [("trains on", told(data, dataset)), ("measures on", val)]
+
+
+def rows_of_run(folder: Path, recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:
+    steps = steps_of(recipe, len(dataset))
+    samples, epochs = recipe.batch_size, f"{steps * recipe.batch_size / len(dataset):.3g}"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    many = f"{processes} process{'es' * (processes > 1)}"
+    return [
+        (
+            "takes",
+            f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}",
+        ),
+        ("runs on", f"{device_of(settings.device)}, {many}, {recipe.precision}"),
+        ("writes to", f"{folder}"),
+    ]
+
+
+def rows_of_recipe(name: str, recipe: Recipe) -> Rows:
+    """What the recipe says where it differs from a recipe that says nothing."""
+    plain = Recipe(epochs=1, batch_size=1, optimizer=("", {}), lr=1.0)
+    usual = dict(recipes.described(plain))
+    hidden = ("expect", "epochs", "steps", "batch_size", "precision")
+    told = [
+        f"{key}={value}"
+        for key, value in recipes.described(recipe)
+        if usual.get(key) != value and key not in hidden
+    ]
+    return [(f"recipe {name}".rstrip(), " ".join(told))]
