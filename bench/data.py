@@ -33,7 +33,7 @@ from segzoo.data.decoded import Decoded
 from segzoo.data.loader import Draw, Prepared, collated, normalized
 from segzoo.data.sample import Dataset
 from segzoo.data.source import Subset, open_data
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.spec import Preprocess, Recipe
 
 AIM = 5.0  # times the scripts' loader, at least
@@ -96,8 +96,8 @@ def in_training(dataset: Dataset) -> Prepared:
 
 def decoded_alone(files: Sequence[tuple[Path, Path]]) -> None:
     for picture, mask in files:
-        pictures.read(picture)
-        pictures.read_values(mask)
+        codec.read(picture)
+        codec.read_values(mask)
 
 
 def unpacked(shards: Path, names: Sequence[str], folder: Path) -> list[tuple[Path, Path]]:

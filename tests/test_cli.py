@@ -142,7 +142,7 @@ def test_debug_shows_where_an_error_came_from(capsys):
 
 
 def test_a_defect_says_so(capsys, monkeypatch):
-    monkeypatch.setattr("segzoo.model.load.find_spec", lambda name: 1 / 0)
+    monkeypatch.setattr("segzoo.cli.info.find_spec", lambda name: 1 / 0)
     message = complaint(capsys, "info", "tiny", code=70)
     assert "a defect of segzoo, please report it: ZeroDivisionError" in message
     assert "--debug" in message

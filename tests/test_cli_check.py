@@ -7,7 +7,7 @@ import pytest
 from fake_plugins import BROKEN
 
 from segzoo.cli.main import run
-from segzoo.model import load as api
+from segzoo.model.load import load
 from segzoo.testing import PROMISES
 
 
@@ -157,7 +157,7 @@ def test_an_unknown_name(capsys):
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGZOO_MODELS", "good=contract_specs:GOOD")
-    return api.load("good", seed=0).save_pretrained(tmp_path / "saved")
+    return load("good", seed=0).save_pretrained(tmp_path / "saved")
 
 
 def test_a_folder(capsys, saved, monkeypatch):

@@ -21,7 +21,7 @@ from segzoo.cli import jobs
 from segzoo.cli.jobs import Folder, Layout
 from segzoo.cli.main import run
 from segzoo.errors import OutputError, UsageError
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.predict import outputs
 
 MODELS = ("bright", "strongest", "picky")
@@ -930,7 +930,7 @@ def test_a_file_costs_its_name(tmp_path):
 def test_extensions_are_those_of_the_formats_that_are_read():
     registered = Image.registered_extensions()
     formats = {registered[extension] for extension in jobs.EXTENSIONS}
-    assert formats == set(pictures.FORMATS)
+    assert formats == set(codec.FORMATS)
 
 
 def test_help_names_every_kind(capsys):
@@ -938,7 +938,7 @@ def test_help_names_every_kind(capsys):
     text = " ".join(capsys.readouterr().out.split())
     *first, last = outputs.KINDS
     assert f"{', '.join(first)} or {last};" in text
-    assert f"[default: {pictures.MAX_PIXELS // 10**6} million]" in text
+    assert f"[default: {codec.MAX_PIXELS // 10**6} million]" in text
 
 
 def test_long_lists_are_cut():

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from segzoo.data.sample import Sample, checked
 from segzoo.errors import DatasetError, UsageError
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.pictures.labels import (
     apply_map,
     binary,
@@ -232,7 +232,7 @@ def antialiased():
     disc = (np.clip(20.5 - distance, 0, 1) * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(disc).save(file, "JPEG", quality=75)
-    return pictures.read_values(file.getvalue())
+    return codec.read_values(file.getvalue())
 
 
 ASK = "Give the right number of classes, or their stored values in their order: values=A,B,C"
@@ -368,7 +368,7 @@ def test_a_mask_of_one_class(written, ignore_index, meant, dtype):
 
 def test_what_predict_writes_is_read_back():
     mask = np.random.default_rng(0).random((9, 7)) > 0.5
-    written = pictures.read_values(pictures.encode(pictures.black_and_white(mask)))
+    written = codec.read_values(codec.encode(codec.black_and_white(mask)))
     np.testing.assert_array_equal(judged(written, num_classes=1), mask)
 
 

@@ -13,7 +13,7 @@ from segzoo.pictures.codec import Picture, read
 from segzoo.pictures.labels import default_palette
 from segzoo.predict import outputs
 from segzoo.predict.outputs import KINDS, Box, background_of, encode, render, subject_box
-from segzoo.predict.predictor import Prediction
+from segzoo.predict.prediction import Prediction
 from segzoo.predict.preprocess import NO_CLASS
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

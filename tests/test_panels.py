@@ -11,7 +11,7 @@ from segzoo.errors import UsageError
 from segzoo.pictures.codec import Picture
 from segzoo.pictures.labels import default_palette
 from segzoo.predict import outputs
-from segzoo.predict.predictor import Prediction
+from segzoo.predict.prediction import Prediction
 from segzoo.report.panels import (
     background_of,
     coloured,

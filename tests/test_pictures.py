@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps
 from skimage.color import lab2xyz
 
 from segzoo.errors import PictureError, PictureTooLargeError, UsageError
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture, encode, flatten, read, read_values
 
 MIB = 1 << 20
@@ -264,7 +264,7 @@ def test_the_limit_is_the_callers():
 @pytest.mark.parametrize("pillows", [10, None])
 def test_pillows_own_limit_does_not_matter_and_is_left_as_it_was(pillows, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
-    for format in pictures.FORMATS:
+    for format in codec.FORMATS:
         assert read(content(RGB, format)).image.shape == (24, 37, 3)
         with pytest.raises(PictureTooLargeError):
             read(content(RGB, format), max_pixels=887)
@@ -1241,4 +1241,4 @@ def test_what_cannot_be_encoded_is_refused(arguments, message):
 
 
 def test_the_limit_is_below_pillows_warning():
-    assert pictures.MAX_PIXELS < Image.MAX_IMAGE_PIXELS
+    assert codec.MAX_PIXELS < Image.MAX_IMAGE_PIXELS

@@ -18,7 +18,8 @@ from segzoo.errors import (
 )
 from segzoo.pictures.codec import Picture
 from segzoo.predict import predictor as module
-from segzoo.predict.predictor import Prediction, Predictor, logits_size
+from segzoo.predict.prediction import Prediction
+from segzoo.predict.predictor import Predictor, logits_size
 from segzoo.predict.preprocess import NO_CLASS
 from segzoo.spec import Postprocess, Preprocess
 

@@ -37,8 +37,10 @@ from segzoo.errors import (
 )
 from segzoo.hub import upload
 from segzoo.model import golden
-from segzoo.publish import folder as publish
 from segzoo.publish import privacy
+from segzoo.publish.folder import build_folder, dataset_of
+from segzoo.publish.publish import publish
+from segzoo.publish.trained import _git_revision
 from segzoo.runs.training import train
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -110,12 +112,12 @@ def to_hub(hub_here, monkeypatch):
 
 def built(place, folder, source="run", **more):
     more = {"repo": REPO, "evaluation": place / "report", **SAID, **more}
-    return publish.build_folder(source, folder, **more)
+    return build_folder(source, folder, **more)
 
 
 def sent(place, source="run", **more):
     more = {"evaluation": place / "report", **SAID, **more}
-    return publish.publish(source, REPO, **more)
+    return publish(source, REPO, **more)
 
 
 def front_matter(folder):
@@ -217,7 +219,7 @@ def test_the_training_command_trains_the_same_weights(place, tmp_path):
 
 
 def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
-    found = publish.build_folder("u2netp.duts", tmp_path / "out", repo=REPO)
+    found = build_folder("u2netp.duts", tmp_path / "out", repo=REPO)
     record = segzoo.load("u2netp.duts").weights
     config = configs.read(found.path / "config.json")
     assert (config.license, config.trained_on, config.dtype) == (
@@ -235,7 +237,7 @@ def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
 def test_a_saved_model_is_published_with_what_its_config_says(place, tmp_path):
     one = built(place, tmp_path / "one")
     evaluation = place / "report"
-    other = publish.build_folder(one.path, tmp_path / "two", repo=REPO, evaluation=evaluation)
+    other = build_folder(one.path, tmp_path / "two", repo=REPO, evaluation=evaluation)
     assert other.manifest.files["model.safetensors"] == one.manifest.files["model.safetensors"]
     assert other.facts.config.trained_on == (SQUARES,)
 
@@ -267,7 +269,7 @@ ALL = (
 
 def test_what_is_missing_is_said_all_at_once(place, tmp_path):
     with pytest.raises(UsageError) as caught:
-        publish.build_folder("./run/model", tmp_path / "out", repo=REPO)
+        build_folder("./run/model", tmp_path / "out", repo=REPO)
     assert str(caught.value) == ALL
     assert not (tmp_path / "out").exists()
 
@@ -343,26 +345,26 @@ def test_numbers_of_something_else_are_refused(place, tmp_path, change, error, w
 
 def test_a_model_of_no_plugin_is_refused(place, tmp_path):
     with pytest.raises(ConfigError, match="is of a spec that no plugin offers, so nobody could"):
-        publish.build_folder(segzoo.load(TINY), tmp_path / "out", repo=REPO, **SAID)
+        build_folder(segzoo.load(TINY), tmp_path / "out", repo=REPO, **SAID)
     with pytest.raises(PluginMissingError):
         saved = segzoo.load(TINY).save_pretrained(tmp_path / "saved")
-        publish.build_folder(saved, tmp_path / "out", repo=REPO, **SAID)
+        build_folder(saved, tmp_path / "out", repo=REPO, **SAID)
 
 
 def test_a_run_that_saved_no_model_is_refused(place, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ConfigError, match="the run has saved no model that a plugin offers"):
-        publish.build_folder(tmp_path, tmp_path / "out", repo=REPO, **SAID)
+        build_folder(tmp_path, tmp_path / "out", repo=REPO, **SAID)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=", "=b", " = "])
 def test_a_data_set_that_cannot_be_read_is_refused(text):
     with pytest.raises(UsageError, match=r"cannot read the data set .*expected 'NAME=LICENCE' or"):
-        publish.dataset_of(text)
+        dataset_of(text)
 
 
 def test_a_data_set_may_have_an_address_with_an_equals_sign():
-    found = publish.dataset_of("Cells = CC-BY-4.0 = https://x.org/?id=3")
+    found = dataset_of("Cells = CC-BY-4.0 = https://x.org/?id=3")
     assert found == Dataset(name="Cells", license="CC-BY-4.0", url="https://x.org/?id=3")
 
 
@@ -437,8 +439,8 @@ def test_the_git_revision_is_that_of_the_runs_folder(place, tmp_path):
     head = subprocess.run(
         ["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     )
-    assert publish._git_revision(tmp_path) == head.stdout.strip()
-    assert publish._git_revision(place) == ""
+    assert _git_revision(tmp_path) == head.stdout.strip()
+    assert _git_revision(place) == ""
 
 
 # --- to the Hub -----------------------------------------------------------------------------------
@@ -481,7 +483,7 @@ def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["identity"]["weights"] == f"hf-hub:{REPO}@{first.commit}"
 
-    found = publish.build_folder(
+    found = build_folder(
         run,
         tmp_path / "out",
         repo="alice/tuned",
@@ -493,7 +495,7 @@ def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
     assert f" --init-from hf-hub:{REPO}@{first.commit} " in found.facts.train
     assert front_matter(found.path)["base_model"] == REPO
     with pytest.raises(UsageError, match=r"not to be published without a licence .*; the data"):
-        publish.build_folder(run, tmp_path / "none", repo="alice/tuned")
+        build_folder(run, tmp_path / "none", repo="alice/tuned")
     with pytest.raises(UsageError, match="are of another model; found unetpp, expected unet"):
         train("unet", data, init_from=f"hf-hub:{REPO}", run=tmp_path / "no", settings=QUIET)
 
@@ -599,7 +601,7 @@ def test_the_lines_for_a_spec_are_python_that_makes_the_record(to_hub, place):
 
 
 def test_the_record_says_nothing_that_the_spec_says(to_hub):
-    found = publish.publish("u2netp.duts", REPO)
+    found = publish("u2netp.duts", REPO)
     own = segzoo.load("u2netp.duts").weights
     kept = replace(own, bundled=None, repo=REPO, revision=found.commit, file="model.safetensors")
     # The task is the spec's first, so it need not be said.

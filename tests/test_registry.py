@@ -25,7 +25,7 @@ from segzoo.errors import (
     UnknownModelError,
     UsageError,
 )
-from segzoo.model import load as api
+from segzoo.model.load import find_spec, load
 from segzoo.zoo import registry
 
 ROOT = Path(__file__).parents[1]
@@ -421,12 +421,12 @@ def test_a_folder_that_is_written_as_a_name(tmp_path, monkeypatch):
 def test_names_that_look_like_code_or_addresses(name, monkeypatch, tmp_path, capsys):
     """Row C7: they are names that no model has."""
     monkeypatch.chdir(tmp_path)
-    for find in (registry.find, api.find_spec):
+    for find in (registry.find, find_spec):
         with pytest.raises(UnknownModelError) as caught:
             find(name)
         assert str(caught.value).startswith(f"no model {name!r}. ")
     with pytest.raises(UnknownModelError, match=r"^no model "):
-        api.load(name)
+        load(name)
     for verb in ("info", "check"):
         assert run([verb, name]) == 2
         assert capsys.readouterr().err.startswith(f"segzoo: no model {name!r}. ")
@@ -437,7 +437,7 @@ def test_names_that_look_like_code_reach_nothing():
     """Row C7: no command, no connection, no file of the system, as Python's own audit sees it."""
     code = f"""
 import sys
-from segzoo.model import load as api
+from segzoo.model.load import find_spec
 from segzoo.zoo import registry
 from segzoo.errors import UnknownModelError
 seen = []
@@ -448,7 +448,7 @@ def watch(event, args):
         seen.append(str(args[0]))
 sys.addaudithook(watch)
 for name in {STRANGE!r}:
-    for find in (registry.find, api.find_spec):
+    for find in (registry.find, find_spec):
         try:
             find(name)
         except UnknownModelError:

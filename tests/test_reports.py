@@ -20,7 +20,7 @@ from segzoo.cli.main import run
 from segzoo.engine import recipes
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, RunError, SegzooError
-from segzoo.publish import folder as publish
+from segzoo.publish.folder import build_folder
 from segzoo.runs import claims
 from segzoo.runs.begun import begun_of, settings_of, typed_again
 from segzoo.runs.training import train
@@ -251,7 +251,7 @@ def test_a1_no_config_runs_code(place, change):
 
 def published():
     squares = Dataset(name="Squares", license="CC0-1.0")
-    return publish.build_folder(
+    return build_folder(
         "run", "shared", repo="alice/squares", license="Apache-2.0", trained_on=(squares,)
     )
 
@@ -468,10 +468,10 @@ def test_a1_every_place_that_imports_by_name_is_known():
 
 
 def test_a1_recipes_are_read_in_the_places_that_judge_them():
-    """A recipe that comes from a file is made by `from_json`; publish.py shows it and no more."""
+    """A recipe that comes from a file is made by `from_json`; trained.py shows it and no more."""
     found = {
         ".".join(file.relative_to(CORE).with_suffix("").parts)
         for file in CORE.rglob("*.py")
         if "recipes.from_json(" in file.read_text("utf-8")
     }
-    assert found == {"publish.folder", "runs.begun"}
+    assert found == {"publish.trained", "runs.begun"}

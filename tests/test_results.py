@@ -13,7 +13,7 @@ from segzoo.cli.main import app
 from segzoo.cli.options import options_of
 from segzoo.data.source import parse
 from segzoo.engine import recipes
-from segzoo.model import load as api
+from segzoo.model.load import find_spec
 
 ROOT = Path(__file__).parents[1]
 ROWS = runpy.run_path(str(ROOT / "results/rows.py"))
@@ -43,7 +43,7 @@ def test_its_commands_are_understood(row, name):
             parse(words)
         if "arguments" in given:
             model, *changes = given["arguments"]
-            _, spec = api.find_spec(model)
+            _, spec = find_spec(model)
             assert options_of(given["option"]).keys() <= spec.options.keys()
             _, recipe = recipes.of_spec(spec, given["recipe"])
             recipes.overridden(recipe, changes)
@@ -69,7 +69,7 @@ def test_what_is_kept_of_it_is_whole(row, name):
 def test_weights_claim_what_was_measured(name):
     """To the digits that they give."""
     model, tag = name.split(".")
-    _, spec = api.find_spec(model)
+    _, spec = find_spec(model)
     if tag not in spec.weights:
         pytest.skip("no weights of this name")
     row = ROWS["read"](name)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from fake_plugins import BROKEN
 
 from segzoo.errors import AmbiguousModelError, PluginError, UnknownModelError
-from segzoo.model import load as api
+from segzoo.model.load import load
 from segzoo.spec import Postprocess, TaskDefaults
 from segzoo.testing import (
     PROMISES,
@@ -432,7 +432,7 @@ def test_a_builder_that_is_none(name, promise, detail):
 def test_using_such_a_model_is_a_plugin_error(name, says):
     """Row P5: at the first build, or at the first picture."""
     with pytest.raises(PluginError) as caught:
-        api.load(f"builder_{name}").predict(np.zeros((8, 8, 3), np.uint8))
+        load(f"builder_{name}").predict(np.zeros((8, 8, 3), np.uint8))
     assert says in str(caught.value)
     assert "segzoo check" in caught.value.next_step
     assert caught.value.exit_code == 2
@@ -548,7 +548,7 @@ def test_bfloat16_on_a_device():
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGZOO_MODELS", "good=contract_specs:GOOD")
-    return api.load("good", seed=0).save_pretrained(tmp_path / "saved")
+    return load("good", seed=0).save_pretrained(tmp_path / "saved")
 
 
 def test_the_folder_of_a_saved_model(saved):

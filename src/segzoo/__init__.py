@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segzoo.model.load import load as load
     from segzoo.model.load import model_info as model_info
     from segzoo.model.loaded import Model as Model
-    from segzoo.predict.predictor import Prediction as Prediction
+    from segzoo.predict.prediction import Prediction as Prediction
     from segzoo.predict.predictor import Predictor as Predictor
     from segzoo.runs.evaluation import evaluate as evaluate
     from segzoo.runs.training import train as train

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from segzoo.spec import Json, Record
+from segzoo.base.records import Json, Record
 
 __all__ = ["KERAS_CHANGES", "KERAS_RULES", "Converter"]
 

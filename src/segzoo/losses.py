@@ -35,8 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segzoo.base.records import Json
 from segzoo.errors import PluginError, UsageError, printable
-from segzoo.spec import Json
 from segzoo.zoo import registry
 
 __all__ = [

@@ -10,14 +10,12 @@ are (height, width). `dataclasses.replace` makes a variant. A value of the wrong
 range raises `ValueError` with every fault of that object in one message.
 """
 
-import dataclasses
 import re
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from math import isfinite
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal, TypeAlias
+
+from segzoo.base.records import Json, Record, asdict, failed, from_dict, is_json, typed
 
 __all__ = [
     "Augmentation",
@@ -44,40 +42,16 @@ __all__ = [
 ]
 
 ImportPath: TypeAlias = str  # "package.module:attribute"
-Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed dicts of these
 Task = Literal["binary", "multiclass", "multilabel", "saliency"]
 Named: TypeAlias = tuple[str, Mapping[str, Json]]  # a name and the options it is called with
 Augmentation: TypeAlias = Named
 
-R = TypeVar("R", bound="Record")
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REVISION = re.compile(r"[0-9a-f]{40}")
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """Plain data: every field is checked against its annotation, then by the class's `_faults`."""
-
-    def __post_init__(self) -> None:
-        hints = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
-        faults = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Mapping):
-                value = dict(value)  # a copy: the caller's dict stays the caller's
-                object.__setattr__(self, f.name, value)
-            if not _conforms(value, hints[f.name]):
-                faults.append(f"{f.name}={value!r} is not {_words(hints[f.name])}")
-        faults = faults or self._faults()
-        if faults:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(faults))
-
-    def _faults(self) -> list[str]:
-        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +87,7 @@ class Option(Record):
     def fault(self, value: Json) -> str:
         """Why `value` is not allowed, as words that follow "is"; empty when it is."""
         kind = type(self.default)
-        if not _is_json(value):
+        if not is_json(value):
             return f"{value!r}, not a JSON value"
         if self.choices is not None:
             # 1 == True == 1.0 in Python, not in JSON
@@ -171,7 +145,7 @@ class Preprocess(Record):
     custom: ImportPath | None = None
 
     def _faults(self) -> list[str]:
-        return _say(
+        return failed(
             (
                 (self.size is None) != (self.resize == "none"),
                 "size=None goes with resize='none', a size with 'stretch' or 'letterbox'",
@@ -202,7 +176,7 @@ class Postprocess(Record):
     scale: int = 1
 
     def _faults(self) -> list[str]:
-        return _say(
+        return failed(
             (self.scale < 1, f"scale={self.scale} is below 1"),
             (
                 self.threshold is not None and not 0 <= self.threshold <= 1,
@@ -222,7 +196,7 @@ class TaskDefaults(Record):
     postprocess: Postprocess
 
     def _faults(self) -> list[str]:
-        return _say(
+        return failed(
             (not _is_import_path(self.loss), f"loss={self.loss!r} is not 'module:attribute'")
         )
 
@@ -289,7 +263,7 @@ class Recipe(Record):
     expect: Expect | None = None
 
     def _faults(self) -> list[str]:
-        return _say(
+        return failed(
             ((self.epochs is None) == (self.steps is None), "give epochs or steps, one of the two"),
             (self.epochs is not None and self.epochs < 1, f"epochs={self.epochs} is below 1"),
             (self.steps is not None and self.steps < 1, f"steps={self.steps} is below 1"),
@@ -372,7 +346,7 @@ class Weights(Record):
 
     def _faults(self) -> list[str]:
         hub = (self.repo, self.revision, self.file)
-        return _say(
+        return failed(
             (
                 (self.bundled is None) == (None in hub) or (self.bundled is not None and any(hub)),
                 "give bundled, or repo with revision and file",
@@ -436,7 +410,7 @@ class ModelSpec(Record):
     def _faults(self) -> list[str]:
         paths = {"builder": self.builder, "variant": self.variant}
         paths |= {f"blocks[{name!r}]": path for name, path in self.blocks.items()}
-        return _say(
+        return failed(
             (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
             (not self.tasks, "tasks is empty"),
             (self.num_classes < 1, f"num_classes={self.num_classes} is below 1"),
@@ -485,118 +459,12 @@ class ReaderSpec(Record):
     requires: Mapping[str, str] = field(default_factory=dict)
 
     def _faults(self) -> list[str]:
-        return _say(
+        return failed(
             (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
             (not _is_import_path(self.open), f"open={self.open!r} is not 'module:attribute'"),
             *((not o.isidentifier(), f"no option can be named {o!r}") for o in self.options),
         )
 
 
-def asdict(record: Record) -> dict[str, Json]:
-    """A record as JSON values: nested records become dicts, tuples lists."""
-
-    def plain(value: object) -> Json:
-        if isinstance(value, Record):
-            return asdict(value)
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, tuple | list):
-            return [plain(item) for item in value]
-        return value
-
-    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
-
-
-def from_dict(cls: type[R], data: Mapping[str, Json]) -> R:
-    """The inverse of `asdict`: lists become tuples, dicts records.
-
-    ValueError names every field that is unknown or missing, or what the record has against them.
-    """
-    fields = dataclasses.fields(cls)
-    unknown = sorted(set(data) - {f.name for f in fields})
-    missing = sorted(
-        f.name
-        for f in fields
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and f.name not in data
-    )
-    if unknown or missing:
-        faults = [f"unknown field {name!r}: needs a newer segzoo" for name in unknown]
-        faults += [f"missing field {name!r}" for name in missing]
-        raise ValueError(f"{cls.__name__}: " + "; ".join(faults))
-    hints = get_type_hints(cls)
-    return cls(**{name: typed(value, hints[name]) for name, value in data.items()})
-
-
-def typed(value: Json, hint: Any) -> Any:
-    """A JSON value as an annotation has it; one that does not fit is given back as it is."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for kind in kinds:
-        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Record):
-            return from_dict(kind, value)
-        if isinstance(value, list) and get_origin(kind) is tuple:
-            args = get_args(kind)
-            items = args if Ellipsis not in args else (args[0],) * len(value)
-            if len(items) == len(value):
-                return tuple(typed(v, item) for v, item in zip(value, items, strict=True))
-            return tuple(value)
-    return value
-
-
-def _say(*checks: tuple[bool, str]) -> list[str]:
-    return [fault for wrong, fault in checks if wrong]
-
-
-def _is_json(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_json, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, float):
-        return isfinite(value)
-    return value is None or isinstance(value, str | int)
-
-
 def _is_import_path(path: str | None) -> bool:
     return path is None or IMPORT_PATH.fullmatch(path) is not None
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-def _conforms(value: object, hint: Any) -> bool:
-    """Whether a value is of an annotated type, for the few kinds of annotation used above."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in args)
-    if origin in (Union, types.UnionType):
-        return any(_conforms(value, arg) for arg in args)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if args[-1] is Ellipsis:
-            return all(_conforms(item, args[0]) for item in value)
-        return len(value) == len(args) and all(map(_conforms, value, args))
-    if origin is Mapping:
-        return isinstance(value, Mapping) and all(
-            _conforms(k, args[0]) and _conforms(v, args[1]) for k, v in value.items()
-        )
-    if hint is float:
-        return _conforms(value, int) or (isinstance(value, float) and isfinite(value))
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _words(hint: Any) -> str:
-    if hint is float:
-        return "a finite number"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, get_args(hint)))
-    name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    return "of type " + re.sub(r"(typing|collections\.abc|segzoo\.spec)\.", "", name)

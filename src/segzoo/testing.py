@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING
 
 from segzoo.checks import verify
 from segzoo.checks.blame import frames, say
-from segzoo.checks.kit import Broken, Kit, Result, judged, one_thread
+from segzoo.checks.kit import Kit
 from segzoo.checks.promises import PICTURES, PROMISES, Promise, predicts
+from segzoo.checks.results import Broken, Result, judged, one_thread
 from segzoo.errors import PluginError, SegzooError
 from segzoo.spec import ModelSpec
 
@@ -58,13 +59,13 @@ def check_model(
     A plugin that fails to load is a broken promise, whatever it raises. UnknownModelError and
     AmbiguousModelError when there is no one model to check.
     """
-    from segzoo.model import load as api
+    from segzoo.model.load import find_spec
 
     results: dict[Callable[[Kit], None], Result] = {}
     # What plugins print is not our output.
     with contextlib.redirect_stdout(sys.stderr), one_thread():
         try:
-            kit = Kit(*api.find_spec(ref))
+            kit = Kit(*find_spec(ref))
         except PluginError as error:
             first, *rest = PROMISES
             cause = error.__cause__ or error
@@ -101,14 +102,14 @@ def assert_weights_hold(name: str, tag: str | None = None) -> None:
 
 def check_folder(folder: str | os.PathLike[str]) -> tuple[Result, ...]:
     """Whether the folder of a saved model loads, every byte of it checked, and predicts."""
-    from segzoo.model import load as api
+    from segzoo.model.load import load
     from segzoo.zoo import refs
 
     models: list[Model] = []
 
     def loads() -> None:
         try:
-            models.append(api.load(f"{refs.LOCAL_DIR}{os.fspath(folder)}", verify=True))
+            models.append(load(f"{refs.LOCAL_DIR}{os.fspath(folder)}", verify=True))
         except SegzooError as error:
             fix, error.next_step = error.next_step, ""
             raise Broken(str(error), fix) from None

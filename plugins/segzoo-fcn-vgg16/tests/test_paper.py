@@ -24,9 +24,8 @@ import segzoo
 from segzoo.engine import recipes
 from segzoo.errors import ConfigError, WeightsMismatchError, WeightsMissingError
 from segzoo.model import build, profile
-from segzoo.model import load as api
-from segzoo.pictures import codec as pictures
-from segzoo.pictures import palettes
+from segzoo.model.load import find_spec
+from segzoo.pictures import codec, palettes
 from segzoo.pictures.resample import resize
 from segzoo.predict.preprocess import prepare
 from segzoo.zoo import registry
@@ -100,7 +99,7 @@ def test_the_output_equals_the_article():
 
 def test_parameters_and_macs():
     rows = manifest(MODEL)
-    _, spec = api.find_spec(MODEL)
+    _, spec = find_spec(MODEL)
     *_, whole = profile.stages(lambda: build.build(spec), (1, 3, 224, 224))
     assert whole.parameters == rows["param_count"]["trainable"] == spec.num_parameters
     assert whole.macs == rows["macs"][SHAPE]
@@ -129,7 +128,7 @@ def shrunk(preprocess):
 )
 def test_pixels_of_the_article_equal_its_own(given, wanted):
     stored = tensors("preproc_fcn")
-    picture = pictures.read(Image.fromarray(stored[given].numpy()))
+    picture = codec.read(Image.fromarray(stored[given].numpy()))
     model = segzoo.load(MODEL, pixels="0..255")
     x, _ = prepare(picture, shrunk(model.preprocess), 3)
     deviation = np.abs(x - stored[wanted].permute(2, 0, 1).numpy()).max()
@@ -144,7 +143,7 @@ def test_pixels_are_by_default_what_the_backbone_was_trained_with():
     assert preprocess.size == config.input_size[1:] == (224, 224)
 
     raw = tensors("preproc_fcn")["image_resized"].permute(2, 0, 1).numpy()
-    picture = pictures.read(Image.fromarray(tensors("preproc_fcn")["image"].numpy()))
+    picture = codec.read(Image.fromarray(tensors("preproc_fcn")["image"].numpy()))
     x, _ = prepare(picture, shrunk(preprocess), 3)
     per_channel = [np.reshape(values, (3, 1, 1)) for values in (config.mean, config.std)]
     assert np.abs(x - (raw / 255 - per_channel[0]) / per_channel[1]).max() <= 1e-5
@@ -176,13 +175,13 @@ def test_trimaps_keep_their_classes():
 def test_the_loss_equals_keras():
     results, stored = manifest("losses_keras")["results"], tensors("losses_keras")
     logits = stored["probs"].permute(0, 3, 1, 2).clamp(1e-7, 1 - 1e-7).log()  # as Keras does
-    loss = registry.resolve(api.find_spec(MODEL)[1].tasks["multiclass"].loss)()
+    loss = registry.resolve(find_spec(MODEL)[1].tasks["multiclass"].loss)()
     value = loss(logits, {"target": stored["labels"].long()})
     assert value.item() == pytest.approx(results["sparse_cce_mean"], abs=1e-6)
 
 
 def test_the_recipe_is_the_articles():
-    name, recipe = recipes.of_spec(api.find_spec(MODEL)[1])
+    name, recipe = recipes.of_spec(find_spec(MODEL)[1])
     assert name == "seed"
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.size) == (5, 16, 1e-3, (224, 224))
     assert recipe.optimizer == ("adam", {"eps": 1e-7})

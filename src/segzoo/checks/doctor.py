@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from segzoo.base import cache
+from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
-from segzoo.spec import Json
 from segzoo.zoo import registry
 from segzoo.zoo.registry import GROUP, SET_ASIDE, Row
 

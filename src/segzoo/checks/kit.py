@@ -1,24 +1,18 @@
-"""What the promises of the contract look at, a model's spec and networks built from it; and how
-one of them went.
-"""
+"""What the promises of the contract look at: a model's spec, and networks built from it."""
 
-import contextlib
 import itertools
 import json
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from segzoo.checks.blame import say
 from segzoo.checks.process import STATES, watched
-from segzoo.errors import printable
+from segzoo.checks.results import Broken, Skipped
 from segzoo.model import build
 from segzoo.predict.predictor import logits_size
 from segzoo.spec import ModelSpec, Preprocess
@@ -27,71 +21,10 @@ from segzoo.zoo.registry import Entry
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
 
-__all__ = ["Broken", "Kit", "Result", "Skipped", "judged", "one_thread"]
+__all__ = ["Kit"]
 
 SIDE = 64  # pixels, at least: small, and yet not nothing after five halvings
 CHILD_SECONDS = 120.0
-
-
-class Broken(Exception):
-    """A promise is broken: what was found, and how to mend it if not as the table says."""
-
-    def __init__(self, found: str, fix: str = "") -> None:
-        super().__init__(found)
-        self.found, self.fix = found, fix
-
-
-class Skipped(Exception):
-    """A promise that this model or machine gives nothing to judge by."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one promise went.
-
-    ok: it was not found broken. detail, fix: what was found and, when it was, how to mend it.
-    skipped: why it was not tried.
-    """
-
-    promise: str
-    ok: bool
-    detail: str = ""
-    fix: str = ""
-    skipped: str = ""
-
-    @property
-    def line(self) -> str:
-        """For a terminal: the state in nine columns, the promise, and what there is to say."""
-        state = "skipped" if self.skipped else "ok" if self.ok else "FAIL"
-        said = (self.promise, self.skipped or self.detail, self.fix)
-        return f"{state:<9}{': '.join(filter(None, said))}"
-
-
-def judged(promise: str, keep: Callable[[], str | None], fix: str) -> Result:
-    """What comes of a promise, whatever `keep` raises; it may give what it found."""
-    try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            return Result(promise, True, detail=keep() or "")
-    except Skipped as reason:
-        return Result(promise, True, skipped=str(reason))
-    except Broken as broken:
-        return Result(promise, False, printable(broken.found), broken.fix or fix)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit among it
-        return Result(promise, False, say(error), fix)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Inputs are small: threads gain little, and cost tenfold on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Kit:
@@ -157,13 +90,13 @@ class Kit:
     @cached_property
     def model(self) -> "Model":
         """What a user gets; pictures are made small if the spec resizes them."""
-        from segzoo.model import load as api
+        from segzoo.model.load import load
 
         preprocess = self.preprocess
         if preprocess.size is not None:
             preprocess = replace(preprocess, size=self.sizes[0])
         with watched(self.changed, STATES):
-            return api.load(replace(self.declared, preprocess=preprocess, variant=None))
+            return load(replace(self.declared, preprocess=preprocess, variant=None))
 
     @property
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:

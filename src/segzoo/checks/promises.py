@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.checks.blame import say
-from segzoo.checks.kit import Broken, Kit, Skipped
+from segzoo.checks.kit import Kit
 from segzoo.checks.process import DEEP_STATES, watched
+from segzoo.checks.results import Broken, Skipped
 from segzoo.errors import SegzooError
 from segzoo.spec import ModelSpec, Task
 from segzoo.weights import safetensors as weights

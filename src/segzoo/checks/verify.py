@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segzoo.checks import signing
-from segzoo.checks.kit import Broken, Result, Skipped, judged, one_thread
+from segzoo.checks.results import Broken, Result, Skipped, judged, one_thread
 from segzoo.errors import (
     HubNotFoundError,
     IntegrityError,
@@ -75,10 +75,10 @@ class Subject:
 
     @cached_property
     def model(self) -> "Model":
-        from segzoo.model import load as api
+        from segzoo.model.load import load
 
         # Whether its values are finite is another proof.
-        return api.load(
+        return load(
             self.ref,
             local_files_only=self.local_files_only,
             verify=True,
@@ -275,9 +275,9 @@ def verify(
 
 def declared(name: str, tag: str | None = None, *, local_files_only: bool = False) -> Subject:
     """The weights that a plugin declares; tag: None for the default ones. Errors as of `load`."""
-    from segzoo.model import load as api
+    from segzoo.model.load import find_spec
 
-    entry, spec = api.find_spec(name)
+    entry, spec = find_spec(name)
     record = origin.record_of(entry, spec, tag=tag, pretrained=True)
     assert record is not None
     file = origin.file_of_record(record, local_files_only=local_files_only, verify=True)
@@ -325,26 +325,26 @@ def _tried(proof: Proof, subject: Subject) -> str:
 
 def _folder_of(snapshot: Snapshot, local_files_only: bool) -> Path:
     """The folder of a commit, every file read again: config, weights and what there is beside."""
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import fetch, is_allowed
 
     needed = [configs.CONFIG_NAME, configs.WEIGHTS_NAME]
-    home = hub.fetch(snapshot, needed, local_files_only=local_files_only, verify=True)
+    home = fetch(snapshot, needed, local_files_only=local_files_only, verify=True)
     beside = [manifest.MANIFEST_NAME, manifest.SIGNATURE_NAME, golden.GOLDEN_NAME]
     _bring(snapshot, beside, local_files_only)
     with contextlib.suppress(SegzooError):  # whether the manifest can be used is a proof
         listed = manifest.read(home / manifest.MANIFEST_NAME).files
-        others = sorted(filter(hub.is_allowed, listed.keys() - {*needed, *beside}))
+        others = sorted(filter(is_allowed, listed.keys() - {*needed, *beside}))
         _bring(snapshot, others, local_files_only)
     return home
 
 
 def _bring(snapshot: Snapshot, names: list[str], local_files_only: bool) -> None:
     """Fetch what there is of these files, and what of it can be had; read again what is cached."""
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import fetch
 
     for name in names:
         try:
-            hub.fetch(snapshot, [name], local_files_only=local_files_only, verify=True)
+            fetch(snapshot, [name], local_files_only=local_files_only, verify=True)
         except HubNotFoundError:
             continue
         except OfflineError:
@@ -359,9 +359,9 @@ def _subject(
 ) -> Subject:
     match refs.parse(ref, revision):
         case Hub(repo, wanted):
-            from segzoo.hub import fetch as hub
+            from segzoo.hub.fetch import resolve
 
-            snapshot = hub.resolve(repo, wanted, local_files_only=local_files_only)
+            snapshot = resolve(repo, wanted, local_files_only=local_files_only)
             home, commit = _folder_of(snapshot, local_files_only), snapshot.commit
         case Folder(path):
             home, commit = path, ""

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from segzoo.base import cache as own
+from segzoo.base.records import Json
 from segzoo.cli.text import print_json, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
-from segzoo.spec import Json
 
 app = typer.Typer(
     help="What is kept on this machine: segzoo's own folder, and its models in the Hub's cache.",

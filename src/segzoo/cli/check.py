@@ -9,7 +9,7 @@ import typer
 
 from segzoo.cli.text import print_json
 from segzoo.errors import PluginError, UnknownModelError, printable
-from segzoo.model import load as api
+from segzoo.model.load import find_spec
 from segzoo.zoo import registry
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check(
     title, notes, error = model, list[str](), list[str]()
     results: tuple[Result, ...] = ()
     try:
-        entry, _ = api.find_spec(model)
+        entry, _ = find_spec(model)
         title = f"{entry.full_name} {entry.version}".strip()
         notes = _changed_since(entry.distribution)
     except PluginError as broken:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.records import Json, asdict
 from segzoo.cli.text import print_json, table
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
-from segzoo.model import load as api
-from segzoo.spec import Json, Option, Preprocess, ReaderSpec, Recipe, asdict
+from segzoo.model.load import find_spec
+from segzoo.spec import Option, Preprocess, ReaderSpec, Recipe
 from segzoo.zoo import registry
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def preview(
     from segzoo.base import files
     from segzoo.data.sample import checked, info_of
     from segzoo.data.source import open_data
-    from segzoo.pictures import codec as pictures
+    from segzoo.pictures import codec
     from segzoo.report.panels import of_samples
 
     dataset = open_data(words)
@@ -191,7 +192,7 @@ def preview(
     else:
         samples = [checked(numbered[number]) for number in numbers]
     sheet = of_samples(samples, info=info, ignore_index=ignore_index)
-    files.write(out, pictures.encode(sheet))
+    files.write(out, codec.encode(sheet))
     typer.echo(f"{printable(out)}: {_many(len(samples), 'sample')}")
 
 
@@ -219,7 +220,7 @@ def _recipe(
 
     recipe = recipes.DEFAULT
     if model:
-        _, recipe = recipes.of_spec(api.find_spec(model)[1], name)
+        _, recipe = recipes.of_spec(find_spec(model)[1], name)
     recipe = recipes.overridden(dataclasses.replace(recipe, seed=seed), changes)
     if recipe.ignore_index is None:
         recipe = dataclasses.replace(recipe, ignore_index=ignore_index)
@@ -235,7 +236,7 @@ def _prepared(
 
     preprocess, in_channels, num_classes = Preprocess(), 3, classes_of(info) or 256
     if model:
-        _, spec = api.find_spec(model)
+        _, spec = find_spec(model)
         preprocess, in_channels = spec.preprocess, spec.in_channels
         num_classes = len(info.classes) or spec.num_classes
         if num_classes == 2:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.cli.text import print_json, table
-from segzoo.spec import Json
 
 
 def doctor(

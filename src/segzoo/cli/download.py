@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.cli.text import print_json, size_of
 from segzoo.errors import HubNotFoundError, UsageError
-from segzoo.model import load as api
-from segzoo.spec import Json
+from segzoo.model.load import find_spec
 
 
 def download(
@@ -35,7 +35,7 @@ def download(
 
 def _download(ref: str) -> dict[str, Json]:
     """Fetch one model. What is there and whole is not fetched again."""
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import fetch, files_of, resolve
     from segzoo.model import origin
     from segzoo.zoo import refs
 
@@ -43,18 +43,18 @@ def _download(ref: str) -> dict[str, Json]:
     if isinstance(source, refs.Folder):
         raise UsageError("a folder is here already", file=source.path)
     if isinstance(source, refs.Named):
-        entry, spec = api.find_spec(source.name)
+        entry, spec = find_spec(source.name)
         weights = origin.record_of(entry, spec, tag=source.tag, pretrained=True)
         assert weights is not None  # pretrained
         path = origin.file_of_record(weights)
         return {"model": ref, "commit": weights.revision, **_of(path, [os.fspath(path)])}
-    snapshot = hub.resolve(source.repo, source.revision, fresh=True)
-    names = list(hub.files_of(snapshot))
+    snapshot = resolve(source.repo, source.revision, fresh=True)
+    names = list(files_of(snapshot))
     if not any(name.endswith(".safetensors") for name in names):
         raise HubNotFoundError(
             f"{snapshot} holds no weights", next_step="Is it a model published by segzoo?"
         )
-    folder = hub.fetch(snapshot, names)
+    folder = fetch(snapshot, names)
     paths = [os.path.join(folder, name) for name in names]
     return {"model": str(snapshot), "commit": snapshot.commit, **_of(folder, paths)}
 

@@ -8,7 +8,7 @@ import typer
 
 from segzoo.cli.text import print_json, table
 from segzoo.errors import UsageError, printable
-from segzoo.model import load as api
+from segzoo.model.load import find_spec
 from segzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def features(
     The stride is how many pixels of the input lie beside one another in one of the output's. In
     Python, model.features(x) gives the outputs themselves under the same names.
     """
-    entry, spec = api.find_spec(model)
+    entry, spec = find_spec(model)
     height, width = _input_size(spec, size)
     found = _features(spec, height, width)
     shape = [spec.in_channels, height, width]

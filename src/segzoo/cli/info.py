@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.records import Json, Record, asdict
 from segzoo.cli.text import amount, print_json, table
-from segzoo.model import load as api
-from segzoo.spec import Json, ModelSpec, Paper, Recipe, Record, Weights, asdict
+from segzoo.model.load import find_spec, model_info
+from segzoo.spec import ModelSpec, Paper, Recipe, Weights
 from segzoo.zoo.registry import Entry
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def info(
     from segzoo.model import origin
 
     found = origin.find_saved(model)
-    entry, spec, config = found or (*api.find_spec(model), None)
+    entry, spec, config = found or (*find_spec(model), None)
     height, width = _input_size(config or spec, size)
     stages = _stages(spec, config, height, width)
     if as_json:
         rows = [stage._asdict() for stage in stages]
-        print_json(api.model_info(model) | {"input": [height, width], "stages": rows})
+        print_json(model_info(model) | {"input": [height, width], "stages": rows})
         return
     typer.echo("\n".join(_lines(entry, spec, config, stages, height, width)))
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.cli.text import amount, print_json, table
 from segzoo.errors import UsageError
-from segzoo.model import load as api
-from segzoo.spec import Json
+from segzoo.model.load import list_rows
 from segzoo.zoo import registry
 from segzoo.zoo.registry import Row
 
@@ -45,7 +45,7 @@ def list_models(
         entries = [e.full_name if "?" in e.name else e.name for e in registry.entries()]
         print_json(entries) if as_json else typer.echo("\n".join(entries))
         return
-    rows = api.list_rows(
+    rows = list_rows(
         *(patterns or ()), task=task, license=license, pretrained=pretrained, plugin=plugin
     )
     if as_json:
@@ -66,12 +66,12 @@ def list_models(
 
 
 def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import published
     from segzoo.zoo import licenses, refs
 
     found = [
         model
-        for model in hub.published()
+        for model in published()
         if not patterns or any(fnmatch.fnmatch(model.repo.lower(), p.lower()) for p in patterns)
         if license is None or not licenses.faults(model.license, (), license)
     ]

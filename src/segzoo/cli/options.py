@@ -6,8 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
-from segzoo.spec import Json
 
 __all__ = ["Options", "options_of"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Job, Layout
 from segzoo.cli.options import Options, options_of
@@ -27,13 +28,13 @@ from segzoo.errors import (
     UsageError,
     printable,
 )
-from segzoo.model import load as api
-from segzoo.spec import Json
+from segzoo.model.load import load
 
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
     from segzoo.predict.outputs import Background
-    from segzoo.predict.predictor import Prediction, Predictor, Source
+    from segzoo.predict.prediction import Prediction
+    from segzoo.predict.predictor import Predictor, Source
 
 STDIO = "-"
 ERRORS = "errors.jsonl"
@@ -152,10 +153,10 @@ def predict(
         raise UsageError("give --skip-existing or --overwrite, not both")
     if random_init and weights is not None:
         raise UsageError("give --weights or --random-init, not both")
-    from segzoo.pictures import codec as pictures
+    from segzoo.pictures import codec
     from segzoo.predict import outputs
 
-    max_pixels = pictures.MAX_PIXELS if max_pixels is None else max_pixels
+    max_pixels = codec.MAX_PIXELS if max_pixels is None else max_pixels
     wanted = _kinds(kinds, background)
     behind = None
     if background is not None:
@@ -240,7 +241,7 @@ def _load(ref: str, *, random_init: bool, **asked: Any) -> "Model":
     pretrained = asked["weights"] is None and not random_init
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = api.load(ref, pretrained=pretrained, **asked)
+        model = load(ref, pretrained=pretrained, **asked)
     for warning in heard:
         _say(str(warning.message))
     if random_init and (model.weights is not None or model.config.files):

@@ -9,7 +9,8 @@ from segzoo.cli.text import print_json
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from segzoo.publish.folder import Folder, Published
+    from segzoo.publish.folder import Folder
+    from segzoo.publish.publish import Published
 
 
 def publish(
@@ -63,13 +64,14 @@ def publish(
     lines are the record that a plugin's spec takes. The token is that of `hf auth login`, or
     HF_TOKEN.
     """
-    from segzoo.publish import folder as publishing
+    from segzoo.publish.folder import build_folder, dataset_of
+    from segzoo.publish.publish import publish
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UsageError(f"no dtype {dtype!r}", expected="float32, float16 or bfloat16")
-    data = [publishing.dataset_of(text) for text in trained_on or ()]
+    data = [dataset_of(text) for text in trained_on or ()]
     if dry_run is not None:
-        folder = publishing.build_folder(
+        folder = build_folder(
             source,
             dry_run,
             repo=repo,
@@ -84,7 +86,7 @@ def publish(
         )
         _tell_folder(folder, as_json)
         return
-    published = publishing.publish(
+    published = publish(
         source,
         repo,
         license=license,

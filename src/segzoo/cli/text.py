@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from segzoo.spec import Json
+from segzoo.base.records import Json
 
 if TYPE_CHECKING:
     from rich.progress import Progress

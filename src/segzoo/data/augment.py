@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.base.records import Json
 from segzoo.data import warp
 from segzoo.data.named import Kind, faults_of, filled
 from segzoo.data.sample import Sample
@@ -38,7 +39,7 @@ from segzoo.data.views import (
 )
 from segzoo.errors import PluginError, UsageError, printable
 from segzoo.predict.preprocess import mirror_index
-from segzoo.spec import Augmentation, Json, Option
+from segzoo.spec import Augmentation, Option
 from segzoo.zoo import registry
 
 __all__ = ["AUGMENTATIONS", "augmenter", "mirror", "random_crop"]

@@ -21,8 +21,7 @@ from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of
 from segzoo.data.source import id_of
 from segzoo.data.statistics import Moments
 from segzoo.errors import DataError, DatasetError, ResourceError, printable
-from segzoo.pictures import codec as pictures
-from segzoo.pictures import labels
+from segzoo.pictures import codec, labels
 from segzoo.zoo.registry import cause
 
 __all__ = ["ClassCount", "Finding", "Item", "Report", "Sizes", "check", "classes_of"]
@@ -199,7 +198,7 @@ class _Look:
             size=(image.shape[0], image.shape[1]),
             digest=digest,
             mask_digest=_digest(target, MASK_DIGEST),
-            moments=Moments.of(pictures.flatten(pictures.read(image))),
+            moments=Moments.of(codec.flatten(codec.read(image))),
         )
         try:
             if self.num_classes is not None:

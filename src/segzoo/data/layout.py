@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from segzoo.base.records import Json
 from segzoo.data.paired import Pair, Paired
 from segzoo.data.sample import Info
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.pictures import labels
 from segzoo.pictures.palettes import Table
-from segzoo.spec import Json, ReaderSpec
+from segzoo.spec import ReaderSpec
 
 __all__ = [
     "check_options",

@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from segzoo.base.records import Json
 from segzoo.errors import printable
-from segzoo.spec import Json, Option
+from segzoo.spec import Option
 
 __all__ = ["Kind", "faults_of", "filled"]
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, PictureError, printable
-from segzoo.pictures import codec as pictures
-from segzoo.pictures import labels
+from segzoo.pictures import codec, labels
 
 __all__ = ["Pair", "Paired", "part_of_dataset", "read_image"]
 
@@ -58,7 +57,7 @@ class Paired:
         path = os.path.join(self.folder, pair.target)
         with part_of_dataset():
             image = read_image(os.path.join(self.folder, pair.image))
-            values = read_image(path) if self.in_colours else pictures.read_values(path)
+            values = read_image(path) if self.in_colours else codec.read_values(path)
         try:
             if self.in_colours and values.shape[2] != 3:
                 raise DatasetError("the mask is transparent in parts", expected="opaque colours")
@@ -89,7 +88,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
 
     PictureError as `pictures.read` raises it.
     """
-    picture = pictures.read(source)
+    picture = codec.read(source)
     if picture.alpha is None or picture.alpha.min() == 255:
         return picture.image
     return np.concatenate([picture.image, picture.alpha[..., None]], axis=2)

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import util
 from typing import Any, Literal, NamedTuple
 
+from segzoo.base.records import Json
 from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of
 from segzoo.errors import DependencyMissingError, PluginError, SegzooError, UsageError, printable
-from segzoo.spec import Json, Option, ReaderSpec
+from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
 
 __all__ = ["Part", "Source", "Subset", "held_out", "open_data", "parse"]

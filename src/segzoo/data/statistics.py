@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segzoo.data.sample import Dataset, checked
 from segzoo.errors import DatasetError
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.predict.preprocess import channels
 from segzoo.spec import Preprocess
 
@@ -61,7 +61,7 @@ def mean_and_std(
     """
     sums = Moments(0, np.zeros(in_channels), np.zeros(in_channels))
     for index in range(len(dataset)):
-        picture = pictures.read(checked(dataset[index])["image"])
+        picture = codec.read(checked(dataset[index])["image"])
         image = channels(picture, preprocess.mode, in_channels)
         peak = max(int(image.max()), 1) if preprocess.rescale == "image_max" else 1
         sums += Moments.of(image, peak=peak)

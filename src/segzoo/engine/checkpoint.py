@@ -34,13 +34,14 @@ import torch
 from torch import Tensor
 
 from segzoo.base.files import FULL, unwritable
+from segzoo.base.records import Json
 from segzoo.base.strictjson import short, strict_json
 from segzoo.errors import (
     CheckpointError,
     SegzooError,
     UsageError,
 )
-from segzoo.spec import SHA256, Json
+from segzoo.spec import SHA256
 from segzoo.weights import safetensors as weights
 from segzoo.weights.header import judge_header, open_regular
 from segzoo.weights.safetensors import CODES

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segzoo.base.records import Json
 from segzoo.errors import NonFiniteError
-from segzoo.spec import Json, Recipe
+from segzoo.spec import Recipe
 
 __all__ = ["Guard", "clipped", "update"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from segzoo.base import files
+from segzoo.base.records import Json
 from segzoo.base.strictjson import strict_json
 from segzoo.engine.checkpoint import RESUME
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import RunError, printable
-from segzoo.spec import Json
 
 __all__ = ["METRICS", "Journal", "read", "trim"]
 

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
+from segzoo.base.records import Json
 from segzoo.errors import DependencyMissingError, UsageError, printable
-from segzoo.spec import Json, Recipe
+from segzoo.spec import Recipe
 
 __all__ = ["OPTIMIZERS", "freeze", "optimizer_of"]
 

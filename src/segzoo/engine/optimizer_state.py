@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segzoo.base.records import Json
 from segzoo.base.strictjson import short
 from segzoo.errors import CheckpointError, RunError
-from segzoo.spec import Json
 from segzoo.zoo import registry
 
 __all__ = ["flatten", "refuse_unknown", "restore"]

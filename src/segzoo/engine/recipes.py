@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from segzoo import losses
+from segzoo.base.records import Json, Record, asdict, from_dict, typed
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.losses import Loss
-from segzoo.spec import Json, ModelSpec, Recipe, Record, TaskDefaults, asdict, from_dict, typed
+from segzoo.spec import ModelSpec, Recipe, TaskDefaults
 
 __all__ = [
     "DEFAULT",

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from segzoo.base import files
+from segzoo.base.records import Json, asdict
 from segzoo.base.strictjson import strict_json
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset
@@ -16,11 +17,12 @@ from segzoo.engine import checkpoint
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.settings import Settings
 from segzoo.errors import RunError
-from segzoo.spec import Json, Recipe, asdict
+from segzoo.spec import Recipe
 
-__all__ = ["EXACT", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
+__all__ = ["EXACT", "MODEL", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
 
 RUN = "run.json"
+MODEL = "model"  # the folder in a run that holds its best weights, ready for `segzoo predict`
 EXACT = "to the last bit"
 # What says which sample comes at which step.
 ORDER = ("batch_size", "seed", "sampling")

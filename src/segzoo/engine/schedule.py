@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from segzoo.base.records import Json
 from segzoo.errors import DatasetError, UsageError, printable
-from segzoo.spec import Json, Option, Recipe
+from segzoo.spec import Option, Recipe
 
 __all__ = ["SCHEDULES", "Schedule", "rate_at", "steps_of"]
 

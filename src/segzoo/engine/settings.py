@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from segzoo.spec import Record
+from segzoo.base.records import Record
 
 __all__ = ["OF_ONE_OCCASION", "Settings"]
 

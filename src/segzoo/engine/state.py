@@ -14,12 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from segzoo.base.records import Json
 from segzoo.data.draws import drawn, sample_seed
 from segzoo.engine import checkpoint, optimizer_state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
 from segzoo.errors import CheckpointError, RunError
-from segzoo.spec import Json
 
 __all__ = ["Progress", "State", "forget_lost_best", "load_best", "randomness", "restore", "save"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segzoo.spec import Json
+from segzoo.base.records import Json
 
 __all__ = ["Trackers"]
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.base import files
+from segzoo.base.records import Json
 from segzoo.data.loader import Prepared, batches, ignore_index_of
 from segzoo.data.sample import Dataset
 from segzoo.engine import batch as batching
@@ -39,7 +40,7 @@ from segzoo.engine.state import Progress, State
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import ConfigError, DatasetError
 from segzoo.metrics.measure import Measure
-from segzoo.spec import Json, Recipe
+from segzoo.spec import Recipe
 
 __all__ = ["RUN", "Result", "train"]
 

@@ -27,9 +27,9 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.hub import cache as hubcache
-from segzoo.hub import fetch as hub
 from segzoo.hub import line as hubline
 from segzoo.hub.cache import Snapshot
+from segzoo.hub.fetch import fetch
 from segzoo.saved import manifest
 from segzoo.saved.manifest import MANIFEST_NAME, Manifest
 
@@ -128,7 +128,7 @@ class Repository:
     def _manifest(self, commit: str) -> Manifest | None:
         """What a commit's manifest lists; None where there is none that could be used."""
         with contextlib.suppress(HubNotFoundError, ConfigError, IntegrityError):
-            folder = hub.fetch(Snapshot(self.name, commit), [MANIFEST_NAME])
+            folder = fetch(Snapshot(self.name, commit), [MANIFEST_NAME])
             return manifest.read(folder / MANIFEST_NAME)
         return None
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from segzoo.errors import DatasetError
 
 __all__ = [
+    "MAIN",
     "Measure",
     "Numbers",
     "Sums",
@@ -32,6 +33,7 @@ __all__ = [
 
 Sums: TypeAlias = Mapping[str, Tensor]
 Numbers: TypeAlias = dict[str, float | list[float]]
+MAIN = {"saliency": "max_f", "binary": "iou", "multiclass": "mean_iou", "multilabel": "mean_iou"}
 
 
 @runtime_checkable

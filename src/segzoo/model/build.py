@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segzoo.base.records import Json
 from segzoo.errors import (
     ConfigError,
     DependencyMissingError,
@@ -18,7 +19,7 @@ from segzoo.errors import (
 )
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
-from segzoo.spec import Json, ModelSpec, Task, Weights
+from segzoo.spec import ModelSpec, Task, Weights
 from segzoo.zoo import registry
 from segzoo.zoo.registry import Entry
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from segzoo.base.records import Json, asdict
 from segzoo.errors import ConfigError, UsageError
 from segzoo.model import origin
 from segzoo.model.origin import Origin, find_spec
 from segzoo.saved.config import Config
-from segzoo.spec import Json, ModelSpec, Task, asdict
+from segzoo.spec import ModelSpec, Task
 from segzoo.zoo import licenses, registry
 from segzoo.zoo.registry import Row
 

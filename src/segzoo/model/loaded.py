@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from torch import Tensor, nn
 
 from segzoo.base import files
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
 from segzoo.saved.config import Config
@@ -18,8 +18,9 @@ from segzoo.spec import Dataset, ModelSpec, Postprocess, Preprocess, Task, Weigh
 from segzoo.weights import safetensors as weights
 
 if TYPE_CHECKING:
-    from segzoo.predict.predictor import Prediction, Predictor, Source
-    from segzoo.publish.folder import Published
+    from segzoo.predict.prediction import Prediction
+    from segzoo.predict.predictor import Predictor, Source
+    from segzoo.publish.publish import Published
 
 __all__ = ["Model"]
 
@@ -95,7 +96,7 @@ class Model(nn.Module):
         self,
         *,
         batch_size: int = 8,
-        max_pixels: int = pictures.MAX_PIXELS,
+        max_pixels: int = codec.MAX_PIXELS,
         tile: int | tuple[int, int] | None = None,
         overlap: int | tuple[int, int] | None = None,
     ) -> "Predictor":
@@ -191,7 +192,7 @@ class Model(nn.Module):
         create_pr: bool = False,
     ) -> "Published":
         """Publish it as "user/name", as `segzoo publish` does; see `segzoo.publish`."""
-        from segzoo.publish.folder import publish
+        from segzoo.publish.publish import publish
 
         return publish(
             self,

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segzoo.base.records import Json
 from segzoo.errors import (
     ConfigError,
     IntegrityError,
@@ -23,7 +24,7 @@ from segzoo.errors import (
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
 from segzoo.saved.config import Config
-from segzoo.spec import IMPORT_PATH, Json, ModelSpec, Weights
+from segzoo.spec import IMPORT_PATH, ModelSpec, Weights
 from segzoo.zoo import licenses, refs, registry
 from segzoo.zoo.refs import Folder, Named
 from segzoo.zoo.registry import Entry
@@ -221,12 +222,12 @@ def file_of_record(
     if record.bundled is not None:
         package, _, path = record.bundled.partition(":")
         return Path(str(files(import_module(package)).joinpath(path)))
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import Snapshot, fetch
 
     assert record.repo and record.revision and record.file  # its own rule
-    snapshot = hub.Snapshot(record.repo, record.revision)
+    snapshot = Snapshot(record.repo, record.revision)
     names = [record.file]
-    folder = hub.fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
+    folder = fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
     return folder / record.file
 
 
@@ -241,9 +242,9 @@ def _source(
     source = refs.parse(ref, revision)
     if not isinstance(source, refs.Hub):
         return source
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import resolve
 
-    return hub.resolve(source.repo, source.revision, local_files_only=local_files_only)
+    return resolve(source.repo, source.revision, local_files_only=local_files_only)
 
 
 def _file_of(
@@ -255,10 +256,10 @@ def _file_of(
     checked against its manifest, if it has one; its weights are checked when they are read.
     """
     if not isinstance(source, Folder):
-        from segzoo.hub import fetch as hub
+        from segzoo.hub.fetch import fetch
 
         names = [name]
-        return hub.fetch(source, names, local_files_only=local_files_only, verify=verify) / name
+        return fetch(source, names, local_files_only=local_files_only, verify=verify) / name
     if name == configs.WEIGHTS_NAME:
         from segzoo.weights import safetensors as weights
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
 
 from segzoo.errors import UsageError, printable
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.pictures.labels import Colour, Palette, default_palette
 
 if TYPE_CHECKING:
-    from segzoo.predict.predictor import Prediction
+    from segzoo.predict.prediction import Prediction
 
 __all__ = [
     "KINDS",
@@ -104,7 +104,7 @@ def overlay(prediction: "Prediction", palette: Palette = ()) -> Output:
     cover = np.where(found, np.uint8(TINT), np.uint8(0))
     cover[found & _borders(prediction.mask, max(1, round(min(found.shape) / LINES)))] = 255
     picture = prediction.picture
-    image = _composite(color(prediction, palette).image, pictures.flatten(picture), cover)
+    image = _composite(color(prediction, palette).image, codec.flatten(picture), cover)
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
 
 
@@ -146,7 +146,7 @@ def render(
 
 def encode(output: Output) -> bytes:
     """An output as a PNG file."""
-    return pictures.encode(
+    return codec.encode(
         output.image,
         palette=output.palette or None,
         icc_profile=output.icc_profile,
@@ -163,7 +163,7 @@ def subject_box(prediction: "Prediction") -> Box | None:
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
-def background_of(text: str, *, max_pixels: int = pictures.MAX_PIXELS) -> Background:
+def background_of(text: str, *, max_pixels: int = codec.MAX_PIXELS) -> Background:
     """A background from a colour ("#ffcc00", "white", "rgb(0, 128, 0)") or a picture's path.
 
     A name of a colour is that colour; a file of that name is written "./white". UsageError for
@@ -185,7 +185,7 @@ def background_of(text: str, *, max_pixels: int = pictures.MAX_PIXELS) -> Backgr
             f"the background '{printable(text)}' is neither a colour nor a file",
             expected="#ffcc00, a name such as white, or the path of a picture",
         )
-    return pictures.flatten(pictures.read(text, max_pixels=max_pixels))
+    return codec.flatten(codec.read(text, max_pixels=max_pixels))
 
 
 def _colours(prediction: "Prediction", palette: Palette) -> Palette:

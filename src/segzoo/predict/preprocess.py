@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.errors import ConfigError, PluginError
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
 from segzoo.pictures.resample import Border, Size, resize
 from segzoo.spec import Postprocess, Preprocess
@@ -143,9 +143,7 @@ def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8
     """
     num_classes, threshold = len(probabilities), postprocess.threshold
     if num_classes == 1:
-        return pictures.black_and_white(
-            probabilities[0] > (0.5 if threshold is None else threshold)
-        )
+        return codec.black_and_white(probabilities[0] > (0.5 if threshold is None else threshold))
     most = 256 if threshold is None else NO_CLASS
     if num_classes > most:
         raise ConfigError(
@@ -176,9 +174,9 @@ def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> NDArray[np.uint8]:
     """The picture as (H, W, in_channels) uint8; ConfigError where it is not known how."""
     if in_channels == 1:
-        return luma(pictures.flatten(picture))[..., None]
+        return luma(codec.flatten(picture))[..., None]
     if mode == "RGB" and in_channels == 3:
-        return pictures.flatten(picture)
+        return codec.flatten(picture)
     if mode == "RGB" and in_channels == 4:
         alpha = picture.alpha
         if alpha is None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from segzoo.base.records import Record
 from segzoo.errors import printable
 from segzoo.saved.config import Config
-from segzoo.spec import Dataset, Metric, Paper, Record, Weights
+from segzoo.spec import Dataset, Metric, Paper, Weights
 from segzoo.zoo.licenses import PERMISSIVE
 from segzoo.zoo.refs import Hub
 

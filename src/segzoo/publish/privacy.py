@@ -13,8 +13,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from segzoo.base.records import Json
 from segzoo.data.source import parse
-from segzoo.spec import Json
 
 __all__ = ["public", "public_words"]
 

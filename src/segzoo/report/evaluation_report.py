@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segzoo.base.files import replacing, write
+from segzoo.base.records import Json
 from segzoo.engine.evaluate import Judged
 from segzoo.engine.maps import NO_LABEL
 from segzoo.pictures.labels import Palette
 from segzoo.report.panels import coloured, rgb, sheet
-from segzoo.spec import Json
 
 __all__ = ["draw_judged", "write_metrics", "write_rows"]
 

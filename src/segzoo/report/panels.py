@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from segzoo.data.check import classes_of
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import UsageError, printable
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.pictures.labels import Colour, Palette, binary, decode, default_palette
 from segzoo.predict.outputs import FOREGROUND, LINES, TINT
 
@@ -39,7 +39,7 @@ LONGEST = 300  # characters of a text
 
 def rgb(image: Bytes) -> Bytes:
     """(H, W, 1, 3 or 4) as a sample holds it -> (H, W, 3); transparent pixels are white."""
-    return pictures.flatten(pictures.read(image))
+    return codec.flatten(codec.read(image))
 
 
 def palette_of(info: Info, num_classes: int) -> Palette:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from segzoo.base.records import Json, asdict, from_dict
 from segzoo.data.sample import Dataset
 from segzoo.engine import recipes
 from segzoo.engine.record import RUN
@@ -19,7 +20,7 @@ from segzoo.model.loaded import Model
 from segzoo.runs import claims
 from segzoo.runs.subject import Subject
 from segzoo.saved import config as configs
-from segzoo.spec import Json, ModelSpec, Recipe, asdict, from_dict
+from segzoo.spec import ModelSpec, Recipe
 
 __all__ = ["Begun", "begun_of", "identity_of", "rebuilt_of", "settings_of", "typed_again"]
 

@@ -14,9 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.base.records import Json, asdict
 from segzoo.data.source import parse
 from segzoo.errors import RunError, printable
-from segzoo.spec import IMPORT_PATH, Json, ModelSpec, Recipe, asdict
+from segzoo.spec import IMPORT_PATH, ModelSpec, Recipe
 from segzoo.zoo import registry
 
 __all__ = ["code_in", "of_cache", "of_recipe", "of_words", "refuse", "refuse_links"]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from segzoo.base.records import Json
 from segzoo.errors import (
     OutputError,
     SegzooError,
@@ -28,9 +29,9 @@ from segzoo.errors import (
 )
 from segzoo.keymap import Converter
 from segzoo.model import build, golden
-from segzoo.model import load as api
+from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
-from segzoo.spec import Json, ModelSpec
+from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.weights.mapping import OWN, PLAIN, converters_of, layout_of, mapped, names_of, unwrapped
 from segzoo.weights.pickles import Foreign, read_foreign
@@ -98,7 +99,7 @@ def convert(
         raise OutputError(
             "is already there", file=target, next_step="Choose another with -o, or add --overwrite"
         )
-    entry, spec = api.find_spec(to)
+    entry, spec = find_spec(to)
     known = converters_of(entry)
     if layout is not None and layout not in (OWN, *known):
         raise UsageError(

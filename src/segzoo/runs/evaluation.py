@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from segzoo.base.files import make_folder
+from segzoo.base.records import Json, asdict
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset, Info, checked, info_of
 from segzoo.data.source import held_out, open_data
@@ -26,19 +27,19 @@ from segzoo.engine import evaluate as engine
 from segzoo.engine.evaluate import Evaluation, Judged, Task
 from segzoo.errors import UsageError
 from segzoo.metrics.bootstrap import intervals
-from segzoo.metrics.measure import Measure
+from segzoo.metrics.measure import MAIN, Measure
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.metrics.semantic import confusion_matrix
-from segzoo.model import load as api
+from segzoo.model.load import load
 from segzoo.model.loaded import Model
 from segzoo.pictures.labels import Palette, default_classes, default_palette
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.report.confusion import draw_confusion, refuse_missing
 from segzoo.report.evaluation_report import draw_judged, write_metrics, write_rows
 from segzoo.report.panels import palette_of
-from segzoo.runs.training import MAIN, measures_of
+from segzoo.runs.training import measures_of
 from segzoo.saved.config import WEIGHTS_NAME
-from segzoo.spec import Json, ModelSpec, asdict
+from segzoo.spec import ModelSpec
 from segzoo.zoo import registry
 
 __all__ = ["Evaluated", "evaluate", "measures_for", "opened", "task_for"]
@@ -283,7 +284,7 @@ def _loaded(
             raise UsageError("a Model has its weights and options already", file=weights or "")
         zoo = model if device == "auto" else model.to(device_of(device))
     else:
-        zoo = api.load(model, pretrained=weights is None, weights=weights, device=device, **options)
+        zoo = load(model, pretrained=weights is None, weights=weights, device=device, **options)
         tags = (tag for tag, record in zoo.spec.weights.items() if record is zoo.weights)
         if zoo.weights is not None:
             name, sha256 = f"{zoo.config.model}.{next(tags)}", zoo.weights.sha256

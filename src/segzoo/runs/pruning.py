@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segzoo.base.records import Json
 from segzoo.data.sample import Dataset, info_of
 from segzoo.engine.evaluate import evaluate, input_of
 from segzoo.errors import DatasetError, UsageError, WeightsMismatchError
 from segzoo.model import build, origin, profile
-from segzoo.model import load as api
+from segzoo.model.load import find_spec, load
 from segzoo.model.loaded import Model
 from segzoo.predict.runtimes.torch import TorchRuntime
 from segzoo.runs.evaluation import measures_for, opened, task_for
-from segzoo.spec import Json, ModelSpec
+from segzoo.spec import ModelSpec
 from segzoo.zoo import refs, registry
 from segzoo.zoo.refs import HUB
 
@@ -147,7 +148,7 @@ def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str,
             return model, {}
         if "." in model and ":" not in model:  # name.tag
             return model, {}
-        _refuse_rigid(model, api.find_spec(model)[1])
+        _refuse_rigid(model, find_spec(model)[1])
         return model, {"pretrained": True}
     path = os.fsdecode(weights)
     if not os.path.isdir(path):
@@ -170,7 +171,7 @@ def _refuse_rigid(name: str, spec: ModelSpec) -> None:
 
 def _networks(reference: str, arguments: Mapping[str, Any], device: str) -> list[Model]:
     """The whole network, and what is left of it with each lower value of each elastic option."""
-    whole = api.load(reference, device=device, **arguments)
+    whole = load(reference, device=device, **arguments)
     _refuse_rigid(whole.config.model, whole.spec)
     networks = [whole]
     for name in whole.spec.elastic:
@@ -185,7 +186,7 @@ def _networks(reference: str, arguments: Mapping[str, Any], device: str) -> list
             )
         for value in lower:
             try:
-                networks.append(api.load(reference, device=device, **{**arguments, name: value}))
+                networks.append(load(reference, device=device, **{**arguments, name: value}))
             except WeightsMismatchError as error:
                 raise UsageError(
                     f"these weights do not hold the network of {name}={value}: {error.problem}",

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from torch import nn
 
+from segzoo.base.records import Json
 from segzoo.data.check import classes_of
 from segzoo.data.loader import ignore_index_of
 from segzoo.data.sample import Dataset, checked, info_of
@@ -17,11 +18,11 @@ from segzoo.engine.evaluate import Task
 from segzoo.engine.settings import Settings
 from segzoo.errors import UsageError
 from segzoo.model import build, origin
-from segzoo.model import load as api
+from segzoo.model.load import find_spec, load
 from segzoo.model.loaded import Model
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
-from segzoo.spec import Json, ModelSpec, Postprocess, Preprocess, Recipe
+from segzoo.spec import ModelSpec, Postprocess, Preprocess, Recipe
 from segzoo.zoo import refs
 
 __all__ = ["Changes", "Subject", "Wishes", "of_network", "of_zoo"]
@@ -120,7 +121,7 @@ def of_zoo(
         begins += f"; backbone {wishes.backbone}" if wishes.backbone else ""
         has = config.num_classes if weighs else None
         num_classes, task = suiting(spec, has, _classes_in(dataset), overlapping, wishes)
-        zoo = api.load(
+        zoo = load(
             reference,
             pretrained=wishes.pretrained,
             weights=file,
@@ -193,7 +194,7 @@ def origin_of(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, 
         return spec, config, _exact(str(reference))
     named = refs.parse(reference) if isinstance(reference, str) else None
     tag = named.tag if isinstance(named, refs.Named) else None
-    entry, spec = api.find_spec(named.name if isinstance(named, refs.Named) else reference)
+    entry, spec = find_spec(named.name if isinstance(named, refs.Named) else reference)
     tag = tag or (spec.default_weights if pretrained else None)
     record = spec.weights.get(tag) if tag else None
     return spec, build.config_of(entry, spec, record), f"{entry.name}.{tag}" if record else ""
@@ -204,9 +205,9 @@ def _exact(saved: str) -> str:
     source = refs.parse(saved)
     if not isinstance(source, refs.Hub):
         return os.fspath(source.path) if isinstance(source, refs.Folder) else saved
-    from segzoo.hub import fetch as hub
+    from segzoo.hub.fetch import resolve
 
-    return str(hub.resolve(source.repo, source.revision))
+    return str(resolve(source.repo, source.revision))
 
 
 def suiting(

@@ -14,18 +14,19 @@ from torch import nn
 
 from segzoo.base import files
 from segzoo.base.files import make_folder
+from segzoo.base.records import Json
 from segzoo.data.decoded import Decoded
 from segzoo.data.sample import Dataset, Info, info_of
 from segzoo.data.source import held_out, open_data, parse
 from segzoo.engine import recipes
 from segzoo.engine.launch import rank_of_this_process
-from segzoo.engine.record import RUN
+from segzoo.engine.record import MODEL, RUN
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import Result
 from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
-from segzoo.metrics.measure import Measure
+from segzoo.metrics.measure import MAIN, Measure
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
@@ -35,22 +36,11 @@ from segzoo.runs.begun import begun_of, identity_of, rebuilt_of, settings_of
 from segzoo.runs.subject import Changes, Subject, Wishes, of_network, of_zoo
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
-from segzoo.spec import (
-    IMPORT_PATH,
-    Json,
-    ModelSpec,
-    Postprocess,
-    Preprocess,
-    Recipe,
-    TaskDefaults,
-)
+from segzoo.spec import IMPORT_PATH, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
 from segzoo.weights import safetensors as weights
 from segzoo.zoo import registry
 
-__all__ = ["MAIN", "MODEL", "Trained", "measures_of", "train"]
-
-MODEL = "model"  # the folder in a run that holds its best weights, ready for `segzoo predict`
-MAIN = {"saliency": "max_f", "binary": "iou", "multiclass": "mean_iou", "multilabel": "mean_iou"}
+__all__ = ["Trained", "measures_of", "train"]
 
 
 @dataclass(frozen=True)
@@ -339,6 +329,3 @@ def _drawing() -> Callable[[Path], object] | None:
         stacklevel=3,
     )
     return None
-
-
-# --- what a person sees at the start --------------------------------------------------------------

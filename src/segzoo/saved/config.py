@@ -12,20 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from segzoo.base.records import Json, Record, asdict, from_dict
 from segzoo.base.strictjson import strict_json
 from segzoo.errors import ConfigError, printable
-from segzoo.spec import (
-    MODEL_NAME,
-    SHA256,
-    Dataset,
-    Json,
-    Postprocess,
-    Preprocess,
-    Record,
-    Task,
-    asdict,
-    from_dict,
-)
+from segzoo.spec import MODEL_NAME, SHA256, Dataset, Postprocess, Preprocess, Task
 
 __all__ = ["CONFIG_NAME", "FORMAT_VERSION", "WEIGHTS_NAME", "Config", "dump", "read", "read_json"]
 

@@ -21,7 +21,7 @@ from segzoo.data.declared import OPTIONS, Declared, declared
 from segzoo.data.paired import read_image
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, DependencyMissingError, PictureError, printable
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "RowStream", "Rows", "open_hf"]
@@ -175,7 +175,7 @@ def _sample(row: Mapping[str, Any], columns: Columns, meaning: Declared, name: s
     try:
         image = read_image(_content(row[columns.image]))
         mask = _content(row[columns.mask])
-        stored = read_image(mask) if meaning.in_colours else pictures.read_values(mask)
+        stored = read_image(mask) if meaning.in_colours else codec.read_values(mask)
         return Sample(image=image, target=meaning(stored), id=name)
     except KeyError as error:
         problem = f"a row has no {error}"

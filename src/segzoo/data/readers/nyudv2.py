@@ -22,8 +22,7 @@ from segzoo.data.matlab import MatFile, load_mat
 from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError
-from segzoo.pictures import codec as pictures
-from segzoo.pictures import palettes
+from segzoo.pictures import codec, palettes
 from segzoo.pictures.labels import apply_map, gray
 from segzoo.spec import Option, ReaderSpec
 
@@ -91,7 +90,7 @@ class NyuDepth:
         else:
             file = self.pngs[number]
             with part_of_dataset(file):
-                values = gray(pictures.read_values(file))
+                values = gray(codec.read_values(file))
         return Sample(image=image, target=apply_map(values, self.mapping, file=file), id=name)
 
     def id_of(self, index: int) -> str:

@@ -33,7 +33,7 @@ from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Sample
 from segzoo.data.tarindex import Group, Member, groups
 from segzoo.errors import DatasetError, UnsafeFormatError, UsageError, printable
-from segzoo.pictures import codec as pictures
+from segzoo.pictures import codec
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "ShardStream", "Shards", "Wanted", "open_shards"]
@@ -318,7 +318,7 @@ class _Decoder(NamedTuple):
 
 
 DECODERS = {
-    **dict.fromkeys(PICTURES, _Decoder(read_image, pictures.read_values, read_image)),
+    **dict.fromkeys(PICTURES, _Decoder(read_image, codec.read_values, read_image)),
     "npy": _Decoder(_image_array, _mask_array, _mask_array),
 }
 

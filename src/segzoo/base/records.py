@@ -1,0 +1,148 @@
+"""Plain data: records that are checked when they are made, and their way to JSON and back.
+
+Standard library only. `segzoo.spec` gives what plugins need of it.
+"""
+
+import dataclasses
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import isfinite
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["Json", "R", "Record", "asdict", "failed", "from_dict", "is_json", "typed"]
+
+Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed dicts of these
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Plain data: every field is checked against its annotation, then by the class's `_faults`."""
+
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
+        faults = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Mapping):
+                value = dict(value)  # a copy: the caller's dict stays the caller's
+                object.__setattr__(self, f.name, value)
+            if not _conforms(value, hints[f.name]):
+                faults.append(f"{f.name}={value!r} is not {_words(hints[f.name])}")
+        faults = faults or self._faults()
+        if faults:
+            raise ValueError(f"{type(self).__name__}: " + "; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        return []
+
+
+def asdict(record: Record) -> dict[str, Json]:
+    """A record as JSON values: nested records become dicts, tuples lists."""
+
+    def plain(value: object) -> Json:
+        if isinstance(value, Record):
+            return asdict(value)
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value
+
+    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+
+
+def from_dict(cls: type[R], data: Mapping[str, Json]) -> R:
+    """The inverse of `asdict`: lists become tuples, dicts records.
+
+    ValueError names every field that is unknown or missing, or what the record has against them.
+    """
+    fields = dataclasses.fields(cls)
+    unknown = sorted(set(data) - {f.name for f in fields})
+    missing = sorted(
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in data
+    )
+    if unknown or missing:
+        faults = [f"unknown field {name!r}: needs a newer segzoo" for name in unknown]
+        faults += [f"missing field {name!r}" for name in missing]
+        raise ValueError(f"{cls.__name__}: " + "; ".join(faults))
+    hints = get_type_hints(cls)
+    return cls(**{name: typed(value, hints[name]) for name, value in data.items()})
+
+
+def typed(value: Json, hint: Any) -> Any:
+    """A JSON value as an annotation has it; one that does not fit is given back as it is."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for kind in kinds:
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Record):
+            return from_dict(kind, value)
+        if isinstance(value, list) and get_origin(kind) is tuple:
+            args = get_args(kind)
+            items = args if Ellipsis not in args else (args[0],) * len(value)
+            if len(items) == len(value):
+                return tuple(typed(v, item) for v, item in zip(value, items, strict=True))
+            return tuple(value)
+    return value
+
+
+def failed(*checks: tuple[bool, str]) -> list[str]:
+    """What is said of those of the checks (is it wrong, what to say of it) that are."""
+    return [fault for wrong, fault in checks if wrong]
+
+
+def is_json(value: object) -> bool:
+    """Whether a value is one that JSON has; nan and the infinities are not."""
+    if isinstance(value, list):
+        return all(map(is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, str | int)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _conforms(value: object, hint: Any) -> bool:
+    """Whether a value is of an annotated type, for the few kinds of annotation used above."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return any(_conforms(value, arg) for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if args[-1] is Ellipsis:
+            return all(_conforms(item, args[0]) for item in value)
+        return len(value) == len(args) and all(map(_conforms, value, args))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _conforms(k, args[0]) and _conforms(v, args[1]) for k, v in value.items()
+        )
+    if hint is float:
+        return _conforms(value, int) or (isinstance(value, float) and isfinite(value))
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    if hint is float:
+        return "a finite number"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    return "of type " + re.sub(r"(typing|collections\.abc|segzoo\.spec)\.", "", name)

@@ -1,0 +1,66 @@
+"""What a model sees in one picture."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segzoo.pictures.codec import Picture
+from segzoo.pictures.labels import default_classes
+from segzoo.predict.preprocess import NO_CLASS
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model sees in one picture, at the picture's upright size (H, W).
+
+    mask: (H, W) uint8. One class: 255 where the probability is above the threshold, else 0; several
+        classes: the index of the class, or `preprocess.NO_CLASS` where a threshold rejects all.
+    probability: (H, W) float32 for one class, (K, H, W) for several, in 0..1.
+    picture: the decoded picture, upright, with its notes (a first frame, a reduced depth).
+    classes: a name per class, or empty.
+    heads: the same of every side output, when asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    picture: Picture = field(repr=False)
+    classes: tuple[str, ...] = ()
+    heads: tuple["Prediction", ...] = field(default=(), repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        return 1 if self.probability.ndim == 2 else len(self.probability)
+
+    @property
+    def background(self) -> int | None:
+        """Which of several classes is the background: the one named so; class 0 if none has a name.
+
+        None with one class, and where other names alone are given.
+        """
+        if self.num_classes == 1:
+            return None
+        names = [name.strip("_ ").lower() for name in self.classes or ("background",)]
+        return names.index("background") if "background" in names else None
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(H, W) True where the mask has something else than background."""
+        if self.num_classes == 1:
+            return self.mask > 0
+        nothing = (NO_CLASS, self.background)
+        return ~np.isin(self.mask, [value for value in nothing if value is not None])
+
+    @property
+    def present(self) -> dict[str, int]:
+        """Pixels of each class that is in the mask, by the class's name or else its index.
+
+        One class: the pixels of its foreground, under its name or "foreground".
+        """
+        names = self.classes or default_classes(self.num_classes)
+        counts = np.bincount(self.mask.reshape(-1), minlength=256)
+        if self.num_classes == 1:
+            counts = counts[255:]
+        return {name: int(n) for name, n in zip(names, counts, strict=False) if n}

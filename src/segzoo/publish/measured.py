@@ -1,0 +1,123 @@
+"""The numbers of what is published: of an evaluation, of the run, or of the record."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from segzoo.base.records import Json
+from segzoo.engine import journal
+from segzoo.engine.record import RUN
+from segzoo.errors import ConfigError, UsageError, printable
+from segzoo.metrics.measure import MAIN
+from segzoo.model.loaded import Model
+from segzoo.publish.privacy import public, public_words
+from segzoo.publish.source import Publishable
+from segzoo.saved import config as configs
+from segzoo.spec import Metric
+from segzoo.zoo.refs import Hub
+
+__all__ = ["Measured", "measured_of"]
+
+
+class Measured(NamedTuple):
+    """Numbers, the main one first, and how they came about; record: for training/metrics.json."""
+
+    metrics: tuple[Metric, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = {}
+    command: str = ""
+    record: Mapping[str, Json] = {}
+
+
+def measured_of(
+    origin: Publishable, evaluation: str | os.PathLike[str] | None, repo: str, tag: str
+) -> Measured:
+    """The numbers of an evaluation, else of the run, else of the record."""
+    if evaluation is not None:
+        path = Path(evaluation)
+        path = path / "metrics.json" if path.is_dir() else path
+        return _of_evaluation(configs.read_json(path), path, origin, repo, tag)
+    if origin.run is not None:
+        return _of_run(origin.run, origin.model)
+    return Measured(origin.model.weights.metrics if origin.model.weights else ())
+
+
+def _of_evaluation(
+    found: Mapping[str, Json], path: Path, origin: Publishable, repo: str, tag: str
+) -> Measured:
+    try:
+        values, protocol = found["values"], found["protocol"]
+        about, data = protocol["model"], protocol["data"]
+        main, names = protocol["main"], sorted(protocol["metrics"])
+        words, samples = data["words"], int(data["samples"])
+        measured_with = str(protocol["versions"]["segzoo-core"])
+        flip, scales = bool(protocol["flip"]), [float(scale) for scale in protocol["scales"]]
+        intervals = {k: (float(low), float(high)) for k, (low, high) in found["intervals"].items()}
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        if main not in numbers or not isinstance(about, dict):
+            raise KeyError(main)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ConfigError(
+            "this is not what segzoo eval writes", file=path, next_step="Run: segzoo eval -o FOLDER"
+        ) from None
+    config = origin.model.config
+    if about.get("name") != config.model or about.get("num_classes") != config.num_classes:
+        raise UsageError(
+            "the numbers are of another model",
+            file=path,
+            found=f"{printable(str(about.get('name')))}, {about.get('num_classes')} classes",
+            expected=f"{config.model}, {config.num_classes} classes",
+        )
+    if origin.sha256 and about.get("sha256") and about["sha256"] != origin.sha256:
+        raise UsageError(
+            "the numbers are of other weights",
+            file=path,
+            found=printable(str(about["sha256"])),
+            expected=origin.sha256,
+        )
+    told = public_words(words) if isinstance(words, str) else f"data set {data.get('sha256')}"
+    part = ", held-out part" if data.get("part") else ""
+    split = f"{told}{part}, {samples:,} picture{'s' * (samples != 1)}"
+    also = [*(["mirrored too"] if flip else []), *(f"at {s:g} of the size too" for s in scales)]
+    text = "; ".join(
+        [f"segzoo {measured_with}: {', '.join(names)}", "each picture at its own size", *also]
+    )
+    ordered = [main, *(name for name in numbers if name != main)]
+    metrics = tuple(
+        Metric(name=name, value=float(numbers[name]), split=split, protocol=text)
+        for name in ordered
+    )
+    command = ""
+    if isinstance(words, str):
+        reference = Hub(repo, tag or None)
+        usual = {"semantic", "saliency" if config.task in ("saliency", "binary") else "semantic"}
+        more = [f"--metric {shlex.quote(n)}" for n in names if n not in usual]
+        more += ["--flip"] if flip else []
+        more += [f"--scale {scale:g}" for scale in scales]
+        command = " ".join([f"segzoo eval {reference} --data {shlex.quote(told)}", *more])
+    record = public({key: found[key] for key in ("values", "intervals", "classes", "protocol")})
+    record["protocol"]["model"].pop("weights", None)
+    if isinstance(words, str):
+        record["protocol"]["data"]["words"] = told
+    return Measured(metrics, intervals, command, record)
+
+
+def _of_run(run: Path, model: Model) -> Measured:
+    """What the run measured while it trained, at the step whose weights it kept."""
+    about = configs.read_json(run / RUN)
+    best = [record for record in journal.read(run) if record.get("best")]
+    words = about.get("identity", {}).get("val") or about.get("identity", {}).get("data")
+    if not best or not isinstance(words, str):
+        return Measured()
+    numbers = {k: v for k, v in best[-1]["val"].items() if isinstance(v, int | float)}
+    main = about.get("recipe", {}).get("eval_metric") or MAIN[model.task]
+    measured_with = about.get("machine", {}).get("segzoo-core", "")
+    held = "" if about["identity"].get("val") else ", held-out part"
+    text = f"segzoo {measured_with}, while training; the step was chosen by {main} on this set"
+    metrics = tuple(
+        Metric(name=k, value=float(v), split=f"{public_words(words)}{held}", protocol=text)
+        for k, v in sorted(numbers.items(), key=lambda item: item[0] != main)
+        if k != "loss"
+    )
+    return Measured(metrics, record={"step": best[-1]["step"], "values": numbers})

@@ -1,0 +1,123 @@
+"""How published weights were trained: the recipe, the command, the journal, the versions."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from segzoo.base import files
+from segzoo.base.records import Json, asdict
+from segzoo.engine import journal, recipes
+from segzoo.engine.record import RUN
+from segzoo.model.loaded import Model
+from segzoo.pictures import codec
+from segzoo.publish.measured import Measured
+from segzoo.publish.privacy import public, public_words
+from segzoo.publish.source import Publishable
+from segzoo.report.curves import CURVES
+from segzoo.saved import config as configs
+from segzoo.spec import Recipe
+
+__all__ = ["begun_with_of", "write_training"]
+
+GIT_SECONDS = 10.0
+
+
+def write_training(
+    folder: Path, origin: Publishable, measured: Measured, config: configs.Config
+) -> tuple[list[tuple[str, str]], str]:
+    """Fill training/; gives the recipe's rows and the command, or nothing without a run."""
+    files.make_folder(folder)
+    versions: dict[str, Json] = {
+        "published": {
+            "segzoo-core": version("segzoo-core"),
+            config.distribution: config.version,
+        }
+    }
+    if revision := _git_revision(origin.place):
+        versions["git"] = revision
+    if measured.record:
+        _write_json(folder / "metrics.json", measured.record)
+        measured_with = measured.record.get("protocol", {}).get("versions")
+        versions |= {"measured": measured_with} if measured_with else {}
+    rows: list[tuple[str, str]] = []
+    command = ""
+    if origin.run is not None:
+        about = configs.read_json(origin.run / RUN)
+        recipe = recipes.from_json(public(about.get("recipe") or {}))
+        rows = recipes.described(recipe)
+        command = _command(about, origin.model, recipe)
+        versions["trained"] = public(about.get("machine") or {})
+        data = {k: about.get("data", {}).get(k) for k in ("samples", "sha256")}
+        _write_json(
+            folder / "recipe.json",
+            {"command": command, "data": data, "recipe": recipes.to_json(recipe)},
+        )
+        lines = [public(record) for record in journal.read(origin.run)]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        files.write(folder / journal.METRICS, text.encode())
+        if (origin.run / CURVES).is_file():
+            picture = codec.read(origin.run / CURVES)  # again, so that nothing hides in it
+            files.write(folder / CURVES, codec.encode(codec.flatten(picture)))
+    _write_json(folder / "versions.json", versions)
+    return rows, command
+
+
+def begun_with_of(about: Mapping[str, Json]) -> str:
+    """The weights that a run began with, as the command line takes them; empty for random ones."""
+    found = (about.get("identity") or {}).get("weights")
+    return str(public(found)) if isinstance(found, str) else ""
+
+
+def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
+    """The call of `segzoo train` that a run was; empty for data that has no words."""
+    identity, config = about.get("identity") or {}, model.config
+    if not isinstance(identity.get("data"), str):
+        return ""
+    _, base = recipes.of_spec(model.spec)
+    before, now = asdict(base), asdict(recipe)
+    changes = [
+        f"{name}={value if isinstance(value, str) and value else json.dumps(value)}"
+        for name, value in now.items()
+        if value != before[name] and not (name in ("epochs", "steps") and value is None)
+    ]
+    if recipes.overridden(base, changes) != recipe:
+        return ""
+    begun_with = begun_with_of(about)
+    tagged = begun_with.startswith(f"{config.model}.") and "/" not in begun_with
+    subject = begun_with if tagged else config.model
+    words = [f"segzoo train {subject} --data {shlex.quote(public_words(identity['data']))}"]
+    if isinstance(identity.get("val"), str):
+        words.append(f"--val {shlex.quote(public_words(identity['val']))}")
+    if begun_with and not tagged:
+        words.append(f"--init-from {shlex.quote(begun_with)}")
+    words.append(f"--num-classes {config.num_classes} --in-channels {config.in_channels}")
+    words.append(f"--task {config.task}")
+    words += [f"--metric {shlex.quote(name)}" for name in identity.get("metrics") or ()]
+    for name, value in public(config.options).items():
+        if value != model.spec.options[name].default:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words.append(f"--option {shlex.quote(f'{name}={text}')}")
+    return " ".join([*words, *map(shlex.quote, changes)])
+
+
+def _git_revision(place: Path | None) -> str:
+    """The commit of the repository that a folder lies in; empty where there is none, or no git."""
+    if place is None or shutil.which("git") is None:
+        return ""
+    line = ["git", "-C", os.fspath(place), "rev-parse", "--verify", "--quiet", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(line, capture_output=True, text=True, timeout=GIT_SECONDS)
+        found = done.stdout.strip()
+        return found if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", found) else ""
+    return ""
+
+
+def _write_json(path: Path, record: Json) -> None:
+    files.write(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
