@@ -1,11 +1,13 @@
 """Write what the pages take from elsewhere: `make docs`.
 
 docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
-lies in results/. In docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows
-that file: of this repository, or of what `segzoo new my-net` writes. A test compares the pages with
-what this would write.
+lies in results/, docs/files.md from what each file of the core says first. In
+docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this
+repository, or of what `segzoo new my-net` writes. A test compares the pages with what this would
+write.
 """
 
+import ast
 import contextlib
 import io
 import json
@@ -25,7 +27,7 @@ from segzoo.zoo.scaffold import new_plugin
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
-RESULTS = ROOT / "docs/results.md"
+RESULTS, FILES = ROOT / "docs/results.md", ROOT / "docs/files.md"
 SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 NEW = "my-net"
 SOME = 8  # choices of an option that are written out
@@ -68,6 +70,13 @@ them; where one is wrong, the model's files say what was kept and what was mende
 4. "PyTorch projects: semantic segmentation with U-Net, UNet++, U2-Net": `unet_canvas`, and what
    `unetpp`, `u2net` and `u2netp` are trained on there (their recipes).
 5. "Semantic segmentation": FCN on a frozen VGG16, for the Oxford-IIIT Pet pictures.
+"""
+
+FILES_HEAD = """\
+# The files of the core
+
+Written by `make docs` from the first sentence of each file; a test keeps it true. The levels of the
+rooms, and what each may import, are a table in `tests/test_layers.py`.
 """
 
 
@@ -237,7 +246,41 @@ def results() -> str:
     return made
 
 
-PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results}
+# --- docs/files.md --------------------------------------------------------------------------------
+
+
+def files() -> str:
+    """The page: every file of the core under its room, with the first sentence of its docstring."""
+    return "".join(rooms())
+
+
+def rooms() -> Iterator[str]:
+    yield FILES_HEAD
+    core = ROOT / "src/segzoo"
+    top = [file for file in sorted(core.glob("*.py")) if file.name != "__init__.py"]
+    yield "\n" + "".join(line_of(file, core) for file in top)
+    for face in sorted(core.rglob("*/__init__.py")):
+        room = face.parent
+        yield f"\n## {room.relative_to(core)}\n\n{first_sentence(face)}\n\n"
+        beside = [file for file in sorted(room.glob("*.py")) if file != face]
+        yield "".join(line_of(file, room) for file in beside)
+
+
+def line_of(file: Path, room: Path) -> str:
+    path = file.relative_to(ROOT)
+    return f"- [`{file.relative_to(room)}`](../{path}): {first_sentence(file)}\n"
+
+
+def first_sentence(file: Path) -> str:
+    """The first sentence of a file's docstring, which may run over lines."""
+    says = ast.get_docstring(ast.parse(file.read_text("utf-8")))
+    if says is None:
+        raise SystemExit(f"{file} has no docstring")
+    text = " ".join(says.partition("\n\n")[0].split()).rstrip(":")
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", text)[0]
+
+
+PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results, FILES: files}
 
 if __name__ == "__main__":
     for path, made in PAGES.items():

@@ -215,7 +215,9 @@ def test_the_contract_has_every_field_and_no_other(record):
 # --- what pages take from elsewhere ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["docs/models.md", "docs/results.md", "docs/write-a-plugin.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/files.md", "docs/models.md", "docs/results.md", "docs/write-a-plugin.md"]
+)
 def test_a_page_is_as_make_docs_would_write_it(page):
     made = runpy.run_path(str(ROOT / "docs/generate.py"))["PAGES"][ROOT / page]
     assert made() == (ROOT / page).read_text("utf-8"), "run: make docs"
