@@ -33,6 +33,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from segzoo.errors import ConfigError
+from segzoo.metrics.versions import FIRST, named_now, version_in
+
 HERE = Path(__file__).parent
 HEAD = """\
 # Results
@@ -200,12 +203,19 @@ def made_in(row: Row, run: Run) -> tuple[str, str]:
 
 def measured(row: Row, run: Run, label: str) -> list[float]:
     """The row's metrics, as `segzoo eval` found them."""
-    record = json.loads((row.folder / run.name / f"{label}.json").read_text("utf-8"))
-    return [number(record["values"], metric) for metric in row.metrics.values()]
+    values = values_of(row.folder / run.name / f"{label}.json")
+    return [number(values, metric) for metric in row.metrics.values()]
+
+
+def values_of(file: Path) -> dict[str, Any]:
+    """What `segzoo eval` wrote, whenever it did, by today's names."""
+    record = json.loads(file.read_text("utf-8"))
+    by = version_in(record["protocol"], file=file, error=ConfigError)
+    return named_now(record["values"], by)
 
 
 def number(values: Mapping[str, Any], metric: Any) -> float:
-    """A metric of what `segzoo eval` wrote."""
+    """A metric of `values_of` a report."""
     if isinstance(metric, str):
         return float(values[metric])
     name, first, last = metric
@@ -243,7 +253,9 @@ def after_steps(row: Row, run: Run) -> Iterator[str]:
     if not (run.steps and file.is_file()):
         return
     records = map(json.loads, file.read_text("utf-8").splitlines())
-    at = {r["step"]: r["val"] for r in records if "val" in r}
+    versions = json.loads((row.folder / run.name / "versions.json").read_text("utf-8"))
+    by = versions.get("metrics", FIRST)
+    at = {r["step"]: named_now(r["val"], by) for r in records if "val" in r}
     single = [(name, metric) for name, metric in row.metrics.items() if metric in at[run.steps[0]]]
     yield f"\nOn held-out pictures, while *{run.what}* was trained:"
     yield from ("", *table_head("step", *(name for name, _ in single)))

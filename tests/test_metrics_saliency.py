@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from sklearn.metrics import fbeta_score
+from sklearn.metrics import fbeta_score, precision_recall_fscore_support
 
 from segzoo.errors import DependencyMissingError, UsageError
 from segzoo.metrics.measure import added
@@ -21,7 +21,10 @@ RESULTS = json.loads((GOLDENS / "metrics_sod.json").read_text("utf-8"))["results
 PAIRS = load_file(GOLDENS / "metrics_sod.safetensors")
 WHOLE = "ALL_AS_ONE_DATASET"
 CASES = [name for name in RESULTS if name != WHOLE]
-NAMES = {"mae", "max_f", "mean_f", "adaptive_f", "weighted_f", "s", "max_e", "mean_e", "adaptive_e"}
+NAMES = {
+    *("mae", "max_f", "max_f_of_mean", "mean_f", "adaptive_f"),
+    *("weighted_f", "s", "max_e", "mean_e", "adaptive_e"),
+}
 MEASURE = Saliency(ignore_index=255)
 
 
@@ -132,22 +135,41 @@ def test_a_map_of_one_value_is_taken_as_it_is(value):
     assert all(0 <= number <= 1 for number in numbers.values())
 
 
+def test_the_tables_max_f_is_of_the_mean_precision_and_recall():
+    """Precision and recall are scikit-learn's."""
+    pairs = [blob(seed=seed, at=(0.3 + 0.2 * seed, 0.5)) for seed in range(3)]
+    pairs = [(p ** (1 + 3 * seed), t) for seed, (p, t) in enumerate(pairs)]  # one pale, one strong
+    over = [(thresholds_of(np.rint(255 * p)).ravel(), t.ravel()) for p, t in pairs]
+    f = []
+    for threshold in range(256):
+        scores = [
+            precision_recall_fscore_support(t, m >= threshold, average="binary", zero_division=0)
+            for m, t in over
+        ]
+        precision, recall = np.mean([score[:2] for score in scores], axis=0)
+        f.append(1.3 * precision * recall / (0.3 * precision + recall) if recall else 0)
+    numbers = MEASURE.result(added(sums_of(*pair) for pair in pairs))
+    assert numbers["max_f"] == pytest.approx(max(f), abs=1e-12)
+    assert numbers["max_f"] > numbers["max_f_of_mean"] + 0.001
+
+
 def test_every_number_is_a_mean_over_pictures_and_curves_come_first():
     pairs = [blob(seed=seed, at=(0.4 + 0.1 * seed, 0.5)) for seed in range(3)]
     sums = [sums_of(*pair) for pair in pairs]
     whole, single = MEASURE.result(added(sums)), [MEASURE.result(part) for part in sums]
-    for name in NAMES - {"max_f", "max_e"}:
+    for name in NAMES - {"max_f", "max_f_of_mean", "max_e"}:
         assert whole[name] == pytest.approx(np.mean([numbers[name] for numbers in single])), name
     curve = np.mean([part["f_curve"].numpy() for part in sums], axis=0)
-    assert whole["max_f"] == pytest.approx(curve.max())
-    assert whole["max_f"] < np.mean([numbers["max_f"] for numbers in single])
+    assert whole["max_f_of_mean"] == pytest.approx(curve.max())
+    assert whole["max_f_of_mean"] < np.mean([numbers["max_f_of_mean"] for numbers in single])
 
 
 def test_an_empty_target():
     target = np.zeros((8, 9))
     right = result_of(target, target)
     assert (right["mae"], right["s"], right["max_e"]) == (0, 1, 1)
-    assert right["max_f"] == right["weighted_f"] == 0  # nothing to find: F is 0 whatever is found
+    # nothing to find: F is 0 whatever is found
+    assert right["max_f"] == right["max_f_of_mean"] == right["weighted_f"] == 0
     wrong = result_of(np.ones((8, 9)), target)
     assert (wrong["mae"], wrong["s"], wrong["adaptive_e"]) == (1, 0, 0)
 
@@ -222,6 +244,15 @@ def test_numbers_lie_between_0_and_1(seed, shape, share, ignore):
     if sums["pictures"]:
         assert all(0 <= number <= 1 for number in MEASURE.result(sums).values())
     assert all(value.dtype in (torch.float64, torch.int64) for value in sums.values())
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.booleans())
+def test_f_of_the_means_is_never_below_the_mean_of_f(seeds, empty):
+    """F is concave in precision and recall (Jensen)."""
+    pairs = [blob(9, 11, seed=seed, at=(seed % 7 / 7, seed % 5 / 5)) for seed in seeds]
+    pairs += [(pairs[0][0], np.zeros((9, 11)))] if empty else []
+    numbers = MEASURE.result(added(sums_of(*pair) for pair in pairs))
+    assert numbers["max_f"] >= numbers["max_f_of_mean"] - 1e-12
 
 
 @given(st.permutations(range(4)))

@@ -201,6 +201,42 @@ def test_an_evaluation_has_its_protocol_and_the_command_that_measures_again(plac
     assert again["values"] == record["values"]
 
 
+def test_numbers_from_before_are_published_by_todays_names(place, tmp_path, monkeypatch):
+    """max_f of a run, or a report, that says no version is the maximum of the mean curve."""
+    words = "arrays:val.npz?classes=background,square&values=0,1"
+    recipe = replace(RECIPE, eval_metric="max_f")
+    with monkeypatch.context() as before:
+        before.setattr("segzoo.training.VERSION", 1)
+        train("unetpp", words, val=words, run=tmp_path / "run", recipe=recipe, width=2, depth=1,
+              metrics=["saliency"], settings=QUIET)  # fmt: skip
+    segzoo.evaluate(f"{tmp_path}/run/model", words, workers=0, bootstrap=9, out=tmp_path / "report")
+    now = json.loads((tmp_path / "report/metrics.json").read_text())
+    then = json.loads(json.dumps(now))
+    for part in ("values", "intervals"):
+        then[part]["max_f"] = then[part].pop("max_f_of_mean")
+    then["protocol"]["main"] = "max_f"
+    del then["protocol"]["metrics_version"]
+    (tmp_path / "then.json").write_text(json.dumps(then))
+
+    of_run = built(place, tmp_path / "a", tmp_path / "run", evaluation=None)
+    of_report = built(place, tmp_path / "b", tmp_path / "run", evaluation=tmp_path / "then.json")
+    value = pytest.approx(now["values"]["max_f_of_mean"], abs=1e-12)
+    for found in (of_run, of_report):
+        first = found.facts.metrics[0]
+        assert (first.name, first.value) == ("max_f_of_mean", value)
+        assert "version 2 of the metrics" in first.protocol
+        assert "max_f" not in {metric.name for metric in found.facts.metrics}
+        assert "eval_metric=max_f_of_mean" in found.facts.train
+        training = found.path / "training"
+        assert json.loads((training / "versions.json").read_text())["metrics"] == 2
+        lines = (training / "metrics.jsonl").read_text().splitlines()
+        measured = [line["val"] for line in map(json.loads, lines) if "val" in line]
+        assert measured[-1]["max_f_of_mean"] == value and "max_f" not in measured[-1]
+    assert "chosen by max_f_of_mean" in of_run.facts.metrics[0].protocol
+    intervals = of_report.facts.intervals
+    assert list(intervals["max_f_of_mean"]) == now["intervals"]["max_f_of_mean"]
+
+
 def test_the_training_command_trains_the_same_weights(place, tmp_path):
     found = built(place, tmp_path / "out")
     command = shlex.split(found.facts.train)

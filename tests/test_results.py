@@ -1,6 +1,5 @@
 """results/: every row can be run as it stands, and what weights claim is what was measured."""
 
-import json
 import re
 import runpy
 import shlex
@@ -74,7 +73,7 @@ def test_weights_claim_what_was_measured(name):
         pytest.skip("no weights of this name")
     row = ROWS["read"](name)
     found = {
-        (metric, round(ROWS["number"](json.loads(file.read_text())["values"], key), 4))
+        (metric, round(ROWS["number"](ROWS["values_of"](file), key), 4))
         for file in row.folder.glob("*/*.json")
         if file.stem in {label for run in row.runs for label in run.measured}
         for metric, key in row.metrics.items()

@@ -413,6 +413,55 @@ def test_a_run_goes_on_with_nothing_said():
     assert train(resume="run", settings=settings).result.step == 4  # a finished one stays
 
 
+def test_a_run_from_before_goes_on_by_the_metrics_that_it_began_with(monkeypatch):
+    """Its max_f is that of the mean curve, in its journal and in the choice of its step."""
+    words = save_squares()
+    settings = replace(QUIET, save_every=1, eval_every=1)
+    changes = ["steps=4", "eval_metric=max_f"]
+    arguments = {"data": words, "val": words, "changes": changes, "metrics": ["saliency"]}
+    with monkeypatch.context() as before:
+        before.setattr("segzoo.training.VERSION", 1)
+        whole = trained(**arguments, run="whole", settings=settings)
+        trained(**arguments, settings=replace(settings, max_minutes=0.0))
+    for run in ("whole", "run"):
+        assert "metrics_version" not in json.loads(Path(run, "run.json").read_text())["identity"]
+    resumed = train(resume="run", settings=settings)
+    assert (resumed.result.step, resumed.result.exact) == (4, True)
+    assert resumed.result.best == whole.result.best
+    assert same(tensors("whole"), tensors())
+    measured = [[r["val"] for r in journal.read(run) if "val" in r] for run in ("whole", "run")]
+    assert measured[0] == measured[1]
+    now = segzoo.evaluate("run/model", words, bootstrap=0, workers=0).values
+    best = next(v for v in measured[1] if v["max_f"] == whole.result.best)
+    assert best["max_f"] == pytest.approx(now["max_f_of_mean"], abs=1e-12)
+    assert "max_f_of_mean" not in best
+
+    new = trained(**arguments, run="new", settings=settings)
+    assert new.result.values.keys() >= {"max_f", "max_f_of_mean"}
+    identity = json.loads(Path("new/run.json").read_text())["identity"]
+    assert identity["metrics_version"] == 2
+
+
+def test_what_a_run_calls_otherwise_is_said_when_it_goes_on(monkeypatch, capfd):
+    words = save_squares()
+    with monkeypatch.context() as before:
+        before.setattr("segzoo.training.VERSION", 1)
+        trained(data=words, val=words, metrics=["saliency"])
+    train(resume="run", settings=replace(QUIET, quiet=False))
+    told = "version 1 of the metrics, as it began: max_f is what is now max_f_of_mean"
+    assert told in capfd.readouterr().err
+
+
+def test_a_run_of_later_metrics_is_refused():
+    words = save_squares()
+    trained(data=words, val=words)
+    record = json.loads(Path("run/run.json").read_text())
+    record["identity"]["metrics_version"] = 3
+    Path("run/run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"run.json: its numbers are of another version of the metr"):
+        train(resume="run", settings=QUIET)
+
+
 def save_squares(length=8, name="squares.npz"):
     samples = [Squares(length)[index] for index in range(length)]
     np.savez(name, **{key: [s[of] for s in samples] for key, of in KEYS.items()})

@@ -11,6 +11,13 @@ becomes the level round(255 p), then the levels of a picture are stretched to 0.
 all the same. Every number is a mean over pictures; curves over the 256 thresholds are averaged
 before their maximum or mean is taken. "adaptive" cuts each map at twice its mean, at most at 1.
 
+There are two ways to the largest F of a data set, and they differ by some hundredths:
+
+    max_f            of the mean precision and the mean recall at each threshold, as in the tables
+                     of the U^2-Net paper (Qin et al. 2020, arXiv:2005.09007) and most others;
+                     their tool: github.com/xuebinqin/Binary-Segmentation-Evaluation-Tool
+    max_f_of_mean    of the mean of the pictures' F at each threshold, as in PySODMetrics
+
 All but weighted F are functions of one table of counts, (quarter of the picture, target, level).
 """
 
@@ -34,7 +41,7 @@ LEVELS = 256
 BETA2 = 0.3  # F-beta: precision counts more than recall
 SHAPES: dict[str, tuple[int, ...]] = {  # of what is added up over pictures
     **dict.fromkeys(("mae", "adaptive_f", "weighted_f", "s", "adaptive_e"), ()),
-    **dict.fromkeys(("f_curve", "e_curve"), (LEVELS,)),
+    **dict.fromkeys(("f_curve", "precision_curve", "recall_curve", "e_curve"), (LEVELS,)),
 }
 EPS = math.ulp(1.0)  # as in the authors' code
 BLUR = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 5**2))  # weighted F: 7 pixels, sigma 5
@@ -43,7 +50,7 @@ HALF_DISTANCE = 5  # weighted F: pixels from the object at which half of the ext
 
 @dataclass(frozen=True, kw_only=True)
 class Saliency:
-    """The numbers mae, max_f, mean_f, adaptive_f, weighted_f, s, max_e, mean_e and adaptive_e.
+    """mae; max_f, max_f_of_mean, mean_f, adaptive_f; weighted_f; s; max_e, mean_e, adaptive_e.
 
     normalize: "none" takes the levels as they are. Ignored pixels do not count, and an entirely
     ignored picture is no picture. UsageError for several classes; weighted F needs scipy.
@@ -64,8 +71,8 @@ class Saliency:
             )
 
     def sums(self, probabilities: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """pictures: int64; the value of each number, float64; f_curve and e_curve: (256,) float64,
-        by threshold. probabilities: (1, H, W). `mask` is not looked at.
+        """pictures: int64; the value of each number, float64; each curve: (256,) float64, by
+        threshold. probabilities: (1, H, W). `mask` is not looked at.
         """
         counts = counted(target, num_classes=1, ignore_index=self.ignore_index)
         foreground = counts & (target == 1)
@@ -108,6 +115,8 @@ class Saliency:
             "s": _scalar(_structure(table, steps, span)),
             "adaptive_e": _alignment(above_adaptive, foreground_pixels, pixels),
             "f_curve": _f_beta(above, foreground_pixels),
+            "precision_curve": above[1].double() / above.sum(0).clamp(min=1),
+            "recall_curve": above[1].double() / max(foreground_pixels, 1),
             "e_curve": _alignment(above, foreground_pixels, pixels),
         }
 
@@ -115,7 +124,8 @@ class Saliency:
         mean = {k: v.cpu().double() / sums["pictures"].cpu() for k, v in sums.items()}
         numbers = {
             "mae": mean["mae"],
-            "max_f": mean["f_curve"].max(),
+            "max_f": _f_of(mean["precision_curve"], mean["recall_curve"]).max(),
+            "max_f_of_mean": mean["f_curve"].max(),
             "mean_f": mean["f_curve"].mean(),
             "adaptive_f": mean["adaptive_f"],
             "weighted_f": mean["weighted_f"],
@@ -158,6 +168,13 @@ def _f_beta(above: Tensor, wanted: int) -> Tensor:
     false, true = above.double().unbind()
     # the same steps above and below, so that rounding never gives more than 1
     return (BETA2 * true + true) / (BETA2 * wanted + (false + true)).clamp(min=BETA2)
+
+
+def _f_of(precision: Tensor, recall: Tensor) -> Tensor:
+    """F of precision and recall; 0 where both are."""
+    whole = BETA2 * precision + recall
+    f = (BETA2 * precision * recall + precision * recall) / torch.where(whole > 0, whole, 1)
+    return f.clamp(max=1)
 
 
 def _alignment(above: Tensor, wanted: int, pixels: int) -> Tensor:

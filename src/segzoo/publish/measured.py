@@ -11,6 +11,7 @@ from segzoo.engine import journal
 from segzoo.engine.record import RUN
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.metrics.measure import MAIN
+from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
 from segzoo.model.loaded import Model
 from segzoo.publish.privacy import public, public_words
 from segzoo.publish.source import Publishable
@@ -53,7 +54,10 @@ def _of_evaluation(
         words, samples = data["words"], int(data["samples"])
         measured_with = str(protocol["versions"]["segzoo-core"])
         flip, scales = bool(protocol["flip"]), [float(scale) for scale in protocol["scales"]]
-        intervals = {k: (float(low), float(high)) for k, (low, high) in found["intervals"].items()}
+        by = version_in(protocol, file=path, error=ConfigError)
+        values, main = named_now(values, by), name_now(main, by)
+        ranges = named_now(found["intervals"], by)
+        intervals = {k: (float(low), float(high)) for k, (low, high) in ranges.items()}
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         if main not in numbers or not isinstance(about, dict):
             raise KeyError(main)
@@ -80,9 +84,8 @@ def _of_evaluation(
     part = ", held-out part" if data.get("part") else ""
     split = f"{told}{part}, {samples:,} picture{'s' * (samples != 1)}"
     also = [*(["mirrored too"] if flip else []), *(f"at {s:g} of the size too" for s in scales)]
-    text = "; ".join(
-        [f"segzoo {measured_with}: {', '.join(names)}", "each picture at its own size", *also]
-    )
+    tool = f"segzoo {measured_with}, version {VERSION} of the metrics"
+    text = "; ".join([f"{tool}: {', '.join(names)}", "each picture at its own size", *also])
     ordered = [main, *(name for name in numbers if name != main)]
     metrics = tuple(
         Metric(name=name, value=float(numbers[name]), split=split, protocol=text)
@@ -96,7 +99,8 @@ def _of_evaluation(
         more += ["--flip"] if flip else []
         more += [f"--scale {scale:g}" for scale in scales]
         command = " ".join([f"segzoo eval {reference} --data {shlex.quote(told)}", *more])
-    record = public({key: found[key] for key in ("values", "intervals", "classes", "protocol")})
+    named = {"values": values, "intervals": ranges, "classes": found["classes"]}
+    record = public({**named, "protocol": {**protocol, "main": main, "metrics_version": VERSION}})
     record["protocol"]["model"].pop("weights", None)
     if isinstance(words, str):
         record["protocol"]["data"]["words"] = told
@@ -110,11 +114,16 @@ def _of_run(run: Path, model: Model) -> Measured:
     words = about.get("identity", {}).get("val") or about.get("identity", {}).get("data")
     if not best or not isinstance(words, str):
         return Measured()
-    numbers = {k: v for k, v in best[-1]["val"].items() if isinstance(v, int | float)}
-    main = about.get("recipe", {}).get("eval_metric") or MAIN[model.task]
+    by = version_in(about["identity"], file=run / RUN, error=ConfigError)
+    measured = named_now(best[-1]["val"], by)
+    numbers = {k: v for k, v in measured.items() if isinstance(v, int | float)}
+    main = name_now(about.get("recipe", {}).get("eval_metric") or MAIN[model.task], by)
     measured_with = about.get("machine", {}).get("segzoo-core", "")
     held = "" if about["identity"].get("val") else ", held-out part"
-    text = f"segzoo {measured_with}, while training; the step was chosen by {main} on this set"
+    text = (
+        f"segzoo {measured_with}, version {VERSION} of the metrics, while training; the step was "
+        f"chosen by {main} on this set"
+    )
     metrics = tuple(
         Metric(name=k, value=float(v), split=f"{public_words(words)}{held}", protocol=text)
         for k, v in sorted(numbers.items(), key=lambda item: item[0] != main)

@@ -21,7 +21,7 @@ from segzoo.spec import Dataset, Weights
 
 __all__ = ["Published", "publish", "record_of"]
 
-MOST = 4  # metrics in the record for a spec; the card has all
+MOST = 4  # metrics of a data set in the record for a spec; the card has all
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def record_of(facts: Facts, repo: str, commit: str) -> Weights:
         palette=config.palette,
         trained_on=config.trained_on,
         metrics=tuple(
-            dataclasses.replace(m, value=round(m.value, 4)) for m in facts.metrics[:MOST]
+            dataclasses.replace(m, value=round(m.value, 4))
+            for number, m in enumerate(facts.metrics)
+            if sum(before.split == m.split for before in facts.metrics[:number]) < MOST
         ),
         license=config.license,
         source=facts.source,

@@ -1,6 +1,7 @@
 """How published weights were trained: the recipe, the command, the journal, the versions."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from segzoo.base import files
 from segzoo.base.records import Json, asdict
 from segzoo.engine import journal, recipes
 from segzoo.engine.record import RUN
+from segzoo.errors import ConfigError
+from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
 from segzoo.model.loaded import Model
 from segzoo.pictures import codec
 from segzoo.publish.measured import Measured
@@ -38,7 +41,8 @@ def write_training(
         "published": {
             "segzoo-core": version("segzoo-core"),
             config.distribution: config.version,
-        }
+        },
+        "metrics": VERSION,
     }
     if revision := _git_revision(origin.place):
         versions["git"] = revision
@@ -50,7 +54,10 @@ def write_training(
     command = ""
     if origin.run is not None:
         about = configs.read_json(origin.run / RUN)
+        by = version_in(about.get("identity") or {}, file=origin.run / RUN, error=ConfigError)
         recipe = recipes.from_json(public(about.get("recipe") or {}))
+        if recipe.eval_metric is not None:
+            recipe = dataclasses.replace(recipe, eval_metric=name_now(recipe.eval_metric, by))
         rows = recipes.described(recipe)
         command = _command(about, origin.model, recipe)
         versions["trained"] = public(about.get("machine") or {})
@@ -59,7 +66,10 @@ def write_training(
             folder / "recipe.json",
             {"command": command, "data": data, "recipe": recipes.to_json(recipe)},
         )
-        lines = [public(record) for record in journal.read(origin.run)]
+        lines = [
+            public(r | {"val": named_now(r["val"], by)} if "val" in r else r)
+            for r in journal.read(origin.run)
+        ]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         files.write(folder / journal.METRICS, text.encode())
         if (origin.run / CURVES).is_file():

@@ -15,6 +15,7 @@ from segzoo.engine import recipes
 from segzoo.engine.record import RUN
 from segzoo.engine.settings import OF_ONE_OCCASION, Settings
 from segzoo.errors import RunError, UsageError
+from segzoo.metrics.versions import FIRST, version_in
 from segzoo.model import build, origin
 from segzoo.model.loaded import Model
 from segzoo.runs import claims
@@ -33,6 +34,7 @@ def identity_of(
     data: str | Dataset,
     val: str | Dataset | None,
     metrics: Sequence[str],
+    metrics_version: int,
     begun_with: str,
 ) -> dict[str, Json]:
     """What a resumed run must have in common with the one before, besides its recipe.
@@ -50,6 +52,8 @@ def identity_of(
             "in_channels": subject.about.in_channels,
         },
         "metrics": [*metrics],
+        # what says nothing is of the first version: such a run has to be equal to itself
+        **({} if metrics_version == FIRST else {"metrics_version": metrics_version}),
         "preprocess": asdict(subject.about.preprocess),
     }
 
@@ -61,6 +65,7 @@ class Begun(NamedTuple):
     val: str | None
     recipe: Recipe
     metrics: tuple[str, ...]
+    metrics_version: int
     weights: str
 
 
@@ -85,6 +90,7 @@ def begun_of(run: Path, *, typed: Collection[str] = (), specs: Iterable[ModelSpe
         words.get("val"),
         recipe,
         tuple(identity.get("metrics") or ()),
+        version_in(identity, file=run / RUN, error=RunError),
         str(identity.get("weights") or ""),
     )
 

@@ -30,6 +30,7 @@ from segzoo.metrics.bootstrap import intervals
 from segzoo.metrics.measure import MAIN, Measure
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.metrics.semantic import confusion_matrix
+from segzoo.metrics.versions import VERSION
 from segzoo.model.load import load
 from segzoo.model.loaded import Model
 from segzoo.pictures.labels import Palette, default_classes, default_palette
@@ -168,6 +169,7 @@ def evaluate(
                 "ignore_index": info.ignore_index,
             },
             "metrics": {name: registry.find(name, registry.METRICS).value for name in measures},
+            "metrics_version": VERSION,
             "main": main,
             "overlapping": overlapping,
             "preprocess": asdict(task.preprocess),

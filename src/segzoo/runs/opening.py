@@ -10,6 +10,7 @@ from segzoo.engine import recipes
 from segzoo.engine.schedule import steps_of
 from segzoo.engine.settings import Settings
 from segzoo.errors import printable
+from segzoo.metrics.versions import difference
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.runs.subject import Subject
 from segzoo.spec import Recipe
@@ -55,14 +56,21 @@ def rows_of_model(subject: Subject, begins: str) -> Rows:
 
 
 def rows_of_data(
-    data: str | Dataset, dataset: Dataset, held: str | Dataset | None, measured: Dataset | None
+    data: str | Dataset,
+    dataset: Dataset,
+    held: str | Dataset | None,
+    measured: Dataset | None,
+    metrics_version: int,
 ) -> Rows:
     def told(words: str | Dataset | None, found: Dataset) -> str:
         name = words if isinstance(words, str) else type(found).__name__
         return f"{name}: {len(found):,} samples"
 
     val = "nothing: no --val" if measured is None else told(held, measured)
-    return [("trains on", told(data, dataset)), ("measures on", val)]
+    rows = [("trains on", told(data, dataset)), ("measures on", val)]
+    if measured is not None and (words := difference(metrics_version)):
+        rows.append(("by", f"version {metrics_version} of the metrics, as it began: {words}"))
+    return rows
 
 
 def rows_of_run(folder: Path, recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:

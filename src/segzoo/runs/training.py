@@ -28,6 +28,7 @@ from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.metrics.measure import MAIN, Measure
 from segzoo.metrics.overlapping import Overlapping
+from segzoo.metrics.versions import VERSION, as_in
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
 from segzoo.report.curves import draw_curves
@@ -89,7 +90,8 @@ def train(
     backbone: begin with a pretrained part that the model declares, the rest at random.
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
         (model, data, val, recipe, metrics, settings) is as it was there, but for code that nothing
-        installed declares and folders outside it, which must be given again.
+        installed declares and folders outside it, which must be given again. So are the names of
+        its numbers, where an earlier version called them otherwise.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
         one where the data has two. task: by default the first of the model's that suits.
     preprocess, postprocess: instead of the model's own.
@@ -101,13 +103,14 @@ def train(
     settings = settings or settings_of(resume)
     rebuilt = False
     changes = changes if isinstance(changes, Mapping) else [*changes]
-    begun = None
+    begun, version = None, VERSION
     if resume is not None:
         given = {"data": data, "val": val, "loss": loss}
         typed = {name for name, value in given.items() if value is not None}
         typed |= recipes.fields_of(recipe, changes)
         begun = begun_of(Path(resume), typed=typed, specs=_specs_of(model))
         data, val = (begun.data if data is None else data), (begun.val if val is None else val)
+        version = begun.metrics_version
         recipe, metrics = (begun.recipe if recipe is None else recipe), metrics or begun.metrics
         if model is None:
             model, rebuilt = rebuilt_of(Path(resume)), True
@@ -136,7 +139,11 @@ def train(
     about, chosen = subject.about, subject.recipe
     kind = [subject.task] if subject.task == "saliency" else []
     measures = measures_of(
-        [*kind, *metrics], about.num_classes, about.ignore_index, overlapping=subject.overlapping
+        [*kind, *metrics],
+        about.num_classes,
+        about.ignore_index,
+        overlapping=subject.overlapping,
+        version=version,
     )
     if measured is not None:
         chosen = dataclasses.replace(chosen, eval_metric=chosen.eval_metric or MAIN[subject.task])
@@ -155,7 +162,7 @@ def train(
         opening.show(
             [
                 *opening.rows_of_model(subject, begins),
-                *opening.rows_of_data(data, dataset, held, measured),
+                *opening.rows_of_data(data, dataset, held, measured, version),
                 *opening.rows_of_run(folder, chosen, dataset, settings),
                 *opening.rows_of_recipe(subject.recipe_name, chosen),
             ]
@@ -182,7 +189,7 @@ def train(
         measures=measures,
         settings=settings,
         identity=identity_of(
-            subject, data, val, metrics, begun.weights if begun else subject.weights
+            subject, data, val, metrics, version, begun.weights if begun else subject.weights
         ),
         resume=None if resume is None else Path(resume),
         force_resume=force_resume,
@@ -215,15 +222,18 @@ def measures_of(
     ignore_index: int | None,
     *,
     overlapping: bool = False,
+    version: int = VERSION,
 ) -> dict[str, Measure]:
     """Metrics by name, "semantic" always among them and the last.
 
-    overlapping: targets have a map per class; each class is then judged by itself.
+    overlapping: targets have a map per class; each class is then judged by itself. version: of the
+    metrics, by whose names the numbers are called.
     """
     found: dict[str, Measure] = {}
     for name in dict.fromkeys([*names, "semantic"]):
         factory: Any = registry.find(name, registry.METRICS).load_as(object)
         each = factory(num_classes=1 if overlapping else num_classes, ignore_index=ignore_index)
+        each = as_in(version, each)
         found[name] = Overlapping(each, num_classes) if overlapping else each
     return found
 
