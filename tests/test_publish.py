@@ -206,7 +206,7 @@ def test_numbers_from_before_are_published_by_todays_names(place, tmp_path, monk
     words = "arrays:val.npz?classes=background,square&values=0,1"
     recipe = replace(RECIPE, eval_metric="max_f")
     with monkeypatch.context() as before:
-        before.setattr("segzoo.training.VERSION", 1)
+        before.setattr("segzoo.runs.training.VERSION", 1)
         train("unetpp", words, val=words, run=tmp_path / "run", recipe=recipe, width=2, depth=1,
               metrics=["saliency"], settings=QUIET)  # fmt: skip
     segzoo.evaluate(f"{tmp_path}/run/model", words, workers=0, bootstrap=9, out=tmp_path / "report")

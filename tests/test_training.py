@@ -420,7 +420,7 @@ def test_a_run_from_before_goes_on_by_the_metrics_that_it_began_with(monkeypatch
     changes = ["steps=4", "eval_metric=max_f"]
     arguments = {"data": words, "val": words, "changes": changes, "metrics": ["saliency"]}
     with monkeypatch.context() as before:
-        before.setattr("segzoo.training.VERSION", 1)
+        before.setattr("segzoo.runs.training.VERSION", 1)
         whole = trained(**arguments, run="whole", settings=settings)
         trained(**arguments, settings=replace(settings, max_minutes=0.0))
     for run in ("whole", "run"):
@@ -445,7 +445,7 @@ def test_a_run_from_before_goes_on_by_the_metrics_that_it_began_with(monkeypatch
 def test_what_a_run_calls_otherwise_is_said_when_it_goes_on(monkeypatch, capfd):
     words = save_squares()
     with monkeypatch.context() as before:
-        before.setattr("segzoo.training.VERSION", 1)
+        before.setattr("segzoo.runs.training.VERSION", 1)
         trained(data=words, val=words, metrics=["saliency"])
     train(resume="run", settings=replace(QUIET, quiet=False))
     told = "version 1 of the metrics, as it began: max_f is what is now max_f_of_mean"
