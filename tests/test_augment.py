@@ -674,7 +674,8 @@ def fails(image, mask):
         (
             lambda image, mask: (image / 255, mask),
             "a.png: augmentation <lambda> gave something else: image has a wrong type or shape; "
-            "found float64 (24, 31, 3), expected uint8 (H, W, 1), (H, W, 3) or (H, W, 4)",
+            "found float64 (24, 31, 3), expected uint8 (H, W, 1), (H, W, 3) or (H, W, 4), or "
+            "(H, W, bands)",
         ),
         (
             lambda image, mask: (image[::2], mask),
@@ -689,7 +690,8 @@ def fails(image, mask):
         (
             v2.ToDtype(torch.float32, scale=True),
             "a.png: augmentation ToDtype gave something else: image has a wrong type or shape; "
-            "found float32 (24, 31, 3), expected uint8 (H, W, 1), (H, W, 3) or (H, W, 4)",
+            "found float32 (24, 31, 3), expected uint8 (H, W, 1), (H, W, 3) or (H, W, 4), or "
+            "(H, W, bands)",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def in_colours(folder):
 
 
 def of_floats(folder):
-    pair(folder, "d", Image.fromarray(stripes(0, 1).astype(np.float32)), ending=".tiff")
+    pair(folder, "d", Image.fromarray(stripes(0, 1).astype(np.float32) / 2), ending=".tiff")
 
 
 def cut_in_half(folder):
@@ -131,12 +131,14 @@ VALUES = "the target holds values that are no class"
         ),
         pytest.param(
             antialiased, VALUES,
-            "A lossy JPEG or an antialiased mask? Save masks as PNG, without smoothing",
+            "A mask that was compressed with loss, or smoothed? If it is black and white, say "
+            "threshold=128",
             "d: found 255 (", id="M1-antialiased-jpeg",
         ),
         pytest.param(
-            of_floats, "a picture of mode F does not hold labels", "",
-            "masks/d.tiff: expected gray values, palette indices or opaque RGB colours",
+            of_floats, "the mask holds fractions, not whole numbers",
+            "If all from a value on is one class, say so: threshold=0.5",
+            "masks/d.tiff: found 0.5 and so on in 24 places, expected values of classes",
             id="M1-float",
         ),
         pytest.param(

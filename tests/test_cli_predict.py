@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import segzoo
+from segzoo.base import formats
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Folder, Layout
 from segzoo.cli.main import run
@@ -154,7 +155,7 @@ def test_a_folder_gives_its_pictures_and_with_r_those_of_its_folders(predict):
     Path("photos/notes.txt").write_text("no picture")
     _, err = predict("photos", "-o", "flat")
     assert files("flat") == ["a.png", "b.png"]
-    assert err == "segzoo: 2 pictures -> flat\n"
+    assert err == ("segzoo: 1 file of other kinds left out: 1 .txt\nsegzoo: 2 pictures -> flat\n")
     predict("photos/", "-r", "-o", "deep", "--as", "mask,color")
     names = ["a.png", "b.png", "sub/c.png", "sub/deep/d.png"]
     assert files("deep") == sorted(f"{k}/{n}" for k in ("mask", "color") for n in names)
@@ -277,6 +278,7 @@ def test_json(predict, saved):
     assert json.loads(out) == {
         "model": str(saved / "bright"),
         "weights": None,
+        "left_out": {},
         "device": "cpu",
         "pictures": [
             {
@@ -294,7 +296,7 @@ def test_json(predict, saved):
                 "error": "PictureError",
                 "message": "photos/b.png: not a picture that segzoo reads, or its header is "
                 "damaged; found a file that begins with b'hello', expected PNG, JPEG, WEBP, TIFF, "
-                "BMP, GIF or PPM",
+                "BMP, GIF, PPM or AVIF",
             },
             {
                 "input": "photos/c.gif",
@@ -929,8 +931,9 @@ def test_a_file_costs_its_name(tmp_path):
 
 def test_extensions_are_those_of_the_formats_that_are_read():
     registered = Image.registered_extensions()
-    formats = {registered[extension] for extension in jobs.EXTENSIONS}
-    assert formats == set(codec.FORMATS)
+    ours = {*formats.endings()} - {*formats.ENDINGS["HEIC"], *formats.ENDINGS["NPY"]}
+    assert {registered[ending] for ending in ours} == set(codec.FORMATS)
+    assert {*formats.ENDINGS} == {*codec.FORMATS, "HEIC", "NPY"}
 
 
 def test_help_names_every_kind(capsys):

@@ -23,6 +23,10 @@ from segzoo.data.statistics import mean_and_std
 from segzoo.errors import DatasetError, PictureError, ResourceError
 from segzoo.spec import Preprocess
 
+LOSSY = (
+    "A mask that was compressed with loss, or smoothed? If it is black and white, say threshold=128"
+)
+
 
 class Listed:
     """Samples of a list; an exception among them is raised when it is asked for."""
@@ -129,10 +133,13 @@ def test_counts_and_sizes_are_those_of_all_samples_together(shapes):
 @pytest.mark.parametrize("rescale", ["255", "none", "image_max"])
 def test_mean_and_spread_are_numpys_over_all_pixels(mode, in_channels, pillow, rescale):
     images = [noise(7, 5, 3, seed=1), noise(3, 11, 3, seed=2) // 3, noise(6, 6, 1, seed=3)]
+    if in_channels == 4:
+        images = [noise(7, 5, 4, seed=1), noise(3, 11, 4, seed=2) // 3]
     samples = [sample(np.zeros(i.shape[:2], np.uint8), image=i) for i in images]
     values = []
     for image in images:
-        pixels = np.asarray(Image.fromarray(image.squeeze()).convert("RGB").convert(pillow))
+        im = Image.fromarray(image.squeeze())
+        pixels = np.asarray(im if in_channels == 4 else im.convert("RGB").convert(pillow))
         divisor = {"255": 255, "none": 1, "image_max": pixels.max()}[rescale]
         values.append(pixels.reshape(-1, in_channels) / divisor)
     values = np.concatenate(values)
@@ -207,7 +214,7 @@ SMOOTH = plane(*[0] * 40, *range(12), *[255] * 40, *range(244, 256), shape=(16, 
         ),
         pytest.param(
             sample(SMOOTH), VALUES, "a", None,
-            "A lossy JPEG or an antialiased mask? Save masks as PNG, without smoothing",
+            LOSSY,
             id="M1-antialiased",
         ),
         pytest.param(
@@ -309,7 +316,7 @@ def test_classes_that_never_occur_are_named():  # M4
         (plane(0, 1, 2), "Say their names: classes=A,B,C; or how many they are"),
         (plane(0, 255), "Masks of black and white: say values=0,255"),
         (plane(0, 1, 2, 255), "If 255 does not count, say ignore_index=255"),
-        (SMOOTH, "A lossy JPEG or an antialiased mask? Save masks as PNG, without smoothing"),
+        (SMOOTH, LOSSY),
     ],
 )
 def test_values_that_nothing_explains_are_shown_with_a_hint(target, next_step):

@@ -7,6 +7,7 @@ import layouts
 import numpy as np
 import pytest
 
+from segzoo.data.declared import OPTIONS
 from segzoo.data.sample import checked
 from segzoo.data.source import COMMON, open_data, parse
 from segzoo.spec import ReaderSpec
@@ -16,7 +17,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "data-sets.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 EXAMPLES = re.findall(r"(?:^| )(\w+:[\w./{}-]+\?\S+)", PAGE, re.MULTILINE)
 READERS = [e.name for e in registry.entries(registry.READERS) if e.distribution == "segzoo-core"]
-MEANING = {"values", "classes", "palette", "ignore_index"}  # described once, under folder
+MEANING = set(OPTIONS)
 
 
 def spec_of(reader: str) -> ReaderSpec:

@@ -25,6 +25,10 @@ from segzoo.pictures.palettes import DIGITS, TABLES, VOC
         ({"classes": " cat ,dog,"}, Info(classes=("cat", "dog"))),
         ({"ignore_index": "255"}, Info(ignore_index=255)),
         ({"ignore_index": 0}, Info(ignore_index=0)),
+        ({"threshold": "128", "classes": "outside,cell"}, Info(classes=("outside", "cell"))),
+        ({"peak": "4095"}, Info(peak=4095)),
+        ({"bands": "7"}, Info(bands=7)),
+        ({"bands": "RGBA"}, Info()),
         ({"palette": "#0000FF, #ff0000"}, Info(palette=((0, 0, 255), (255, 0, 0)))),
         ({"palette": "#000000,#ffffff", "classes": "cell"}, Info(classes=("cell",))),
         ({"palette": "digits"}, Info(classes=DIGITS.classes, palette=DIGITS.palette)),
@@ -54,7 +58,24 @@ TABLE_NAMES = ", ".join(TABLES)
     [
         (
             {"values": "0,255", "palette": "voc"},
-            "values= and palette= exclude each other: masks hold values or colours",
+            "values= and palette= exclude each other: masks hold values, colours, or black and "
+            "white",
+        ),
+        (
+            {"palette": "voc", "threshold": "128"},
+            "palette= and threshold= exclude each other: masks hold values, colours, or black and "
+            "white",
+        ),
+        ({"threshold": "half"}, "threshold='half' cannot be read; expected a number"),
+        ({"peak": "12 bits"}, "peak='12 bits' cannot be read; expected a number"),
+        ({"peak": "0"}, "peak=0 is no brightness; expected a number above 0, such as 4095"),
+        ({"peak": "nan"}, "peak=nan is no brightness; expected a number above 0, such as 4095"),
+        ({"bands": "rgb"}, "bands='rgb' cannot be read; expected whole numbers"),
+        ({"bands": "0"}, "bands=0 is below 1; expected a number, or rgba"),
+        (
+            {"threshold": "128", "classes": "a,b,c"},
+            "there is not one class for each value or colour; "
+            "found 3 classes for 2, expected as many, or one class and two: without it, with it",
         ),
         ({"values": "0,a"}, "values='a' cannot be read; expected whole numbers"),
         ({"values": "0,255,0"}, "values= names one of them twice; found (0, 255, 0)"),

@@ -27,6 +27,7 @@ from segzoo.pictures.labels import (
     judge,
     judged,
 )
+from segzoo.pictures.stored import read_labels
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -232,7 +233,7 @@ def antialiased():
     disc = (np.clip(20.5 - distance, 0, 1) * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(disc).save(file, "JPEG", quality=75)
-    return codec.read_values(file.getvalue())
+    return read_labels(file.getvalue()).values
 
 
 ASK = "Give the right number of classes, or their stored values in their order: values=A,B,C"
@@ -291,7 +292,10 @@ def test_values_that_are_no_class(target, num_classes, ignore_index, message):
 
 @pytest.mark.parametrize("num_classes", [1, 2, 5])
 def test_m1_a_lossy_or_smoothed_mask(num_classes):
-    message = "A lossy JPEG or an antialiased mask? Save masks as PNG, without smoothing"
+    message = (
+        "A mask that was compressed with loss, or smoothed? If it is black and white, say "
+        "threshold=128"
+    )
     with pytest.raises(DatasetError, match=rf" and \d+ more, .*\. {re.escape(message)}$"):
         judged(antialiased(), num_classes=num_classes, file="a.jpg")
 
@@ -368,7 +372,7 @@ def test_a_mask_of_one_class(written, ignore_index, meant, dtype):
 
 def test_what_predict_writes_is_read_back():
     mask = np.random.default_rng(0).random((9, 7)) > 0.5
-    written = codec.read_values(codec.encode(codec.black_and_white(mask)))
+    written = read_labels(codec.encode(codec.black_and_white(mask))).values
     np.testing.assert_array_equal(judged(written, num_classes=1), mask)
 
 

@@ -46,7 +46,7 @@ ROOMS = (
     Room(2, "keymap"),
     Room(3, "zoo"),
     Room(3, "saved"),
-    Room(3, "pictures", ARRAYS),
+    Room(3, "pictures", ARRAYS, frozenset({"pillow_heif"})),
     Room(4, "hub", NOTHING, HUB),
     Room(4, "predict", ARRAYS),
     Room(4, "predict.runtimes", TENSORS),

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.paired import Pair, Paired, read_image
+from segzoo.data.paired import Pair, Paired, Reading, read_image
 from segzoo.data.sample import Info, checked
 from segzoo.errors import DatasetError, PictureError
 from segzoo.pictures.labels import default_palette
 
+COLOURS = Reading(in_colours=True)
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 VALUES = RANDOM.integers(0, 4, (5, 7), dtype=np.uint8)
@@ -53,7 +54,7 @@ def test_the_target_is_made_of_the_stored_values(tmp_path):
 def test_the_target_is_made_of_colours_however_they_are_stored(tmp_path):
     colours = np.array(default_palette(256), np.uint8)[VALUES]
     for mask in (with_palette(VALUES), colours):
-        data = paired(tmp_path, mask=mask, in_colours=True, target=lambda colours: colours[..., 0])
+        data = paired(tmp_path, mask=mask, reading=COLOURS, target=lambda colours: colours[..., 0])
         np.testing.assert_array_equal(data[0]["target"], colours[..., 0])
 
 
@@ -94,11 +95,12 @@ def colours_of(values):
         pytest.param(
             {"mask": np.dstack([RGB, VALUES])},
             "a picture of mode RGBA does not hold labels; expected gray values, palette indices "
-            "or opaque RGB colours",
+            "or opaque RGB colours. Say which channel the mask is: channel=alpha, or channel=red "
+            "of a gray one",
             id="M1-transparent",
         ),
         pytest.param(
-            {"mask": np.dstack([RGB, VALUES]), "in_colours": True},
+            {"mask": np.dstack([RGB, VALUES]), "reading": COLOURS},
             "the mask is transparent in parts; expected opaque colours",
             id="M1-transparent-colours",
         ),
@@ -115,7 +117,7 @@ def test_masks_that_cannot_be_meant(options, message, tmp_path):
 def test_m1_a_mask_of_floats(tmp_path):
     data = paired(tmp_path)
     Image.fromarray(np.full((5, 7), 0.5, np.float32)).save(tmp_path / "y.png", "TIFF")
-    with pytest.raises(DatasetError, match=r"y\.png: a picture of mode F does not hold labels; "):
+    with pytest.raises(DatasetError, match=r"y\.png: the mask holds fractions, not whole n"):
         data[0]
 
 
@@ -127,7 +129,7 @@ def test_files_that_cannot_be_read(name, tmp_path):
     with pytest.raises(DatasetError, match=f"/{name}: the PNG is damaged in its chunk b'IDAT'"):
         data[0]
     (tmp_path / name).write_bytes(b"Dear all")
-    message = "begins with b'Dear all', expected PNG, JPEG, WEBP, TIFF, BMP, GIF or PPM$"
+    message = "begins with b'Dear all', expected PNG, JPEG, WEBP, TIFF, BMP, GIF, PPM or AVIF$"
     with pytest.raises(DatasetError, match=f"/{name}: .*{message}"):
         data[0]
     (tmp_path / name).unlink()

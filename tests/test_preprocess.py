@@ -336,7 +336,8 @@ def test_the_picture_is_left_as_it_was():
             Preprocess(),
             2,
             "a picture cannot be given to a network of 2 channels in mode 'RGB'; "
-            "expected 1 channel, or in mode 'RGB' 3 or 4",
+            "expected 1 channel, or in mode 'RGB' 3 or 4. Pictures of so many bands are read with "
+            "mode='bands', which data of bands= sets",
         ),
         (
             Preprocess(mode="L"),

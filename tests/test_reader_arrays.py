@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from segzoo.data.declared import OPTIONS
 from segzoo.data.readers.arrays import SPEC, open_arrays
 from segzoo.data.sample import Info, checked
 from segzoo.data.source import open_data
@@ -143,8 +144,9 @@ def test_a_npy_is_read_in_place(tmp_path):
 
 
 def test_the_spec_has_every_option_of_the_function():
-    defaults = open_arrays.__kwdefaults__
-    assert {name: option.default for name, option in SPEC.options.items()} == defaults
+    own = open_arrays.__kwdefaults__
+    assert {n: o.default for n, o in SPEC.options.items() if n not in OPTIONS} == own
+    assert {n: SPEC.options[n] for n in OPTIONS} == OPTIONS
 
 
 # --- M6: Python objects --------------------------------------------------------------------------
@@ -196,7 +198,6 @@ SHAPES = (
             id="M2-exchanged",
         ),
         (GRAY[0], MASKS, "the pictures have a wrong shape"),
-        (RGB[..., :2], MASKS, "the pictures have a wrong shape"),
         (GRAY, MASKS[0], "the masks have a wrong shape"),
         (GRAY[:0], MASKS[:0], "the arrays are empty"),
         (GRAY.astype("S1"), MASKS, "the arrays hold no numbers: |S1 and uint8"),
@@ -209,6 +210,29 @@ def test_arrays_that_do_not_fit(images, masks, problem, tmp_path):
         open_arrays(file)
     found = f"found pictures {images.shape} and masks {masks.shape}"
     assert str(raised.value) == f"{file}: {problem}; {found}, {SHAPES}"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"images": RGB[..., :2], "masks": MASKS},
+            "the pictures have 2 channels; .* If each is a measurement, say so: bands=2$",
+        ),
+        (
+            {"images": RGB.transpose(0, 3, 1, 2), "masks": MASKS},
+            r"channels lie before height and width; .* Store them last: images as "
+            r"array.transpose\(0, 2, 3, 1\)$",
+        ),
+        (
+            {"images": RGB, "masks": ONE_HOT.transpose(0, 3, 1, 2)},
+            r"channels lie before .* Store them last: masks as array.transpose\(0, 2, 3, 1\)$",
+        ),
+    ],
+)
+def test_where_channels_are(arrays, message, tmp_path):
+    with pytest.raises(DatasetError, match=message):
+        open_arrays(npz(tmp_path, **arrays))
 
 
 def test_colours_have_three_channels(tmp_path):
@@ -231,9 +255,9 @@ FRACTIONS[0, 0, :2] = 0.5, np.nan
         pytest.param(
             GRAY,
             FRACTIONS,
-            "the array holds fractions, not whole numbers; found 0.5, nan and so on in 2 places, "
-            "expected 0 to 255 in pictures, values of classes in masks. "
-            "Scale or threshold it before it is stored",
+            "the mask holds fractions, not whole numbers; found 0.5, nan and so on in 2 places, "
+            "expected values of classes. "
+            "If all from a value on is one class, say so: threshold=0.5",
             id="M1-float-mask",
         ),
         pytest.param(
@@ -247,8 +271,7 @@ FRACTIONS[0, 0, :2] = 0.5, np.nan
             GRAY,
             TWO,
             "pixels are not in one class each; found 0 in none and 2 in several, "
-            "expected one map with a 1 at each pixel. "
-            "Pixels of no class are ignored with ignore_index=255",
+            "expected one map with a 1 at each pixel. If classes overlap, say overlap=yes",
         ),
         (
             GRAY,
@@ -261,7 +284,8 @@ FRACTIONS[0, 0, :2] = 0.5, np.nan
             GRAY.astype(np.int16) * 2,
             MASKS,
             f"the picture is not of 8 bits; found values {2 * int(GRAY[0].min())} to "
-            f"{2 * int(GRAY[0].max())}, expected 0 to 255",
+            f"{2 * int(GRAY[0].max())}, expected whole numbers from 0 to 255. "
+            "Say the largest value that there can be: peak=4095, or peak=1 of fractions",
         ),
     ],
 )
@@ -336,7 +360,10 @@ def header(text: bytes, version: bytes = b"\x01\x00") -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x93NUMPY\x09\x00", "is of a version of .npy that is not known; found (9, 0)"),
+        (
+            b"\x93NUMPY\x09\x00",
+            "the file is damaged, or is not what its name says; found version (9, 0), whi",
+        ),
         (b"hello world", "the file is damaged, or is not what its name says; found "),
         (header(b"__import__('os').mkdir('alive')"), "the file is damaged, or is not what its n"),
         (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segzoo.data.declared import OPTIONS
 from segzoo.data.paired import Pair
 from segzoo.data.readers.folder import SPEC, open_folder
 from segzoo.data.sample import Info, checked
@@ -314,7 +315,7 @@ def test_m2_a_mask_of_another_size(tmp_path):
 # --- folders that are not there ------------------------------------------------------------------
 
 WHERE = "Say where they are, below that folder: images=FOLDER&masks=FOLDER"
-KINDS = ".png, .jpg, .jpeg, .webp, .tif, .tiff, .bmp, .gif, .ppm, .pgm, .pbm, .pnm"
+KINDS = ".png, .jpg, .webp, .tif, .npy"
 
 
 @pytest.mark.parametrize(
@@ -356,11 +357,11 @@ KINDS = ".png, .jpg, .jpeg, .webp, .tif, .tiff, .bmp, .gif, .ppm, .pgm, .pbm, .p
             + WHERE,
         ),
         (
-            ["images/x.png", "masks/x.npy", "masks/y.npy", "masks/README"],
+            ["images/x.png", "masks/x.mat", "masks/y.mat", "masks/README"],
             "",
             {},
-            "/masks: there are no masks; found 2 .npy, 1 without an ending, expected files such "
-            f"as {KINDS}. {WHERE}",
+            "/masks: there are no masks; found 3 files of other kinds left out: 2 .mat, 1 without "
+            f"an ending, expected files such as {KINDS}. {WHERE}",
         ),
         (
             ["x.png"],
@@ -387,8 +388,9 @@ def test_one_folder_needs_a_suffix(tmp_path):
 
 
 def test_the_spec_has_every_option_of_the_function():
-    arguments = open_folder.__kwdefaults__
-    assert {name: option.default for name, option in SPEC.options.items()} == arguments
+    own = open_folder.__kwdefaults__
+    assert {n: o.default for n, o in SPEC.options.items() if n not in OPTIONS} == own
+    assert {n: SPEC.options[n] for n in OPTIONS} == OPTIONS
 
 
 # --- real sets -----------------------------------------------------------------------------------

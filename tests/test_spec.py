@@ -219,7 +219,7 @@ def test_all_faults_of_an_object_come_in_one_message():
         "std=(0,) has a value that is not above 0; multiple_of=0 is below 1; margin=-1 is below 0"
     )
     assert message(Preprocess, mode="CMYK", margin="2") == (
-        "mode='CMYK' is not one of 'RGB', 'L'; margin='2' is not of type int"
+        "mode='CMYK' is not one of 'RGB', 'L', 'bands'; margin='2' is not of type int"
     )
 
 

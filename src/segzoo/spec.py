@@ -13,6 +13,7 @@ range raises `ValueError` with every fault of that object in one message.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, TypeAlias
 
 from segzoo.base.records import Json, Record, asdict, failed, from_dict, is_json, typed
@@ -118,7 +119,10 @@ class Preprocess(Record):
     interpolation, antialias, border: of that resize. "triangle" widens the kernel when shrinking,
         as Pillow does; "gaussian" blurs first, as scikit-image does; "none" does neither. Beyond
         the border lies the edge pixel ("edge") or zero ("zero").
-    mode: "RGB", or "L" for one gray channel.
+    mode: "RGB"; "L" for one gray channel; or "bands", every band as it is stored, for a network of
+        as many channels.
+    peak: the largest value in pictures of more than 8 bits, which becomes 255; None for the largest
+        of their type, and 1 for floating point.
     rescale: what pixel values are divided by after the resize: "255" of an 8-bit picture;
         "image_max", the largest value of this picture (a black picture is left as it is); "none",
         values 0..255.
@@ -135,7 +139,8 @@ class Preprocess(Record):
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     antialias: Literal["none", "triangle", "gaussian"] = "triangle"
     border: Literal["edge", "zero"] = "edge"
-    mode: Literal["RGB", "L"] = "RGB"
+    mode: Literal["RGB", "L", "bands"] = "RGB"
+    peak: float | None = None
     rescale: Literal["255", "image_max", "none"] = "255"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -154,6 +159,7 @@ class Preprocess(Record):
             (not self.mean or not self.std, "mean and std need at least one value"),
             (any(s <= 0 for s in self.std), f"std={self.std} has a value that is not above 0"),
             (self.multiple_of < 1, f"multiple_of={self.multiple_of} is below 1"),
+            (self.peak is not None and not 0 < self.peak < inf, f"peak={self.peak} is not above 0"),
             (self.remainder < 0, f"remainder={self.remainder} is below 0"),
             (self.margin < 0, f"margin={self.margin} is below 0"),
             (not _is_import_path(self.custom), f"custom={self.custom!r} is not 'module:attribute'"),

@@ -6,20 +6,18 @@ refused. A folder's files are held as names alone: a million take 80 MB, 150 whi
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from segzoo.base.formats import endings, left_out
 from segzoo.errors import OutputError, UsageError
 
-__all__ = ["EXTENSIONS", "Folder", "Job", "Layout", "find", "jobs_of", "refuse_clashes"]
+__all__ = ["Folder", "Job", "Layout", "find", "jobs_of", "others_of", "refuse_clashes"]
 
-# of the formats that segzoo.pictures.codec reads
-EXTENSIONS = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm".split()
-)
 SHOWN = 10  # of a list in a message
 
 
@@ -31,11 +29,15 @@ class Job(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """Pictures of one folder, in the order of their stems, whose outputs go to `out`."""
+    """Pictures of one folder, in the order of their stems, whose outputs go to `out`.
+
+    others: how many files of other kinds lie there, by their endings.
+    """
 
     path: str
     out: str
     names: tuple[str, ...]
+    others: Mapping[str, int] = {}
 
 
 class Layout(NamedTuple):
@@ -77,9 +79,13 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
     for text in inputs:
         if os.path.isdir(text):
             folders = list(_scan(text, None if recursive else 1, out))
-            if not folders:
+            if not any(folder.names for folder in folders):
                 hint = "" if recursive else "; -r looks into its folders too"
-                raise UsageError(f"this folder holds no pictures{hint}", file=text)
+                raise UsageError(
+                    f"this folder holds no pictures{hint}",
+                    file=text,
+                    found=left_out(others_of(folders)),
+                )
         elif os.path.lexists(text):
             folders = [Folder(os.path.dirname(text), "", (os.path.basename(text),))]
         elif any(c in text for c in "*?["):
@@ -98,6 +104,11 @@ def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
     for folder in folders:
         for name in folder.names:
             yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
+
+
+def others_of(folders: Iterable[Folder]) -> Counter[str]:
+    """How many files of other kinds lie in the folders, by their endings."""
+    return sum((Counter(folder.others) for folder in folders), Counter())
 
 
 def refuse_clashes(
@@ -164,29 +175,35 @@ def _scan(root: str, depth: int | None, out: str) -> Iterator[Folder]:
             if (status.st_dev, status.st_ino) in seen or (below and os.path.realpath(path) == skip):
                 continue
             seen.add((status.st_dev, status.st_ino))
-            names, folders = _entries(path or ".")
+            names, folders, others = _entries(path or ".")
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", file=path) from None
-        if names:
-            yield Folder(path, below, tuple(names))
+        if names or others:
+            yield Folder(path, below, tuple(names), others)
         if depth is None or below.count(os.sep) + bool(below) + 1 < depth:
             stack += [os.path.join(below, folder) for folder in reversed(folders)]
 
 
-def _entries(path: str) -> tuple[list[str], list[str]]:
-    """Names of the pictures and of the folders in a folder, both sorted, without hidden ones."""
-    names, folders = [], []
+def _entries(path: str) -> tuple[list[str], list[str], Counter[str]]:
+    """Names of the pictures and of the folders in a folder, both sorted; endings of other files.
+
+    Hidden ones are left out.
+    """
+    names, folders, others = [], [], Counter[str]()
+    known = frozenset(endings())
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                 folders.append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            elif (ending := os.path.splitext(entry.name)[1].lower()) in known:
                 names.append(entry.name)
+            else:
+                others[ending] += 1
     names.sort()
     names.sort(key=_stem)
-    return names, sorted(folders)
+    return names, sorted(folders), others
 
 
 def _stem(name: str) -> str:
@@ -206,7 +223,7 @@ def _glob(pattern: str, out: str) -> Iterator[Folder]:
         above = folder.out.split(os.sep) if folder.out else []
         names = tuple(n for n in folder.names if _matches([*above, n], wanted))
         if names:
-            yield folder._replace(names=names)
+            yield folder._replace(names=names, others={})
 
 
 def _matches(parts: list[str], wanted: list[str]) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
+from segzoo.base.formats import endings, left_out
 from segzoo.base.records import Json
 from segzoo.cli import jobs
 from segzoo.cli.jobs import Job, Layout
@@ -132,6 +133,15 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    peak: Annotated[
+        float | None,
+        typer.Option(
+            help="The largest value in pictures of more than 8 bits: 4095 of 12 bits.  "
+            "[default: the model's, or of their type]",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -171,6 +181,9 @@ def predict(
     layout = _layout(out, wanted, total=total, heads=heads is Heads.all, as_json=as_json)
     if out != STDIO:
         jobs.refuse_clashes(folders, layout, overwrite=overwrite, skip_existing=skip_existing)
+    others = jobs.others_of(folders)
+    if others and not quiet:
+        _say(left_out(others))
     with _ready(layout):
         network = _load(
             model,
@@ -183,10 +196,14 @@ def predict(
         predictor = network.predictor(
             batch_size=batch_size, max_pixels=max_pixels, tile=tile, overlap=overlap
         )
+        if peak is not None:
+            preprocess = dataclasses.replace(predictor.preprocess, peak=peak)
+            predictor = dataclasses.replace(predictor, preprocess=preprocess)
         if threshold is not None:
             postprocess = dataclasses.replace(predictor.postprocess, threshold=threshold)
             predictor = dataclasses.replace(predictor, postprocess=postprocess)
-        head = {"model": model, "weights": _weights_name(network, weights)}
+        head: dict[str, Json] = {"model": model, "weights": _weights_name(network, weights)}
+        head["left_out"] = dict(others)
         head["device"] = next((str(p.device) for p in network.parameters()), "cpu")
         report = _Report(layout, total, head, as_json=as_json, quiet=quiet, sizes=random_init)
         writer = _Writer(layout=layout, predictor=predictor, background=behind, crop=crop)
@@ -229,7 +246,7 @@ def _layout(out: str, kinds: tuple[str, ...], *, total: int, heads: bool, as_jso
     if not is_file and not os.path.isdir(out):
         if os.path.lexists(out):
             raise OutputError("this is a file, not a folder", file=out)
-        if suffix in jobs.EXTENSIONS:
+        if suffix in endings():
             raise UsageError(
                 f"outputs are PNG files, not {suffix}", file=out, next_step="Give -o a .png"
             )

@@ -52,6 +52,7 @@ def augmenter(
     *,
     ignore_index: int | None,
     transform: Transform | None = None,
+    bands: int | None = None,
 ) -> Callable[[Sample], Sample]:
     """What a recipe's `augment` does to a sample, one step after the other, then `transform`.
 
@@ -60,11 +61,18 @@ def augmenter(
     torchvision (any torch.nn.Module) is called with an Image (C, H, W), a Mask and, if there is
     one, the weight as a second Mask; any other function with the image (H, W, C) and the target as
     arrays of its own. Either gives back as many, of one size. A target keeps its type where torch
-    has it and it holds the ignored index; else it becomes int64.
+    has it and it holds the ignored index; else it becomes int64. bands: of pictures whose channels
+    are measurements, to which steps that are about colours cannot be done.
     UsageError lists every name and option that cannot be used; PluginError when a transform fails
     or gives something else; DependencyMissingError.
     """
     faults = [fault for named in augment for fault in _faults(named)]
+    if bands is not None:
+        faults += [
+            f"{name} is about colours, and pictures have {bands} bands"
+            for name, _ in augment
+            if name in OF_COLOURS
+        ]
     if faults:
         raise UsageError("augment: " + "; ".join(faults))
     if any(":" not in name for name, _ in augment):
@@ -73,7 +81,7 @@ def augmenter(
     if transform is not None:
         who = getattr(transform, "__qualname__", type(transform).__name__)
         steps.append((1.0, partial(by_user, transform=transform, who=who)))
-    return _Augmenter(tuple(steps), ignore_index)
+    return _Augmenter(tuple(steps), ignore_index, bands is not None)
 
 
 def random_crop(
@@ -124,11 +132,12 @@ class _Augmenter:
 
     steps: tuple[tuple[float, Step], ...]
     ignore_index: int | None
+    bands: bool = False
 
     def __call__(self, sample: Sample) -> Sample:
         if not self.steps:
             return sample
-        views = views_of(sample, self.ignore_index)
+        views = views_of(sample, self.ignore_index, bands=self.bands)
         try:
             for share, step in self.steps:
                 if torch.rand(()).item() < share:
@@ -265,6 +274,7 @@ def _kind(help: str, function: Step | Callable[..., Views], p: float, **options:
     return Kind(help, {**options, "p": share}, function)
 
 
+OF_COLOURS = ("color", "gray")  # they mix red, green and blue
 BLUR_LEAST = 0.1  # pixels; a Gaussian below that leaves every pixel alone
 TILT = Option(default=0.2, min=0, max=1, help="factor drawn from 1 - value to 1 + value")
 

@@ -17,7 +17,16 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of
+from segzoo.data.sample import (
+    Dataset,
+    Info,
+    Sample,
+    Stream,
+    checked,
+    info_of,
+    notes_of,
+    parts_of,
+)
 from segzoo.data.source import id_of
 from segzoo.data.statistics import Moments
 from segzoo.errors import DataError, DatasetError, ResourceError, printable
@@ -79,8 +88,8 @@ class Report:
 
     samples: that were read, with those that cannot be used. num_classes: that values were judged
     by; where nothing says it None, and `classes` are the values that were found. pixels: of the
-    targets, without those that do not count, `ignored`. mean, std: of the pictures as RGB in 0..1,
-    by channel; empty where none could be read, as `sizes` is None then.
+    targets, without those that do not count, `ignored`. mean, std: of the pictures in 0..1, by
+    channel of RGB or by band; empty where none could be read, as `sizes` is None then.
     """
 
     samples: int
@@ -117,12 +126,18 @@ def check(
     num_classes = num_classes or classes_of(info)
     ignore_index = info.ignore_index if ignore_index is None else ignore_index
     faults, notes, tally = _Findings(), _Findings(), _Tally(dataset)
-    for seen in _read(dataset, _Look(num_classes, ignore_index), workers):
+    look = _Look(num_classes, ignore_index, bands=info.bands is not None)
+    for seen in _read(dataset, look, workers):
         tally.add(seen)
+        for note in seen.notes:
+            problem, found, step = parts_of(note)
+            notes.add(problem, Item(seen.name, found), next_step=step)
         if seen.error is not None:
             faults.error(seen.name, seen.error)
         elif seen.pixels == seen.ignored:
             notes.add("masks whose pixels are all ignored", Item(seen.name))
+    for note in notes_of(dataset):
+        notes.add(note)
     if not tally.samples:
         faults.add("the data set is empty")
     classes = _class_counts(tally, num_classes, info)
@@ -133,7 +148,7 @@ def check(
             step = _undeclared(tally.pixels_of, ignore_index)
             notes.add("nothing says which classes there are: values are not judged", next_step=step)
     more_faults, more_notes = _compared(tally, others or {}, workers)
-    mean, std = tally.moments.mean_and_std(peak=255) if tally.moments.count else ((), ())
+    mean, std = ((), ()) if tally.moments is None else tally.moments.mean_and_std(peak=255)
     return Report(
         samples=tally.samples,
         num_classes=num_classes,
@@ -172,6 +187,7 @@ class _Seen(NamedTuple):
     values: Mapping[int, int] = {}
     pixels: int = 0
     ignored: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +197,7 @@ class _Look:
     num_classes: int | None
     ignore_index: int | None
     pictures_only: bool = False
+    bands: bool = False
 
     def __call__(self, number: int, sample: Sample) -> _Seen:
         try:
@@ -198,7 +215,8 @@ class _Look:
             size=(image.shape[0], image.shape[1]),
             digest=digest,
             mask_digest=_digest(target, MASK_DIGEST),
-            moments=Moments.of(codec.flatten(codec.read(image))),
+            moments=self._moments(image),
+            notes=sample.get("notes", ()),
         )
         try:
             if self.num_classes is not None:
@@ -214,6 +232,12 @@ class _Look:
         return seen._replace(
             values=values, ignored=ignored, pixels=target.shape[-2] * target.shape[-1]
         )
+
+    def _moments(self, image: NDArray[np.uint8]) -> Moments:
+        """Of the bands, or of the colours as they are seen."""
+        if self.bands or image.shape[2] not in (1, 3, 4):
+            return Moments.of(image)
+        return Moments.of(codec.flatten(codec.read(image)))
 
 
 @dataclass(frozen=True)
@@ -316,7 +340,7 @@ class _Tally:
 
     dataset: Dataset | Stream
     samples: int = 0
-    moments: Moments = field(default_factory=lambda: Moments(0, np.zeros(3), np.zeros(3)))
+    moments: Moments | None = None
     pixels_of: Counter[int] = field(default_factory=Counter)
     pictures_of: Counter[int] = field(default_factory=Counter)
     pixels: int = 0
@@ -336,7 +360,7 @@ class _Tally:
             self.numbers.append(seen.number)
             self.digests += seen.digest
         if seen.moments is not None:
-            self.moments += seen.moments
+            self.moments = seen.moments if self.moments is None else self.moments + seen.moments
             self.mask_digests += seen.mask_digest
             self.sizes.extend(seen.size)
 

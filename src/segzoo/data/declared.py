@@ -1,22 +1,25 @@
-"""What a person says of masks in a data set's words: values=, classes=, palette=, ignore_index=."""
+"""What a person says of masks in a data set's words: values=, classes=, threshold= and so on."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.data.paired import Reading
 from segzoo.data.sample import Info
 from segzoo.errors import UsageError, printable
 from segzoo.pictures import labels
 from segzoo.pictures.labels import Colour
 from segzoo.pictures.palettes import TABLES, Table
+from segzoo.pictures.stored import CHANNELS
 from segzoo.spec import Option
 
-__all__ = ["OPTIONS", "Declared", "declared"]
+__all__ = ["OPTIONS", "Declared", "Said", "declared"]
 
 Labels: TypeAlias = NDArray[Any]
 
@@ -33,8 +36,21 @@ OPTIONS: Mapping[str, Option] = {
     "ignore_index": Option(
         default=None, help="the value that does not count; with palette=, of every other colour"
     ),
+    "threshold": Option(
+        default="", help="masks are black and white: what is as bright is the class, as in JPEG 128"
+    ),
+    "channel": Option(
+        default="", choices=("", *CHANNELS), help="which channel of its file a mask is"
+    ),
+    "peak": Option(
+        default="", help="the largest value in pictures of more than 8 bits: 4095 of 12 bits"
+    ),
+    "bands": Option(
+        default="", help="how many measured bands pictures have; rgba for colours with alpha"
+    ),
 }
 HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+RGBA = "rgba"  # of bands=: colours with alpha
 WORD, REST = "*", ()  # all values that no other class has, as they are written and kept
 
 
@@ -44,7 +60,9 @@ class Declared:
 
     in_colours: whether masks are to be read as colours; `palette` and `ignore` say which.
     mapping: stored value -> index; empty where values are indices. unknown: the index of other
-    colours; rest: of other values.
+    colours; rest: of other values. threshold: the brightness from which on a pixel is of class 1,
+    instead of a mapping. channel: the one that is read of a file. with_alpha: every picture has
+    a fourth channel, 255 where its file has no alpha.
     """
 
     info: Info
@@ -53,6 +71,9 @@ class Declared:
     ignore: Mapping[Colour, int]
     unknown: int | None
     rest: int | None
+    threshold: float | None = None
+    channel: str = ""
+    with_alpha: bool = False
 
     @property
     def in_colours(self) -> bool:
@@ -64,6 +85,8 @@ class Declared:
             if stored.ndim == 2:
                 stored = np.stack([stored] * 3, axis=2)
             return labels.encode(stored, self.palette, ignore=self.ignore, unknown=self.unknown)
+        if self.threshold is not None:
+            return labels.parted(stored, self.threshold, ignore_index=self.info.ignore_index)
         values = labels.gray(stored)
         if not self.mapping:
             return values
@@ -71,21 +94,47 @@ class Declared:
             values, self.mapping, rest=self.rest, ignore_index=self.info.ignore_index
         )
 
+    @property
+    def reading(self) -> Reading:
+        """How files of pictures and masks are read, to be what is said here."""
+        return Reading(
+            in_colours=self.in_colours,
+            channel=self.channel,
+            rough=self.threshold is not None,
+            peak=self.info.peak,
+            bands=self.info.bands,
+            with_alpha=self.with_alpha,
+        )
 
-def declared(
-    *,
-    values: str = "",
-    classes: str = "",
-    palette: str = "",
-    ignore_index: int | str | None = None,
-) -> Declared:
+
+class Said(TypedDict, total=False):
+    """Values of `OPTIONS`, as a person writes them."""
+
+    values: str
+    classes: str
+    palette: str
+    ignore_index: int | str | None
+    threshold: str
+    channel: str
+    peak: str
+    bands: str
+
+
+def declared(**said: Unpack[Said]) -> Declared:
     """What these options say. UsageError where they cannot be read or contradict each other."""
+    values, classes = said.get("values", ""), said.get("classes", "")
+    palette, threshold = said.get("palette", ""), said.get("threshold", "")
+    ignore_index = said.get("ignore_index")
     ignored = None if ignore_index is None else _whole(ignore_index, "ignore_index")
     groups = tuple(_group(word) for word in values.split(",") if word.strip())
     stored = tuple(itertools.chain.from_iterable(groups))
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    if stored and palette:
-        raise UsageError("values= and palette= exclude each other: masks hold values or colours")
+    given = {"values": stored, "palette": palette, "threshold": threshold}
+    if len(several := [f"{name}=" for name, value in given.items() if value]) > 1:
+        raise UsageError(
+            f"{' and '.join(several)} exclude each other: masks hold values, colours, or black and "
+            "white"
+        )
     for option, items in (("values", stored), ("classes", names)):
         if len({*items}) < len(items):
             raise UsageError(f"{option}= names one of them twice", found=printable(str(items)))
@@ -97,7 +146,8 @@ def declared(
     free = next(value for value in itertools.count() if value not in stored)
     table = _table(palette)
     names = names or table.classes
-    count = len(groups) or len(table.palette)
+    least = _number(threshold, "threshold") if threshold else None
+    count = len(groups) or len(table.palette) or 2 * (least is not None)
     if names and count and len(names) != count and (len(names), count) != (1, 2):
         raise UsageError(
             "there is not one class for each value or colour",
@@ -110,12 +160,17 @@ def declared(
             palette=table.palette if len(names) != 1 else (),
             ignore_index=table.ignore_index if ignored is None else ignored,
             pixel_values=tuple(group[0] if group else free for group in groups),
+            bands=_bands(said.get("bands", "")),
+            peak=_peak(said.get("peak", "")),
         ),
         mapping={value: index for index, group in enumerate(groups) for value in group},
         palette=table.palette,
         ignore=table.colours,
         unknown=ignored if palette else None,
         rest=groups.index(REST) if REST in groups else None,
+        threshold=least,
+        channel=said.get("channel", ""),
+        with_alpha=said.get("bands", "").lower() == RGBA,
     )
     if found.in_colours:
         found(np.empty((0, 0, 3), np.uint8))  # a palette that cannot be read backwards says so
@@ -151,6 +206,34 @@ def _group(word: str) -> tuple[int, ...]:
     if word.strip() == WORD:
         return REST
     return tuple(_whole(value, "values") for value in word.split("|"))
+
+
+def _bands(text: str) -> int | None:
+    """How many measured bands there are; None for colours."""
+    if text.lower() in ("", RGBA):
+        return None
+    count = _whole(text, "bands")
+    if count < 1:
+        raise UsageError(f"bands={printable(text)} is below 1", expected=f"a number, or {RGBA}")
+    return count
+
+
+def _peak(text: str) -> float | None:
+    peak = _number(text, "peak") if text else None
+    if peak is not None and not 0 < peak < math.inf:
+        raise UsageError(
+            f"peak={printable(text)} is no brightness", expected="a number above 0, such as 4095"
+        )
+    return peak
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"{option}={printable(text)!r} cannot be read", expected="a number"
+        ) from None
 
 
 def _whole(text: int | str, option: str) -> int:

@@ -21,10 +21,10 @@ from segzoo.data import draws
 from segzoo.data.augment import augmenter, mirror, random_crop
 from segzoo.data.pixel_weight import pixel_weight
 from segzoo.data.resizing import resize_sample
-from segzoo.data.sample import Dataset, Sample, checked, info_of
+from segzoo.data.sample import Dataset, Sample, checked, info_of, picture_of
 from segzoo.errors import DatasetError, SegzooError
 from segzoo.pictures import labels
-from segzoo.pictures.codec import Picture, flatten
+from segzoo.pictures.codec import flatten
 from segzoo.pictures.resample import Size
 from segzoo.predict.preprocess import (
     BLACK,
@@ -94,7 +94,8 @@ class Prepared:
     Each is resized, cropped, augmented and weighted as the recipe says. Gives "image" (C, h, w)
     uint8 (float32 where the preprocess is a function of the plugin), h and w the network's input;
     "target" (scale * (h - 2 * margin), ...) int16 or int32, or (K, ..., ...) for maps that overlap;
-    "weight" float32 of the same size, where something weighs or a border was added; "id".
+    "weight" float32 of the same size, where something weighs or a border was added; "id" and
+    "notes" as the sample has them.
     """
 
     def __init__(
@@ -118,7 +119,10 @@ class Prepared:
         self.size = recipe.size or preprocess.size
         self.answers = _unsized(preprocess)
         self.augment = augmenter(
-            recipe.augment, ignore_index=self.ignore_index, transform=transform
+            recipe.augment,
+            ignore_index=self.ignore_index,
+            transform=transform,
+            bands=in_channels if preprocess.mode == "bands" else None,
         )
         self.weigh = (
             pixel_weight(recipe.pixel_weight, num_classes=num_classes)
@@ -155,7 +159,8 @@ class Prepared:
         """A judged sample at the size of the network's pictures, with its margins, uncropped."""
         image = sample["image"]
         if image.shape[2] == 4 != self.in_channels:  # before a resize blends what is transparent
-            sample = sample | {"image": flatten(_picture(image))}
+            picture = picture_of(image, self.preprocess, self.in_channels)
+            sample = sample | {"image": flatten(picture)}
         if self.size is not None and self.preprocess.resize == "letterbox":
             sample = self._letterboxed(sample, self.size)
         else:
@@ -199,6 +204,7 @@ class Prepared:
             "target": torch.from_numpy(_enlarged(_narrow(target), self.scale)),
             "weight": None if weight is None else torch.from_numpy(_enlarged(weight, self.scale)),
             "id": sample["id"],
+            "notes": sample.get("notes", ()),
         }
 
     def _letterboxed(self, sample: Sample, size: Size) -> Sample:
@@ -208,12 +214,12 @@ class Prepared:
         inside, offset = placed(height, width, rule)
         sample = resize_sample(sample, inside, rule)
         weight = sample.get("weight", np.ones(inside, np.float32))
-        return Sample(
-            image=framed(sample["image"], size, offset, rule.border),
-            target=_at(sample["target"], offset, size, self._beyond()),
-            weight=_at(weight, offset, size, 0),
-            id=sample["id"],
-        )
+        made: Sample = sample | {
+            "image": framed(sample["image"], size, offset, rule.border),
+            "target": _at(sample["target"], offset, size, self._beyond()),
+            "weight": _at(weight, offset, size, 0),
+        }
+        return made
 
     def _beyond(self) -> int:
         return 0 if self.ignore_index is None else self.ignore_index
@@ -311,7 +317,10 @@ def _side_by_side(samples: Sequence[Batch]) -> Batch:
     sizes = {sample["image"].shape for sample in samples}
     answers = {sample["target"].shape[-2:] for sample in samples}
     weighed = any(sample["weight"] is not None for sample in samples) or len(answers) > 1
-    batch: Batch = {"id": [sample["id"] for sample in samples]}
+    batch: Batch = {
+        "id": [sample["id"] for sample in samples],
+        "notes": [(sample["id"], note) for sample in samples for note in sample["notes"]],
+    }
     network = tuple(max(shape[axis] for shape in sizes) for axis in (-2, -1))
     answer = tuple(max(shape[axis] for shape in answers) for axis in (-2, -1))
     for key, size in (("image", network), ("target", answer)):
@@ -353,18 +362,11 @@ def ignore_index_of(recipe: Recipe, dataset: object) -> int | None:
 
 
 def as_channels(image: NDArray[np.uint8], preprocess: Preprocess, in_channels: int) -> Any:
-    """(H, W, 1, 3 or 4) -> (H, W, in_channels)."""
+    """(H, W, C) of a sample -> (H, W, in_channels)."""
     if image.shape[2] == 1 == in_channels:
         return image
-    if image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
-    return channels(_picture(image), preprocess.mode, in_channels)
-
-
-def _picture(image: NDArray[np.uint8]) -> Picture:
-    """(H, W, 3 or 4) as a decoded picture."""
-    alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
-    return Picture(np.ascontiguousarray(image[..., :3]), alpha)
+    picture = picture_of(image, preprocess, in_channels)
+    return channels(picture, preprocess.mode, in_channels)
 
 
 def _unsized(preprocess: Preprocess) -> Preprocess:

@@ -33,7 +33,7 @@ def resize_sample(sample: Sample, size: Size | None, preprocess: Preprocess) -> 
     for axis in (0, 1):
         target = target.take(_nearest(before[axis], size[axis]), axis=axis - 2)
     image = _resized(sample["image"], size, preprocess)
-    resized = Sample(image=image, target=target, id=sample["id"])
+    resized: Sample = sample | {"image": image, "target": target}
     if "weight" in sample:
         resized["weight"] = resize(sample["weight"], size, axes=(0, 1))
     return resized

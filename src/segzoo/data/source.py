@@ -17,7 +17,7 @@ from importlib import util
 from typing import Any, Literal, NamedTuple
 
 from segzoo.base.records import Json
-from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of
+from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of, notes_of
 from segzoo.errors import DependencyMissingError, PluginError, SegzooError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
@@ -45,6 +45,10 @@ class Subset:
     @property
     def info(self) -> Info:
         return info_of(self.dataset)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_of(self.dataset)
 
     def __len__(self) -> int:
         return len(self.indices)

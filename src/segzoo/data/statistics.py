@@ -6,9 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.data.sample import Dataset, checked
+from segzoo.data.sample import Dataset, checked, picture_of
 from segzoo.errors import DatasetError
-from segzoo.pictures import codec
 from segzoo.predict.preprocess import channels
 from segzoo.spec import Preprocess
 
@@ -61,7 +60,7 @@ def mean_and_std(
     """
     sums = Moments(0, np.zeros(in_channels), np.zeros(in_channels))
     for index in range(len(dataset)):
-        picture = codec.read(checked(dataset[index])["image"])
+        picture = picture_of(checked(dataset[index])["image"], preprocess, in_channels)
         image = channels(picture, preprocess.mode, in_channels)
         peak = max(int(image.max()), 1) if preprocess.rescale == "image_max" else 1
         sums += Moments.of(image, peak=peak)

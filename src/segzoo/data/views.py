@@ -35,13 +35,15 @@ class Views:
     """A sample's arrays, their own memory where that is possible: steps write nothing in place.
 
     image: (C, H, W) uint8. target: (H, W) or (K, H, W) integers. weight: (H, W) float32. beyond:
-    what a target is outside; None where it goes on mirrored.
+    what a target is outside; None where it goes on mirrored. bands: the channels are measurements,
+    and the fourth of four is no alpha.
     """
 
     image: Tensor
     target: Tensor
     weight: Tensor | None
     beyond: int | None
+    bands: bool = False
 
     @property
     def size(self) -> warp.Size:
@@ -64,12 +66,12 @@ class Views:
 
     def recoloured(self, change: Callable[[Tensor], Tensor]) -> "Views":
         """The picture's colours changed; its alpha, if it has one, and the rest stay."""
-        if len(self.image) != 4:
+        if self.bands or len(self.image) != 4:
             return replace(self, image=change(self.image))
         return replace(self, image=torch.cat([change(self.image[:3]), self.image[3:]]))
 
 
-def views_of(sample: Sample, ignore_index: int | None) -> Views:
+def views_of(sample: Sample, ignore_index: int | None, *, bands: bool = False) -> Views:
     """The sample's parts; the target in the type that `type_of` says."""
     target, weight = sample["target"], sample.get("weight")
     beyond = beyond_of(target, ignore_index)
@@ -78,6 +80,7 @@ def views_of(sample: Sample, ignore_index: int | None) -> Views:
         target=_tensor(target.astype(type_of(target, beyond), copy=False)),
         weight=None if weight is None else _tensor(weight.astype(np.float32, copy=False)),
         beyond=beyond,
+        bands=bands,
     )
 
 
@@ -155,7 +158,7 @@ def by_user(views: Views, *, transform: Transform, who: str) -> Views:
             found=error.found,
             expected=error.expected,
         ) from error
-    return views_of(sample, views.beyond)
+    return views_of(sample, views.beyond, bands=views.bands)
 
 
 def _as_tensors(views: Views) -> list[Tensor]:

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segzoo.data.loader import Prepared, deaf, read
-from segzoo.data.sample import Dataset, Sample, checked
+from segzoo.data.sample import Dataset, Sample, checked, picture_of
 from segzoo.engine.maps import activated, mask_of, restored, stretched
 from segzoo.engine.reduce import Loss, mapped
 from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
 from segzoo.metrics.measure import Measure, Numbers, added, needed
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.pictures import labels
-from segzoo.pictures.codec import Picture
+from segzoo.pictures.codec import visible
 from segzoo.predict.predictor import logits_size
 from segzoo.predict.preprocess import Geometry, prepare
 from segzoo.predict.runtimes.torch import (
@@ -240,7 +240,8 @@ def judged(
 
 def input_of(sample: Sample, task: Task) -> NDArray[np.float32]:
     """The network's input for one sample: (1, C, h, w) float32."""
-    x, _ = prepare(_picture_of(sample), task.preprocess, task.in_channels)
+    picture = picture_of(sample["image"], task.preprocess, task.in_channels)
+    x, _ = prepare(picture, task.preprocess, task.in_channels)
     return x[None]
 
 
@@ -295,7 +296,7 @@ class _Pictures:
         )
         if target.ndim == 3 and len(target) == 1:
             target = target[0]
-        picture = _picture_of(sample)
+        picture = picture_of(sample["image"], task.preprocess, task.in_channels)
         views = [
             _View(*prepare(picture, _scaled(task.preprocess, scale, target), task.in_channels))
             for scale in self.scales
@@ -305,7 +306,7 @@ class _Pictures:
             arrays = self.prepared.arrays(self.prepared.whole(sample | {"target": target}))
             answer, weight = arrays["target"], arrays["weight"]
         wide = torch.from_numpy(target.astype(np.int64))
-        return _Item(number, name, views, picture.image, wide, answer, weight)
+        return _Item(number, name, views, visible(picture), wide, answer, weight)
 
 
 def _groups(
@@ -338,14 +339,6 @@ def _groups(
             next_step="Use workers=0 to see what it does; a killed one often means too little "
             "memory or /dev/shm: use fewer workers",
         ) from error
-
-
-def _picture_of(sample: Sample) -> Picture:
-    image = sample["image"]
-    if image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
-    alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
-    return Picture(np.ascontiguousarray(image[..., :3]), alpha)
 
 
 def _scaled(preprocess: Preprocess, scale: float, target: NDArray[Any]) -> Preprocess:

@@ -28,6 +28,10 @@ __all__ = [
     "gray",
     "judge",
     "judged",
+    "layer",
+    "luma",
+    "parted",
+    "whole",
 ]
 
 Colour = tuple[int, int, int]  # red, green, blue in 0..255
@@ -116,9 +120,12 @@ def decode(indices: Labels, palette: Sequence[Colour]) -> NDArray[np.uint8]:
 
 
 def gray(values: Labels, *, file: str | PathLike[str] = "") -> Labels:
-    """(H, W) values as they are; (H, W, 3) that are gray as (H, W). DatasetError for colours."""
+    """(H, W) whole numbers as they are, of any type; (H, W, 3) that are gray as (H, W).
+
+    DatasetError for colours and for fractions.
+    """
     if values.ndim == 2:
-        return values
+        return whole(values, file=file)
     red, green, blue = values[..., 0], values[..., 1], values[..., 2]
     coloured = (red != green) | (green != blue)
     if coloured.any():
@@ -130,6 +137,66 @@ def gray(values: Labels, *, file: str | PathLike[str] = "") -> Labels:
             next_step="Say what the colours mean: palette=#000000,#ff0000 in the order of classes",
         )
     return red
+
+
+def whole(values: Labels, *, file: str | PathLike[str] = "") -> Labels:
+    """The values as integers, exactly. DatasetError for fractions."""
+    if values.dtype.kind in "ui":
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    odd = ~np.isfinite(values) | (values != np.rint(values))
+    if odd.any():
+        examples = ", ".join(f"{v:.4g}" for v in np.unique(values[odd])[:SHOWN])
+        raise DatasetError(
+            "the mask holds fractions, not whole numbers",
+            file=file,
+            found=f"{examples} and so on in {int(odd.sum())} places",
+            expected="values of classes",
+            next_step="If all from a value on is one class, say so: threshold=0.5",
+        )
+    return values.astype(np.int64)
+
+
+def parted(
+    values: Labels, threshold: float, *, ignore_index: int | None = None
+) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) -> (H, W): 1 where the brightness is at least `threshold`, else 0.
+
+    The brightness of colours is Pillow's gray. ignore_index: a brightness that stays what it is.
+    """
+    if values.ndim == 3:
+        values = luma(values)
+    found = (values >= threshold).astype(np.uint8)
+    if ignore_index is not None:
+        found[values == ignore_index] = ignore_index
+    return found
+
+
+def layer(indices: Labels) -> NDArray[np.uint8]:
+    """(H, W) of 0 and 1, or of 0 and 255, as uint8 of 0 and 1: a class that others may overlap.
+
+    DatasetError for other values.
+    """
+    found = binary(indices)
+    if (found > 1).any() or (found.dtype.kind == "i" and (found < 0).any()):
+        raise DatasetError(
+            "the map of a class holds other values than 0 and 1",
+            found=_counted(indices),
+            expected="0 and 1, or 0 and 255",
+            next_step="Say what its values mean: values=A,B, or threshold=128",
+        )
+    return found.astype(np.uint8)
+
+
+def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB -> (H, W) gray, by the weights and the rounding of Pillow's mode L.
+
+    They are 0.299, 0.587 and 0.114 of ITU-R BT.601 as integers over 65536.
+    """
+    red, green, blue = np.moveaxis(image.astype(np.uint32), -1, 0)
+    gray: NDArray[np.uint32] = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    return gray.astype(np.uint8)
 
 
 # --- values -> indices ---------------------------------------------------------------------------
@@ -265,7 +332,10 @@ def _hint(target: Labels, num_classes: int, ignore_index: int | None) -> str:
     if present <= {0, 255}:
         return "Masks of black and white: say values=0,255"
     if len(present) > MANY and counts[near].sum() > 0.8 * target.size:
-        return "A lossy JPEG or an antialiased mask? Save masks as PNG, without smoothing"
+        return (
+            "A mask that was compressed with loss, or smoothed? If it is black and white, say "
+            "threshold=128"
+        )
     if max(present - {255}, default=0) < max(num_classes, 2) and ignore_index is None:
         return "If 255 does not count, say ignore_index=255"
     if present - {255} <= {*range(1, num_classes + 1)}:

@@ -85,10 +85,10 @@ def cutout(
         opacity = np.multiply(opacity, picture.alpha / np.float32(255))
     alpha = np.rint(opacity * 255).astype(np.uint8)
     if background is None:
-        image = np.dstack([picture.image, alpha])
+        image = np.dstack([codec.visible(picture), alpha])
         image[alpha == 0] = 0
     else:
-        image = _composite(picture.image, _fitted(background, *alpha.shape), alpha)
+        image = _composite(codec.visible(picture), _fitted(background, *alpha.shape), alpha)
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
 
 

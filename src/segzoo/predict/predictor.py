@@ -23,6 +23,7 @@ from PIL import Image
 
 from segzoo.errors import (
     DataError,
+    PictureError,
     PictureTooLargeError,
     PluginError,
     SegzooError,
@@ -255,9 +256,16 @@ class Predictor:
 
     def _read(self, source: S) -> _Waiting[S]:
         try:
-            picture = codec.read(source, max_pixels=self.max_pixels)
+            picture = codec.read(
+                source,
+                max_pixels=self.max_pixels,
+                peak=self.preprocess.peak,
+                bands=self.preprocess.mode == "bands",
+            )
             x, geometry = prepare(picture, self.preprocess, self.in_channels)
         except (DataError, PluginError) as error:
+            if isinstance(error, PictureError) and isinstance(source, str | os.PathLike):
+                error.file = error.file or printable(os.fsdecode(source))
             return _Waiting(source=source, error=error)
         except MemoryError:
             return _Waiting(source=source, error=_too_large("it was read"))

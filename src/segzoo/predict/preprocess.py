@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.errors import ConfigError, PluginError
+from segzoo.errors import ConfigError, PictureError, PluginError
 from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
+from segzoo.pictures.labels import luma
 from segzoo.pictures.resample import Border, Size, resize
 from segzoo.spec import Postprocess, Preprocess
 from segzoo.zoo import registry
@@ -27,7 +28,6 @@ __all__ = [
     "channels",
     "custom_values",
     "framed",
-    "luma",
     "mask_of",
     "mirror_index",
     "network_size",
@@ -158,21 +158,32 @@ def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8
     return mask
 
 
-def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB -> (H, W) gray, by the weights and the rounding of Pillow's mode L.
-
-    They are 0.299, 0.587 and 0.114 of ITU-R BT.601 as integers over 65536.
-    """
-    red, green, blue = np.moveaxis(image.astype(np.uint32), -1, 0)
-    gray: NDArray[np.uint32] = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
-    return gray.astype(np.uint8)
-
-
 # --- the steps of prepare ------------------------------------------------------------------------
 
 
-def channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> NDArray[np.uint8]:
-    """The picture as (H, W, in_channels) uint8; ConfigError where it is not known how."""
+def channels(
+    picture: Picture, mode: Literal["RGB", "L", "bands"], in_channels: int
+) -> NDArray[np.uint8]:
+    """The picture as (H, W, in_channels) uint8; ConfigError where it is not known how.
+
+    PictureError for a picture whose bands are not as many as the network takes.
+    """
+    found = picture.image.shape[2]
+    if mode == "bands":
+        if found != in_channels:
+            raise PictureError(
+                "the picture has not as many bands as the network takes",
+                found=f"{found}",
+                expected=f"{in_channels}",
+            )
+        return picture.image
+    if found != 3:
+        raise PictureError(
+            "the picture is neither gray nor in colours",
+            found=f"{found} bands",
+            expected="1 or 3, and perhaps alpha",
+            next_step="A network of so many channels reads them with mode='bands'",
+        )
     if in_channels == 1:
         return luma(codec.flatten(picture))[..., None]
     if mode == "RGB" and in_channels == 3:
@@ -185,6 +196,9 @@ def channels(picture: Picture, mode: Literal["RGB", "L"], in_channels: int) -> N
     raise ConfigError(
         f"a picture cannot be given to a network of {in_channels} channels in mode {mode!r}",
         expected="1 channel, or in mode 'RGB' 3 or 4" if mode == "RGB" else "1 channel",
+        next_step="Pictures of so many bands are read with mode='bands', which data of bands= sets"
+        if in_channels not in (1, 3, 4)
+        else "",
     )
 
 
@@ -230,13 +244,14 @@ def _normalized(values: NDArray[Any], preprocess: Preprocess, in_channels: int) 
 def per_channel(name: str, values: tuple[float, ...], in_channels: int) -> Floats:
     """(C, 1, 1): one value serves every channel.
 
-    Values for RGB serve a gray network by their mean, and a fourth channel gets their mean.
+    Values for RGB serve a network of one or two channels by their mean, and so they do every
+    channel from the fourth on.
     """
     average = sum(values) / len(values)
-    if len(values) == 1 or in_channels == 1:
+    if len(values) == 1 or in_channels < 3:
         values = (average,) * in_channels
-    elif (len(values), in_channels) == (3, 4):
-        values = (*values, average)
+    elif len(values) == 3:
+        values = (*values, *(average,) * (in_channels - 3))
     if len(values) != in_channels:
         raise ConfigError(
             f"preprocess.{name} does not fit the network's channels",

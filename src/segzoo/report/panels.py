@@ -37,8 +37,14 @@ LONGEST = 300  # characters of a text
 # --- one picture ---------------------------------------------------------------------------------
 
 
-def rgb(image: Bytes) -> Bytes:
-    """(H, W, 1, 3 or 4) as a sample holds it -> (H, W, 3); transparent pixels are white."""
+def rgb(image: Bytes, *, bands: bool = False) -> Bytes:
+    """(H, W, C) as a sample holds it -> (H, W, 3); transparent pixels are white.
+
+    bands: its channels are measurements; then, and where there are other than 1, 3 or 4, it is what
+    `pictures.visible` shows of them.
+    """
+    if bands or image.shape[2] not in (1, 3, 4):
+        return codec.visible(codec.Picture(image))
     return codec.flatten(codec.read(image))
 
 
@@ -160,7 +166,7 @@ def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | Non
     weighed = any("weight" in sample for sample in samples)
     rows = []
     for sample, target in zip(samples, targets, strict=True):
-        image = sample["image"]
+        image = rgb(sample["image"], bands=info.bands is not None)
         mask = coloured(target, palette, ignore_index=ignore_index)
         tinted = overlaid(
             image,
@@ -170,7 +176,7 @@ def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | Non
             background=background_of(info),
         )
         weights = [_shaded(sample.get("weight", np.ones(target.shape[-2:])))] if weighed else []
-        rows.append([rgb(image), mask, tinted, *weights])
+        rows.append([image, mask, tinted, *weights])
     names = info.classes if len(info.classes) != 1 else ("background", *info.classes)
     legend: list[Key] = [
         (name, colour)

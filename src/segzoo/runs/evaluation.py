@@ -20,6 +20,7 @@ from torch import Tensor
 
 from segzoo.base.files import make_folder
 from segzoo.base.records import Json, asdict
+from segzoo.data.agreement import in_other_order, suit
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset, Info, checked, info_of
 from segzoo.data.source import held_out, open_data
@@ -132,6 +133,7 @@ def evaluate(
     with _processes(device) as (rank, world, place):
         zoo, origin = _loaded(model, weights, place, options)
         info = info_of(dataset)
+        suit(zoo.preprocess, zoo.in_channels, info, by_words=isinstance(data, str))
         task = task_for(zoo, info)
         default = ["saliency"] if zoo.task in SALIENT else []
         measures = measures_for(zoo, dataset, [*default, *metrics])
@@ -214,7 +216,8 @@ def opened(data: str | Dataset) -> Dataset:
 def task_for(zoo: Model, info: Info) -> Task:
     """What the model's numbers mean on this data.
 
-    UsageError when the data has another number of classes; a warning for other names.
+    UsageError when the data has another number of classes, or has them in another order; a warning
+    for other names.
     """
     there, here = len(info.classes), zoo.num_classes
     if there not in (0, here) and {there, here} != {1, 2}:
@@ -222,6 +225,13 @@ def task_for(zoo: Model, info: Info) -> Task:
             "the data set has not as many classes as the model",
             found=f"{there}: {', '.join(info.classes)[:200]}",
             expected=str(here),
+        )
+    if in_other_order(info.classes, zoo.classes):
+        raise UsageError(
+            "the data set has its classes in another order than the model",
+            found=", ".join(info.classes)[:200],
+            expected=", ".join(zoo.classes)[:200],
+            next_step="Say values= and classes= of the data set in the model's order",
         )
     if here > 1 and there == len(zoo.classes):
         for number, names in enumerate(zip(info.classes, zoo.classes, strict=True)):

@@ -239,6 +239,18 @@ def _task_of(
     """What the network's numbers mean in this run, and in what it saves."""
     pre = wishes.preprocess or preprocess
     in_channels = wishes.in_channels or in_channels
+    info = info_of(dataset)
+    bands = bands_of(dataset)
+    if bands is not None and bands != in_channels:
+        raise UsageError(
+            "the data set's pictures have not as many bands as the network takes",
+            found=f"{bands} bands, {in_channels} channels",
+            next_step=f"Give --in-channels {bands} (in_channels= in Python)",
+        )
+    if bands is not None:
+        pre = dataclasses.replace(pre, mode="bands")
+    if info.peak is not None:
+        pre = dataclasses.replace(pre, peak=info.peak)
     if recipe.size is not None:
         resize = pre.resize if pre.resize != "none" else "stretch"
         pre = dataclasses.replace(pre, size=recipe.size, resize=resize)
@@ -285,6 +297,15 @@ def _refuse_misplaced(
 def _overlaps(dataset: Dataset) -> bool:
     """Whether targets have a map per class."""
     return bool(checked(dataset[0])["target"].ndim == 3)
+
+
+def bands_of(dataset: Dataset) -> int | None:
+    """How many measured bands the pictures have; None where they are gray or colours.
+
+    Pictures of another number of channels than these have say it by themselves.
+    """
+    count = int(checked(dataset[0])["image"].shape[2])
+    return info_of(dataset).bands or (count if count not in (1, 3, 4) else None)
 
 
 def _classes_in(dataset: Dataset) -> int | None:

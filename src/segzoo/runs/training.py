@@ -15,6 +15,7 @@ from torch import nn
 from segzoo.base import files
 from segzoo.base.files import make_folder
 from segzoo.base.records import Json
+from segzoo.data.agreement import agree, suit
 from segzoo.data.decoded import Decoded
 from segzoo.data.sample import Dataset, Info, info_of
 from segzoo.data.source import held_out, open_data, parse
@@ -137,6 +138,9 @@ def train(
     else:
         subject = of_network(model, dataset, recipe, changes, wishes)
     about, chosen = subject.about, subject.recipe
+    suit(about.preprocess, about.in_channels, info_of(dataset), by_words=isinstance(data, str))
+    if measured is not None:
+        agree(info_of(dataset), info_of(measured), ignore_index=about.ignore_index)
     kind = [subject.task] if subject.task == "saliency" else []
     measures = measures_of(
         [*kind, *metrics],

@@ -4,11 +4,13 @@
     arrays:m2nist?images=combined.npy&masks=segmented.npy      two files of the folder m2nist
     arrays:cells.npz?images=x&masks=y&values=0,255
 
-Pictures are (N, H, W) gray or (N, H, W, C) of 1, 3 or 4 channels, whole numbers in 0..255. Masks
-are told apart by their shape:
+Pictures are (N, H, W) gray or (N, H, W, C) of 1, 3 or 4 channels, or of as many as bands= says:
+whole numbers in 0..255, or with peak= any numbers from 0 to that. Masks are told apart by their
+shape:
     (N, H, W), (N, H, W, 1)   values, as a mask file holds them; floats where they are whole
     (N, H, W, 3) + palette=   colours
-    (N, H, W, K)              one map of 0 and 1 for each class, and each pixel in one of them
+    (N, H, W, K)              one map of 0 and 1 for each class, and each pixel in one of them;
+                              with overlap=yes in none, one or several
 A .npy is read in place, a picture at a time; a .npz is unpacked into memory when it is opened.
 Arrays of Python objects are refused: to read one is to run code.
 """
@@ -20,15 +22,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, Unpack
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from segzoo.data.declared import OPTIONS, Declared, declared
+from segzoo.data.declared import OPTIONS, Declared, Said, declared
+from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Sample
-from segzoo.errors import DatasetError, ResourceError, UnsafeFormatError, printable
+from segzoo.errors import DatasetError, ResourceError, UnsafeFormatError, UsageError, printable
+from segzoo.pictures import codec, labels, npy
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "Arrays", "open_arrays"]
@@ -41,12 +44,12 @@ SPEC = ReaderSpec(
     options={
         "images": Option(default="images", help="the key, or the file in the folder, of pictures"),
         "masks": Option(default="masks", help="the key, or the file in the folder, of masks"),
+        "overlap": Option(default=False, help="a pixel may be in several of the classes' maps"),
         **OPTIONS,
     },
     url="https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html",
 )
 
-HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
 SHOWN = 20  # names that an error lists
 
@@ -77,9 +80,12 @@ class Stored:
 class Arrays:
     """Samples of two arrays; their ids are "FILE[17]"."""
 
-    def __init__(self, images: Stored, masks: Stored, *, meaning: Declared) -> None:
+    def __init__(
+        self, images: Stored, masks: Stored, *, meaning: Declared, overlap: bool = False
+    ) -> None:
         self.images = images
         self.masks = masks
+        self.answer = _layers if overlap else _indices
         self.meaning = meaning
         self.info = meaning.info
 
@@ -89,18 +95,24 @@ class Arrays:
     def __getitem__(self, index: int) -> Sample:
         name = self.id_of(index)
         with _about(name):
-            image = _whole(self.images[index])
-            if image.size and not 0 <= image.min() <= image.max() <= 255:
-                raise DatasetError(
-                    "the picture is not of 8 bits",
-                    found=f"values {image.min()} to {image.max()}",
-                    expected="0 to 255",
-                )
-            target = _indices(self.masks[index], self.meaning)
-        pixels = image.astype(np.uint8, copy=False)
-        return Sample(
-            image=pixels[..., None] if pixels.ndim == 2 else pixels, target=target, id=name
-        )
+            image, notes = self._picture(self.images[index])
+            target = self.answer(self.masks[index], self.meaning)
+        sample = Sample(image=image, target=target, id=name)
+        if notes:
+            sample["notes"] = notes
+        return sample
+
+    def _picture(self, values: Array) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """The picture as a sample holds it, with its notes."""
+        if self.info.peak is None:
+            values = _bytes(values)
+        with part_of_dataset():
+            picture = codec.read(values, peak=self.info.peak, bands=True)
+        image = picture.image
+        if self.meaning.with_alpha and image.shape[2] == 3:
+            alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
+            image = np.concatenate([image, alpha], axis=2)
+        return image, picture.notes
 
     def id_of(self, index: int) -> str:
         number = range(len(self))[index]
@@ -112,10 +124,8 @@ def open_arrays(
     *,
     images: str = "images",
     masks: str = "masks",
-    values: str = "",
-    classes: str = "",
-    palette: str = "",
-    ignore_index: int | str | None = None,
+    overlap: bool = False,
+    **said: Unpack[Said],
 ) -> Arrays:
     """The data set in a .npz or a folder; the module says which shapes are what.
 
@@ -123,21 +133,36 @@ def open_arrays(
     Python objects; UsageError for options that cannot be used; ResourceError for a .npz that does
     not fit into memory.
     """
-    meaning = declared(values=values, classes=classes, palette=palette, ignore_index=ignore_index)
+    meaning = declared(**said)
+    if meaning.channel:
+        raise UsageError("channel= is of files of pictures, and these are arrays")
     path = os.fsdecode(path)
     read = _of_folder if os.path.isdir(path) else _of_npz
-    pictures, answers = read(path, images, masks)
-    _check_shapes(path, pictures, answers, meaning)
-    return Arrays(pictures, answers, meaning=meaning)
+    found, answers = read(path, images, masks)
+    _check_shapes(path, found, answers, meaning, overlap=overlap)
+    return Arrays(found, answers, meaning=meaning, overlap=overlap)
 
 
-def _check_shapes(path: str, images: Stored, masks: Stored, meaning: Declared) -> None:
-    i, m = images.shape, masks.shape
-    problem = ""
-    if len(i) not in (3, 4) or (len(i) == 4 and i[3] not in (1, 3, 4)):
+def _check_shapes(
+    path: str, images: Stored, masks: Stored, meaning: Declared, *, overlap: bool
+) -> None:
+    i, m, bands = images.shape, masks.shape, meaning.info.bands
+    problem, next_step = "", "Say which is which: images=NAME&masks=NAME"
+    first = [name for name, shape in (("images", i), ("masks", m)) if _is_first(shape, i, m)]
+    if first:
+        problem = "channels lie before height and width"
+        next_step = f"Store them last: {' and '.join(first)} as array.transpose(0, 2, 3, 1)"
+    elif len(i) == 4 and bands is None and i[3] not in (1, 3, 4):
+        problem = f"the pictures have {i[3]} channels"
+        next_step = f"If each is a measurement, say so: bands={i[3]}"
+    elif len(i) not in (3, 4):
         problem = "the pictures have a wrong shape"
+    elif bands is not None and (1, *i[3:])[-1] != bands:
+        problem = f"the pictures have not bands={bands}"
     elif len(m) not in (3, 4) or (meaning.in_colours and m[3:] not in ((), (1,), (3,))):
         problem = "the masks have a wrong shape"
+    elif overlap and len(m) != 4:
+        problem = "classes that overlap need a map for each: (N, H, W, classes)"
     elif m[0] != i[0]:
         problem = "there are not as many masks as pictures"
     elif m[1:3] != i[1:3]:
@@ -154,8 +179,15 @@ def _check_shapes(path: str, images: Stored, masks: Stored, meaning: Declared) -
             file=path,
             found=f"pictures {i} and masks {m}",
             expected="(N, H, W) or (N, H, W, channels), and (N, H, W) or (N, H, W, classes)",
-            next_step="Say which is which: images=NAME&masks=NAME",
+            next_step=next_step,
         )
+
+
+def _is_first(shape: tuple[int, ...], images: tuple[int, ...], masks: tuple[int, ...]) -> bool:
+    """Whether an array has its channels before height and width, as the other's size shows."""
+    other = masks if shape is images else images
+    sizes = {other[1:3], other[2:4]} if len(other) in (3, 4) else set()
+    return len(shape) == 4 and shape[1:3] not in sizes and shape[2:] in sizes
 
 
 # --- a mask --------------------------------------------------------------------------------------
@@ -163,11 +195,11 @@ def _check_shapes(path: str, images: Stored, masks: Stored, meaning: Declared) -
 
 def _indices(mask: Array, meaning: Declared) -> Array:
     """(H, W) indices of a mask in one of the shapes that the module lists."""
-    mask = _whole(mask)
     if mask.ndim == 3 and mask.shape[2] == 1:
         mask = mask[..., 0]
     if mask.ndim == 2 or meaning.in_colours:
-        return meaning(mask)
+        return meaning(mask if meaning.threshold is not None else labels.whole(mask))
+    mask = labels.whole(mask)
     chosen = mask != 0
     counts = chosen.sum(axis=2)
     ignored = meaning.info.ignore_index
@@ -183,7 +215,9 @@ def _indices(mask: Array, meaning: Declared) -> Array:
             "pixels are not in one class each",
             found=f"{none} in none and {more} in several",
             expected="one map with a 1 at each pixel",
-            next_step="Pixels of no class are ignored with ignore_index=255",
+            next_step="If classes overlap, say overlap=yes"
+            if more
+            else "Pixels of no class are ignored with ignore_index=255",
         )
     target: Array = chosen.argmax(axis=2)
     if ignored is not None:
@@ -191,22 +225,22 @@ def _indices(mask: Array, meaning: Declared) -> Array:
     return target
 
 
-def _whole(values: Array) -> Array:
-    """The values as integers, exactly. DatasetError for fractions."""
-    if values.dtype.kind in "ui":
-        return values
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8)
-    odd = ~np.isfinite(values) | (values != np.rint(values))
-    if odd.any():
-        examples = ", ".join(f"{v:.4g}" for v in np.unique(values[odd])[:8])
+def _layers(mask: Array, meaning: Declared) -> NDArray[np.uint8]:
+    """(H, W, K) -> (K, H, W) of 0 and 1, what `meaning` makes of each class's map."""
+    return np.stack([labels.layer(meaning(mask[..., k])) for k in range(mask.shape[2])])
+
+
+def _bytes(values: Array) -> NDArray[np.uint8]:
+    """Whole numbers of any type as uint8. DatasetError for fractions, and outside 0..255."""
+    whole = values.dtype.kind != "f" or bool((values == np.rint(values)).all())
+    if not whole or (values.size and not 0 <= values.min() <= values.max() <= 255):
         raise DatasetError(
-            "the array holds fractions, not whole numbers",
-            found=f"{examples} and so on in {int(odd.sum())} places",
-            expected="0 to 255 in pictures, values of classes in masks",
-            next_step="Scale or threshold it before it is stored",
+            "the picture is not of 8 bits" if whole else "the picture holds fractions",
+            found=f"values {values.min():g} to {values.max():g}",
+            expected="whole numbers from 0 to 255",
+            next_step="Say the largest value that there can be: peak=4095, or peak=1 of fractions",
         )
-    return values.astype(np.int64)
+    return values.astype(np.uint8, copy=False)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -256,17 +290,8 @@ def _of_npz(path: str, *names: str) -> list[Stored]:
 
 def _header(stream: IO[bytes], file: str) -> Stored:
     """What a .npy says of its array. UnsafeFormatError for Python objects."""
-    version = npy.read_magic(stream)
-    if version not in HEADERS:
-        raise DatasetError("is of a version of .npy that is not known", found=str(version))
-    shape, fortran, dtype = HEADERS[version](stream)
-    if dtype.hasobject:
-        raise UnsafeFormatError(
-            "the array holds Python objects, which run code when they are read",
-            expected="numbers",
-            next_step="Store it as numbers: numpy.save(file, array.astype('uint8'))",
-        )
-    return Stored(file, shape, dtype, fortran, stream.tell())
+    header = npy.header_of(stream)
+    return Stored(file, header.shape, header.dtype, header.fortran, header.offset)
 
 
 def _check_length(array: Stored, length: int) -> None:

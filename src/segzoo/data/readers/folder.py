@@ -7,7 +7,7 @@
     folder:rooms?palette=#000000,#ff0000&classes=wall,door
 
 A name is a file's path below its folder without the last extension: `a/x.v1.tif` is `a/x.v1`.
-Hidden files and files of other kinds are left out.
+Hidden files are left out, and files of other kinds with a note that counts them.
 """
 
 import os
@@ -15,9 +15,10 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple, Unpack, overload
 
-from segzoo.data.declared import OPTIONS, declared
+from segzoo.base import formats
+from segzoo.data.declared import OPTIONS, Said, declared
 from segzoo.data.paired import Pair, Paired
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
@@ -35,10 +36,6 @@ SPEC = ReaderSpec(
     },
 )
 
-KINDS = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
 SHOWN = 20  # names that an error lists
 WHERE = "Say where they are, below that folder: images=FOLDER&masks=FOLDER"
 
@@ -49,10 +46,7 @@ def open_folder(
     images: str = "images",
     masks: str = "masks",
     suffix: str = "",
-    values: str = "",
-    classes: str = "",
-    palette: str = "",
-    ignore_index: int | str | None = None,
+    **said: Unpack[Said],
 ) -> Paired:
     """The data set in a folder; the module says how it is laid out.
 
@@ -60,7 +54,7 @@ def open_folder(
     DatasetError for folders that are missing or empty, and one for all files that make no pair;
     UsageError for options that cannot be used.
     """
-    meaning = declared(values=values, classes=classes, palette=palette, ignore_index=ignore_index)
+    meaning = declared(**said)
     root, images, masks = os.fsdecode(path), os.path.normpath(images), os.path.normpath(masks)
     if images == masks and not suffix:
         raise UsageError(
@@ -80,9 +74,17 @@ def open_folder(
         raise _nothing("pictures", os.path.join(root, images), found.others)
     if not targets and not strays:
         raise _nothing("masks", os.path.join(root, masks), other.others)
-    _check_pairs(root, sources, targets, strays, twice)
+    others = found.others if images == masks else found.others + other.others
+    _check_pairs(root, sources, targets, strays, twice, others)
     pairs = _Pairs(sources, targets, image=_below(images), mask=_below(masks), suffix=suffix)
-    return Paired(root, pairs, info=meaning.info, target=meaning, in_colours=meaning.in_colours)
+    return Paired(
+        root,
+        pairs,
+        info=meaning.info,
+        target=meaning,
+        reading=meaning.reading,
+        notes=tuple(filter(None, [formats.left_out(others)])),
+    )
 
 
 class _Pairs(Sequence[Pair]):
@@ -148,10 +150,11 @@ def _scan(root: str, place: str, *, apart: str) -> _Files:
     found = _Files({}, [], Counter())
     folder = os.path.join(root, place)
     aside = os.path.normpath(os.path.join(root, apart))
+    known = frozenset(formats.endings())
     for path in _files(folder, aside if apart != place else ""):
         stem, ending = os.path.splitext(path)
-        if ending.lower() not in KINDS:
-            found.others[ending.lower() or "without an ending"] += 1
+        if ending.lower() not in known:
+            found.others[ending.lower()] += 1
         elif stem in found.endings:
             found.twice.append(f"{_below(place)}{path} and {stem}{found.endings[stem]}")
         else:
@@ -232,8 +235,8 @@ def _nothing(what: str, folder: str, others: Counter[str]) -> DatasetError:
     return DatasetError(
         f"there are no {what}",
         file=folder,
-        found=_series([f"{n} {ending}" for ending, n in others.most_common()]) or "no files",
-        expected=f"files such as {', '.join(KINDS)}",
+        found=formats.left_out(others) or "no files",
+        expected="files such as .png, .jpg, .webp, .tif, .npy",
         next_step=WHERE,
     )
 
@@ -244,6 +247,7 @@ def _check_pairs(
     masks: Mapping[str, str],
     strays: Mapping[str, str],
     twice: Sequence[str],
+    others: Counter[str],
 ) -> None:
     """One DatasetError about every file that makes no pair."""
     lonely = {stem: ending for stem, ending in images.items() if stem not in masks}
@@ -279,7 +283,7 @@ def _check_pairs(
     raise DatasetError(
         "pictures and masks do not make pairs",
         file=root,
-        found="; ".join(said),
+        found="; ".join([*said, *filter(None, [formats.left_out(others)])]),
         expected="one mask of the same name for each picture",
         next_step="If the names of masks end in something of their own, say it: suffix=_mask"
         if unpaired == len(images)

@@ -15,13 +15,12 @@ import contextlib
 import glob
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
-from segzoo.data.declared import OPTIONS, Declared, declared
-from segzoo.data.paired import read_image
+from segzoo.data.declared import OPTIONS, Declared, Said, declared
+from segzoo.data.paired import read_sample
 from segzoo.data.sample import Info, Sample
-from segzoo.errors import DatasetError, DependencyMissingError, PictureError, printable
-from segzoo.pictures import codec
+from segzoo.errors import DatasetError, DependencyMissingError, printable
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "RowStream", "Rows", "open_hf"]
@@ -111,10 +110,7 @@ def open_hf(
     revision: str = "",
     streaming: bool = False,
     cache_dir: str = "",
-    values: str = "",
-    classes: str = "",
-    palette: str = "",
-    ignore_index: int | str | None = None,
+    **said: Unpack[Said],
 ) -> Rows | RowStream:
     """A data set of the Hub, or, where `path` is there, parquet files; the module says more.
 
@@ -122,7 +118,7 @@ def open_hf(
     no file is named so, "train" is all of them. DatasetError for data that is not there, cannot be
     fetched or lacks a column; UsageError; DependencyMissingError.
     """
-    meaning = declared(values=values, classes=classes, palette=palette, ignore_index=ignore_index)
+    meaning = declared(**said)
     try:
         import datasets
         from datasets.io.parquet import ParquetDatasetReader
@@ -173,21 +169,16 @@ def _parquet_files(path: str, split: str) -> list[str]:
 
 def _sample(row: Mapping[str, Any], columns: Columns, meaning: Declared, name: str) -> Sample:
     try:
-        image = read_image(_content(row[columns.image]))
-        mask = _content(row[columns.mask])
-        stored = read_image(mask) if meaning.in_colours else codec.read_values(mask)
-        return Sample(image=image, target=meaning(stored), id=name)
+        image, mask = _content(row[columns.image]), _content(row[columns.mask])
     except KeyError as error:
         problem = f"a row has no {error}"
         raise DatasetError(problem, file=name, found=", ".join(map(printable, row))) from None
-    except (PictureError, DatasetError) as error:
-        raise DatasetError(
-            error.problem,
-            file=name,
-            found=error.found,
-            expected=error.expected,
-            next_step=error.next_step,
-        ) from error
+    except DatasetError as error:
+        error.file = printable(name)
+        raise
+    return read_sample(
+        image, mask, id=name, target=meaning, reading=meaning.reading, names=(name, name)
+    )
 
 
 def _content(value: Any) -> bytes | str:

@@ -22,8 +22,9 @@ from segzoo.data.matlab import MatFile, load_mat
 from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError
-from segzoo.pictures import codec, palettes
+from segzoo.pictures import palettes
 from segzoo.pictures.labels import apply_map, gray
+from segzoo.pictures.stored import read_labels
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "NyuDepth", "open_nyudv2"]
@@ -90,7 +91,7 @@ class NyuDepth:
         else:
             file = self.pngs[number]
             with part_of_dataset(file):
-                values = gray(codec.read_values(file))
+                values = gray(read_labels(file).values)
         return Sample(image=image, target=apply_map(values, self.mapping, file=file), id=name)
 
     def id_of(self, index: int) -> str:

@@ -10,7 +10,6 @@ a member is, its extension says, by an explicit table; nothing is ever unpickled
 
 import contextlib
 import glob
-import io
 import math
 import os
 import re
@@ -19,21 +18,20 @@ import urllib.request
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO, Any, NamedTuple, Self, TypeAlias, TypeVar
+from typing import IO, Any, NamedTuple, Self, TypeAlias, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from segzoo.data.declared import OPTIONS, Declared, declared
-from segzoo.data.paired import part_of_dataset, read_image
+from segzoo.base.formats import endings
+from segzoo.data.declared import OPTIONS, Declared, Said, declared
+from segzoo.data.paired import read_sample
 from segzoo.data.sample import Sample
 from segzoo.data.tarindex import Group, Member, groups
-from segzoo.errors import DatasetError, UnsafeFormatError, UsageError, printable
-from segzoo.pictures import codec
+from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "ShardStream", "Shards", "Wanted", "open_shards"]
@@ -41,15 +39,13 @@ __all__ = ["SPEC", "ShardStream", "Shards", "Wanted", "open_shards"]
 Labels: TypeAlias = NDArray[Any]
 T = TypeVar("T")
 
-PICTURES = ("webp", "jpg", "jpeg", "png", "tif", "tiff", "gif", "bmp")
-IMAGE, MASK = ",".join((*PICTURES, "npy")), "png"  # where nothing else is said
+IMAGE, MASK = "webp,jpg,jpeg,png,tif,tiff,gif,bmp,avif,npy", "png"  # where nothing else is said
 MAX_BYTES = 1 << 30  # of one member
 TOLD = 20  # faulty samples, or missing shards, that one error names
 TIMEOUT = 60.0  # seconds that a server may be silent
 CHUNK = 1 << 16
 COLUMNS = 8  # of the index: shard; picture's offset, size, extension; mask's; the end of the key
 BRACES = re.compile(r"\{(\d+\.\.\d+)\}")
-NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 SPEC = ReaderSpec(
     summary="tar shards in the layout of webdataset, on a disk or by URL",
@@ -71,11 +67,8 @@ def open_shards(
     *,
     image: str = IMAGE,
     mask: str = MASK,
-    values: str = "",
-    classes: str = "",
-    palette: str = "",
-    ignore_index: int | str | None = None,
     bad_samples: str = "error",
+    **said: Unpack[Said],
 ) -> "Shards | ShardStream":
     """The data set of these words; what they say stands above.
 
@@ -83,7 +76,7 @@ def open_shards(
     UnsafeFormatError for tars that cannot.
     """
     wanted = Wanted.of(image, mask)
-    meaning = declared(values=values, classes=classes, palette=palette, ignore_index=ignore_index)
+    meaning = declared(**said)
     allowed = _share(bad_samples)
     if urlsplit(path).scheme in ("http", "https"):
         urls = _braced(path)
@@ -110,12 +103,13 @@ class Wanted(NamedTuple):
         """Of two lists with commas; what is a mask is no picture. UsageError without a decoder."""
         masks, images = _extensions(mask), _extensions(image)
         found = cls(tuple(e for e in images if e not in masks), masks)
-        unknown = [e for e in (*found.image, *masks) if e.rpartition(".")[2] not in DECODERS]
+        known = [ending[1:] for ending in endings()]
+        unknown = [e for e in (*found.image, *masks) if e.rpartition(".")[2] not in known]
         if unknown or not found.image or not masks:
             raise UsageError(
                 f"image={printable(image)}&mask={printable(mask)} do not tell one from the other",
                 found=f"no decoder for {_series(unknown)}" if unknown else "",
-                expected=f"extensions such as {', '.join(DECODERS)}, others for masks",
+                expected=f"extensions such as {', '.join(known)}, others for masks",
             )
         return found
 
@@ -254,73 +248,14 @@ def _decoded(
     image: tuple[str, bytes], mask: tuple[str, bytes], shard: str, key: str, meaning: Declared
 ) -> Sample:
     """A sample of the bytes of its two members, each with its extension."""
-    with _told(f"{shard}/{key}.{image[0]}"):
-        pixels = DECODERS[_last(image[0])].image(image[1])
-    with _told(f"{shard}/{key}.{mask[0]}"):
-        decoder = DECODERS[_last(mask[0])]
-        stored = (decoder.colours if meaning.in_colours else decoder.mask)(mask[1])
-        if stored.shape[2:] == (4,):
-            raise DatasetError("the mask is transparent in parts", expected="opaque colours")
-        answer = meaning(stored)
-    return Sample(image=pixels, target=answer, id=f"{_stem(shard)}/{key}")
-
-
-@contextlib.contextmanager
-def _told(file: str) -> Iterator[None]:
-    """What is wrong with a member's bytes, as an error that names it."""
-    try:
-        with part_of_dataset(file):
-            yield
-    except (DatasetError, UnsafeFormatError) as error:
-        error.file = printable(file)
-        raise
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    """The array of a .npy file (numpy.lib.format). Its length is judged before it is made."""
-    stream = io.BytesIO(data)
-    try:
-        shape, fortran, dtype = NPY_HEADERS[npy.read_magic(stream)](stream)
-    except (ValueError, KeyError) as error:
-        raise DatasetError("is not a .npy file", found=str(error)[:200]) from None
-    if dtype.hasobject:
-        raise UnsafeFormatError("holds Python objects, which run code when they are read")
-    given, stated = len(data) - stream.tell(), math.prod(shape) * dtype.itemsize
-    if given != stated:
-        raise DatasetError(
-            "is not as long as its header says", found=f"{given} bytes", expected=str(stated)
-        )
-    array = np.frombuffer(data, dtype, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C").copy("C")
-
-
-def _image_array(data: bytes) -> NDArray[np.uint8]:
-    array = _array(data)
-    if array.dtype != np.uint8 or array.shape[2:] not in ((), (1,), (3,), (4,)):
-        found = f"{array.dtype} {array.shape}"
-        expected = "uint8 (H, W), (H, W, 3) or (H, W, 4)"
-        raise DatasetError("is not a picture", found=found, expected=expected)
-    return array[..., None] if array.ndim == 2 else array
-
-
-def _mask_array(data: bytes) -> Labels:
-    array = _array(data)
-    if array.dtype.kind not in "iub" or array.ndim != 2:
-        found = f"{array.dtype} {array.shape}"
-        raise DatasetError("is not a mask", found=found, expected="whole numbers (H, W)")
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
-
-
-class _Decoder(NamedTuple):
-    image: Callable[[bytes], NDArray[np.uint8]]
-    mask: Callable[[bytes], Labels]
-    colours: Callable[[bytes], Labels]  # of a mask in colours
-
-
-DECODERS = {
-    **dict.fromkeys(PICTURES, _Decoder(read_image, codec.read_values, read_image)),
-    "npy": _Decoder(_image_array, _mask_array, _mask_array),
-}
+    return read_sample(
+        image[1],
+        mask[1],
+        id=f"{_stem(shard)}/{key}",
+        target=meaning,
+        reading=meaning.reading,
+        names=(f"{shard}/{key}.{image[0]}", f"{shard}/{key}.{mask[0]}"),
+    )
 
 
 # --- tars on a disk ------------------------------------------------------------------------------
@@ -514,10 +449,6 @@ def _braced(pattern: str) -> list[str]:
 
 def _extensions(text: str) -> tuple[str, ...]:
     return tuple(word.strip().lower().lstrip(".") for word in text.split(",") if word.strip())
-
-
-def _last(extension: str) -> str:
-    return extension.rpartition(".")[2]
 
 
 def _share(text: str) -> float:
