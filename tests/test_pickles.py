@@ -75,7 +75,7 @@ def test_what_is_no_file_of_weights(tmp_path):
     with pytest.raises(WeightsFormatError) as caught:
         read_foreign(tmp_path / "a.png")
     assert str(caught.value) == (
-        f"{tmp_path}/a.png: no file of weights; expected PyTorch's, Keras's or safetensors"
+        f"{tmp_path}/a.png: no file of weights; expected PyTorch's, Keras's, ONNX or safetensors"
     )
 
 

@@ -44,6 +44,8 @@ class Converter(Record):
     options: of the model that such a file is of.
     part: the prefix of the parameters that the file holds, "backbone." say, where it does not hold
         all of them.
+    folded_norms: the file's convolutions hold the batch normalisations that followed them. Those of
+        the network become the identity: weight 1, bias 0, mean 0, variance 1 - eps.
     hashed_name: files are called NAME-xxxxxxxx.pth after the first hex digits of their sha256.
     """
 
@@ -55,6 +57,7 @@ class Converter(Record):
     leave_out: tuple[str, ...] = ()
     options: Mapping[str, Json] = field(default_factory=dict)
     part: str = ""
+    folded_norms: bool = False
     hashed_name: bool = False
 
     def _faults(self) -> list[str]:

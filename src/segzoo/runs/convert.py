@@ -33,7 +33,16 @@ from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
-from segzoo.weights.mapping import OWN, PLAIN, converters_of, layout_of, mapped, names_of, unwrapped
+from segzoo.weights.mapping import (
+    OWN,
+    PLAIN,
+    converters_of,
+    identity_norms,
+    layout_of,
+    mapped,
+    names_of,
+    unwrapped,
+)
 from segzoo.weights.pickles import Foreign, read_foreign
 from segzoo.zoo.registry import Entry
 
@@ -125,6 +134,9 @@ def convert(
     names = names_of(found, converter, source)
     state = mapped(found, names, converter, source)
     notes: list[str] = []
+    if converter.folded_norms:
+        state = identity_norms(builder) | state
+        notes.append("its normalisations are folded into its convolutions; ours do nothing")
     if converter.part:
         rest = build.initialised(builder, 0).state_dict()
         rest = {name: t for name, t in rest.items() if not name.startswith(converter.part)}

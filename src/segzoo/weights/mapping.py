@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segzoo.base.strictjson import short
 from segzoo.errors import PluginError, UsageError, WeightsMismatchError
@@ -15,7 +15,16 @@ from segzoo.keymap import Converter
 from segzoo.zoo import registry
 from segzoo.zoo.registry import Entry
 
-__all__ = ["OWN", "PLAIN", "converters_of", "layout_of", "mapped", "names_of", "unwrapped"]
+__all__ = [
+    "OWN",
+    "PLAIN",
+    "converters_of",
+    "identity_norms",
+    "layout_of",
+    "mapped",
+    "names_of",
+    "unwrapped",
+]
 
 OWN = "segzoo"  # the layout of files whose names are the network's already
 PLAIN = Converter(summary="names of its own", detect=(".",), rules=())
@@ -120,3 +129,18 @@ def _counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {}
     norms = [n.removesuffix(VARIANCE) for n in state if n.endswith(VARIANCE)]
     return {norm + COUNTER: torch.zeros((), dtype=torch.int64) for norm in norms}
+
+
+def identity_norms(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    """The tensors of a network's batch normalisations by which they change nothing."""
+    with torch.device("meta"):
+        modules = dict(build().named_modules())
+    found: dict[str, Tensor] = {}
+    for path, module in modules.items():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            ones = torch.ones(module.num_features)
+            found[f"{path}.weight"], found[f"{path}.bias"] = ones, ones * 0
+            found[f"{path}.running_mean"] = ones * 0
+            found[f"{path}.{VARIANCE}"] = ones * (1 - module.eps)
+            found[f"{path}.{COUNTER}"] = torch.tensor(0)
+    return found

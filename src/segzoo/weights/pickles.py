@@ -1,10 +1,11 @@
 """Files of tensors that could run code or crash a reader, opened in a process of their own.
 
 This is the only file of segzoo that opens a pickle. PyTorch's files (zip archives and older ones)
-are read with `weights_only=True`, Keras's (HDF5, or a zip with one in it) with h5py, in a child
-process that has nothing of the user's environment, no network, no new processes, no files to write
-but in one temporary folder, and limits on memory, time and what it writes. What it hands back is a
-safetensors file, which `segzoo.weights.safetensors` judges like any other from a stranger.
+are read with `weights_only=True`, Keras's (HDF5, or a zip with one in it) with h5py, ONNX with
+onnx, in a child process that has nothing of the user's environment, no network, no new processes,
+no files to write but in one temporary folder, and limits on memory, time and what it writes. What
+it hands back is a safetensors file, which `segzoo.weights.safetensors` judges like any other from a
+stranger.
 
 How the network is closed: by a network namespace of the child's own where the system allows one,
 and in any case by an audit hook, which also refuses processes, foreign code and writing. The hook
@@ -52,6 +53,7 @@ MAX_LEFT_OUT = 1000  # names in a report
 MAX_MEMBERS = 100_000
 TENSORS, REPORT = "tensors.safetensors", "report.json"
 
+ONNX = b"\x08"  # the first field, its format's version, as every exporter writes it
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's mark, pickled, before torch 1.6
@@ -111,7 +113,7 @@ class Foreign(NamedTuple):
 def read_foreign(
     path: str | PathLike[str], *, begins: str = "", seconds: float = SECONDS
 ) -> Foreign:
-    """The tensors of a file of PyTorch or Keras, or of a safetensors file, known by its bytes.
+    """The tensors of a file of PyTorch, Keras, ONNX or safetensors, known by its bytes.
 
     begins: the first hex digits of its sha256, judged before it is opened (IntegrityError).
     seconds: how long reading may take. UnsafeFormatError for a file that holds more than tensors or
@@ -141,16 +143,18 @@ def read_foreign(
                 expected="a file of torch.save from then on",
                 next_step="Load and save it again where its code is trusted",
             )
-        if not head.startswith((b"\x80", ZIP, HDF5)) or head[8:9] == b"{":
+        if not head.startswith((b"\x80", ZIP, HDF5, ONNX)) or head[8:9] == b"{":
             try:
                 return Foreign(weights.read(path, sha256=sha256), sha256, "safetensors")
             except WeightsFormatError:
                 if head[8:9] == b"{":
                     raise
                 raise WeightsFormatError(
-                    "no file of weights", file=path, expected="PyTorch's, Keras's or safetensors"
+                    "no file of weights",
+                    file=path,
+                    expected="PyTorch's, Keras's, ONNX or safetensors",
                 ) from None
-        _refuse_missing_h5py(head, file, path)
+        _refuse_missing_library(head, path)
         with tempfile.TemporaryDirectory(prefix="segzoo-", ignore_cleanup_errors=True) as folder:
             report = _in_a_child(file, before.st_size, folder, path, seconds)
             if (after := os.fstat(file.fileno())) and after.st_mtime_ns != before.st_mtime_ns:
@@ -162,13 +166,17 @@ def read_foreign(
     return Foreign(tensors, sha256, **report)
 
 
-def _refuse_missing_h5py(head: bytes, file: BinaryIO, path: str | PathLike[str]) -> None:
+def _refuse_missing_library(head: bytes, path: str | PathLike[str]) -> None:
     keras = head.startswith(HDF5) or os.fspath(path).endswith(".keras")
-    if keras and importlib.util.find_spec("h5py") is None:
-        raise DependencyMissingError(
-            "files of Keras are read with h5py, which is not installed",
-            next_step="Run: pip install 'segzoo-core[convert]'",
-        )
+    for needed, library, whose in (
+        (keras, "h5py", "files of Keras"),
+        (head.startswith(ONNX), "onnx", "ONNX files"),
+    ):
+        if needed and importlib.util.find_spec(library) is None:
+            raise DependencyMissingError(
+                f"{whose} are read with {library}, which is not installed",
+                next_step="Run: pip install 'segzoo-core[convert]'",
+            )
 
 
 def _about(error: SegzooError, path: str | PathLike[str]) -> SegzooError:
@@ -262,8 +270,9 @@ def child(*, budget: int, seconds: int) -> None:
 
         from segzoo.weights import safetensors as weights
 
-        with contextlib.suppress(ImportError):
-            import h5py  # noqa: F401  # the walls would let it come in, but not its C libraries
+        for library in ("h5py", "onnx"):  # the walls would let in them, but not their C libraries
+            with contextlib.suppress(ImportError):
+                importlib.import_module(library)
 
         torch.set_num_threads(1)
         walls += _limit(budget, seconds)
@@ -369,6 +378,8 @@ def _tensors_of(stream: BinaryIO, budget: int) -> "tuple[str, dict[str, Tensor],
     stream.seek(0)
     if head.startswith(HDF5):
         return "Keras (HDF5)", *_keras(stream, budget)
+    if head.startswith(ONNX):
+        return _onnx(stream, budget)
     if head.startswith(ZIP):
         kind, weights = _judge_zip(stream, budget)
         if weights is not None:
@@ -392,6 +403,15 @@ def _keras(stream: BinaryIO, budget: int) -> "tuple[dict[str, Tensor], list[str]
 
     arrays, left_out = read_keras(stream, max_bytes=budget)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}, list(left_out)
+
+
+def _onnx(stream: BinaryIO, budget: int) -> "tuple[str, dict[str, Tensor], list[str]]":
+    import torch
+
+    from segzoo.weights.onnx import read_onnx
+
+    arrays, left_out, kind = read_onnx(stream, max_bytes=budget)
+    return kind, {name: torch.tensor(array) for name, array in arrays.items()}, list(left_out)
 
 
 def _torch(stream: BinaryIO) -> "tuple[dict[str, Tensor], list[str]]":

@@ -29,4 +29,25 @@ OFFICIAL = Converter(
     ),
 )
 
-CONVERTERS = {"official": OFFICIAL}
+
+def executed() -> list[str]:
+    """Our convolutions in the order in which they are run: stage by stage, then the heads."""
+    stages = [(f"encoder.{stage - 1}", height) for stage, height in HEIGHTS.items()]
+    stages += [(f"decoder.{5 - stage}", HEIGHTS[stage]) for stage in (5, 4, 3, 2, 1)]
+    found = []
+    for stage, height in stages:
+        parts = ["conv_in", *(f"encoder.{i}" for i in range(height))]
+        parts += [f"decoder.{i}" for i in range(height - 1)]
+        found += [f"{stage}.{part}.0" for part in parts]
+    return [*found, *(f"heads.{side}" for side in range(6)), "fuse"]
+
+
+ONNX = Converter(
+    summary="xuebinqin/U-2-Net as ONNX, u2net.onnx and u2netp.onnx, as rembg serves them",
+    detect=(r"^conv_118\.bias$",),
+    absent=(r"^conv_119\.", r"^norm_"),
+    rules=tuple((rf"^conv_{i}\.", f"{name}.") for i, name in enumerate(executed())),
+    folded_norms=True,
+)
+
+CONVERTERS = {"official": OFFICIAL, "onnx": ONNX}
