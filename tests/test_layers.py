@@ -50,7 +50,7 @@ ROOMS = (
     Room(4, "hub", NOTHING, HUB),
     Room(4, "predict", ARRAYS),
     Room(4, "predict.runtimes", TENSORS),
-    Room(4, "weights", TENSORS, frozenset({"h5py"})),
+    Room(4, "weights", TENSORS, frozenset({"h5py", "onnx"})),
     Room(4, "losses", TENSORS),
     Room(4, "metrics", TENSORS, frozenset({"scipy"})),
     Room(5, "model", TENSORS),
