@@ -18,9 +18,11 @@ from segzoo.errors import (
 )
 from segzoo.pictures.codec import Picture
 from segzoo.predict import predictor as module
+from segzoo.predict.network import logits_size
 from segzoo.predict.prediction import Prediction
-from segzoo.predict.predictor import Predictor, logits_size
+from segzoo.predict.predictor import Predictor
 from segzoo.predict.preprocess import NO_CLASS
+from segzoo.predict.stream import HELD_BATCHES, THREADS
 from segzoo.spec import Postprocess, Preprocess
 
 SOFTMAX = Postprocess(activation="softmax", threshold=None)
@@ -228,7 +230,7 @@ def test_a_size_of_its_own_does_not_wait_for_ever():
     _, first = next(stream)
     stream.close()
     assert first.mask.shape == (9, 9)
-    assert len(runtime.shapes) <= module.HELD_BATCHES + 1
+    assert len(runtime.shapes) <= HELD_BATCHES + 1
 
 
 @pytest.mark.parametrize("sizes", [[(4, 4)], [(4, 4), (5, 4), (6, 4), (7, 4), (8, 4)], None])
@@ -248,11 +250,11 @@ def test_few_pictures_are_held_however_many_come(sizes):
         assert isinstance(result, Prediction)
         most = max(most, asked - given)
     assert given == 399
-    assert most <= (module.HELD_BATCHES + 1) * batch_size + module.THREADS
+    assert most <= (HELD_BATCHES + 1) * batch_size + THREADS
 
 
 def test_large_pictures_run_alone_rather_than_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(module, "HELD_BYTES", 10)
+    monkeypatch.setattr("segzoo.predict.stream.HELD_BYTES", 10)
     runtime = Batches()
     found = make(runtime, batch_size=8).predict([half_bright(6, 4)] * 10)
     assert [p.present for p in found] == [{"foreground": 12}] * 10
@@ -297,6 +299,43 @@ def test_a_broken_picture_costs_itself_alone(tmp_path):
         make().predict(sources)
 
 
+@pytest.mark.parametrize("other", [None, 7, [1, 2], {}, io.BytesIO(b""), object()])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_b2_what_is_no_picture_is_an_error_at_its_place(other, place):
+    sources = [picture(4, 4)] * 3
+    sources.insert(place, other)
+    predictor = make(batch_size=2)
+    results = list(predictor.stream(sources))
+    assert all(a is b for a, (b, _) in zip(sources, results, strict=True))
+    assert [n for n, (_, r) in enumerate(results) if not isinstance(r, Prediction)] == [place]
+    message = (
+        f"this is not a picture; found {type(other).__name__}, "
+        "expected a path, bytes, a PIL image or a numpy array"
+    )
+    assert isinstance(results[place][1], PictureError)
+    assert str(results[place][1]) == message
+    with pytest.raises(PictureError) as caught:
+        predictor.predict(sources)
+    assert str(caught.value) == f"item {place}: {message}"
+
+
+def test_b2_none_alone():
+    assert [type(r) for _, r in make().stream([None, None])] == [PictureError, PictureError]
+    with pytest.raises(PictureError, match=r"^this is not a picture; found NoneType,"):
+        make().predict(None)
+
+
+def test_an_error_of_a_list_names_the_file_or_else_the_place(tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_text("hello")
+    with pytest.raises(PictureError, match=f"^{broken}: not a picture"):
+        make().predict([picture(2, 2), broken])
+    with pytest.raises(PictureError, match=r"^item 2: not a picture"):
+        make().predict([picture(2, 2), picture(2, 2), b"hello"])
+    with pytest.raises(PictureError, match=r"^not a picture"):
+        make().predict(b"hello")
+
+
 def test_a_picture_above_the_limit_is_refused():
     with pytest.raises(PictureTooLargeError, match="at most 20 pixels"):
         make(max_pixels=20).predict(Image.new("RGB", (7, 3)))
@@ -322,7 +361,7 @@ def test_logits_of_a_wrong_shape(runtime, found):
     with pytest.raises(PluginError) as caught:
         make(runtime).predict([picture(4, 6), picture(4, 6)], all_heads=True)
     assert str(caught.value) == (
-        "the network's logits have a wrong shape for an input (2, 3, 4, 6); "
+        "item 0: the network's logits have a wrong shape for an input (2, 3, 4, 6); "
         f"found {found}, expected (2, 1, 4, 6). Run `segzoo check` on the model"
     )
 
@@ -444,7 +483,7 @@ def test_windows_of_one_size_run_together(monkeypatch):
     assert predictor.predict(half_bright(32, 32 * 7)).present == {"foreground": 16 * 32 * 7}
     assert [shape[0] for shape in runtime.shapes] == [3, 3, 1]
     runtime.shapes.clear()
-    monkeypatch.setattr(module, "TOGETHER", 2 * 32 * 32)
+    monkeypatch.setattr("segzoo.predict.windows.TOGETHER", 2 * 32 * 32)
     predictor.predict(half_bright(32, 32 * 7))
     assert [shape[0] for shape in runtime.shapes] == [2, 2, 2, 1]
 

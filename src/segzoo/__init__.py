@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "Model": "segzoo.model.loaded",
-    "Prediction": "segzoo.predict.predictor",
+    "Prediction": "segzoo.predict.prediction",
     "Predictor": "segzoo.predict.predictor",
     "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segzoo.checks.process import STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.model import build
-from segzoo.predict.predictor import logits_size
+from segzoo.predict.network import logits_size
 from segzoo.spec import ModelSpec, Preprocess
 from segzoo.zoo.registry import Entry
 

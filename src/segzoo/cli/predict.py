@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from segzoo.model.loaded import Model
     from segzoo.predict.outputs import Background
     from segzoo.predict.prediction import Prediction
-    from segzoo.predict.predictor import Predictor, Source
+    from segzoo.predict.predictor import Predictor
+    from segzoo.predict.stages import Source
 
 STDIO = "-"
 ERRORS = "errors.jsonl"
@@ -379,8 +380,8 @@ class _Writer:
         """The record of a written prediction; raises the error that a job has instead."""
         if isinstance(result, SegzooError):
             raise result
+        from segzoo.predict.network import logits_size
         from segzoo.predict.outputs import encode, render, subject_box
-        from segzoo.predict.predictor import logits_size
         from segzoo.predict.preprocess import network_size
 
         predictor, notes = self.predictor, result.picture.notes

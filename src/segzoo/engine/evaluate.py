@@ -28,7 +28,7 @@ from segzoo.metrics.measure import Measure, Numbers, added, needed
 from segzoo.metrics.overlapping import Overlapping
 from segzoo.pictures import labels
 from segzoo.pictures.codec import visible
-from segzoo.predict.predictor import logits_size
+from segzoo.predict.network import logits_size
 from segzoo.predict.preprocess import Geometry, prepare
 from segzoo.predict.runtimes.torch import (
     evaluating,

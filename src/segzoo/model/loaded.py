@@ -19,7 +19,8 @@ from segzoo.weights import safetensors as weights
 
 if TYPE_CHECKING:
     from segzoo.predict.prediction import Prediction
-    from segzoo.predict.predictor import Predictor, Source
+    from segzoo.predict.predictor import Predictor
+    from segzoo.predict.stages import Source
     from segzoo.publish.publish import Published
 
 __all__ = ["Model"]

@@ -1,1 +1,1 @@
-"""Runtimes: one function each, from a network's input to its logits, behind `predictor.Runtime`."""
+"""Runtimes: one function each, from a network's input to its logits, behind `network.Runtime`."""

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class TorchRuntime:
-    """A `predictor.Runtime` that runs a network where its parameters are, in their precision."""
+    """A `network.Runtime` that runs a network where its parameters are, in their precision."""
 
     network: nn.Module
 
