@@ -599,10 +599,11 @@ def test_t13_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, mon
 # --- signals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_t2_a_signal_is_written_down_and_the_handlers_are_put_back(name):
     number = getattr(signal, name)
-    before = signal.getsignal(number)
+    before = signal.default_int_handler if name == "SIGINT" else signal.getsignal(number)
+    signal.signal(number, before)  # heard also where the tests run in the background
     with asked_to_stop() as asked:
         assert asked.name == ""
         signal.raise_signal(number)
@@ -625,6 +626,14 @@ def test_t2_a_second_signal_ends_at_once():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "still here\n")
     assert time.monotonic() - begun < 45
+
+
+def test_a_ctrl_c_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asked_to_stop() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked.name == ""
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN
 
 
 def test_in_another_thread_nothing_is_heard_and_nothing_breaks():

@@ -19,7 +19,7 @@ from segzoo.errors import UsageError, printable
 if TYPE_CHECKING:
     from segzoo.runs.training import Trained
 
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell has it
+EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143}  # 128 + the signal, as a shell has it
 FOLDS = "folds.json"
 
 
@@ -143,7 +143,8 @@ def train(
     """Train a model; everything goes to the folder of the run.
 
     RUN/model is what `segzoo predict` takes: the best weights. RUN/metrics.jsonl and curves.png
-    tell how it went. Ctrl-C loses what came after the last checkpoint; SIGTERM saves one first.
+    tell how it went. Ctrl-C and SIGTERM save a checkpoint and say how to go on; a second Ctrl-C
+    leaves at once.
     """
     model, changes = _split(arguments or [])
     if model is None and resume is None:
@@ -299,7 +300,7 @@ def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
         if result.stopped:
             words = ["segzoo train --resume", str(trained.run), *typed_again(trained.run)]
             typer.echo(" ".join(words))
-    return EXIT_TERMINATED if result.stopped in ("SIGTERM", "SIGUSR1") else 0
+    return EXITS.get(result.stopped, 0)
 
 
 def _sum_up(values: Sequence[float | None], folder: str, quiet: bool) -> None:

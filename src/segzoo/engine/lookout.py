@@ -11,7 +11,7 @@ __all__ = ["POLL", "Lookout"]
 
 POLL = 16  # steps between two looks, at most
 SECONDS = 5.0  # between two looks, about, where steps are slow: a wish to stop is heard soon
-STOPS = ("", "max_minutes", "SIGUSR1", "SIGTERM")  # of several wishes the last one holds
+STOPS = ("", "max_minutes", "SIGINT", "SIGUSR1", "SIGTERM")  # of several wishes the last one holds
 
 
 class Lookout:

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, and SIGUSR1 of a queue that wants the machine back."""
+"""Being asked to stop: Ctrl-C, SIGTERM, and SIGUSR1 of a queue that wants the machine back."""
 
 import contextlib
 import os
@@ -16,6 +16,8 @@ __all__ = ["Asked", "asked_to_stop", "requeue"]
 # Seconds within which a second signal is the first one told twice: a launcher passes on what a
 # queue has sent to all processes already.
 ECHO = 1.0
+ECHO_OF_A_KEY = 0.1  # for Ctrl-C: a person may well press it twice within a second
+HEARD = "Ctrl-C: saves a checkpoint after this step and stops; once more leaves at once"
 
 
 class Asked:
@@ -26,29 +28,48 @@ class Asked:
 
 
 @contextlib.contextmanager
-def asked_to_stop() -> Iterator[Asked]:
-    """Within the block the first SIGTERM or SIGUSR1 is written down; a later one ends at once.
+def asked_to_stop(*, aloud: bool = False) -> Iterator[Asked]:
+    """Within the block the first SIGINT, SIGTERM or SIGUSR1 is written down; a later one ends.
 
-    Only a program's main thread hears signals; in another one nothing changes.
+    A later SIGINT raises KeyboardInterrupt, the others end the process. Only a program's main
+    thread hears signals; in another one nothing changes, nor for a SIGINT that is ignored, as in
+    the background of a script. aloud: say on stderr that a first Ctrl-C was heard.
     """
     asked = Asked()
     before: dict[int, Any] = {}
 
     def hear(number: int, frame: FrameType | None) -> None:
+        is_key = number == signal.SIGINT
         if not asked.name:
             asked.name, asked.at = signal.Signals(number).name, time.monotonic()
-        elif time.monotonic() - asked.at > ECHO:
+            if is_key and aloud:
+                _say(HEARD)
+        elif time.monotonic() - asked.at <= (ECHO_OF_A_KEY if is_key else ECHO):
+            return
+        elif is_key:
+            signal.signal(number, signal.default_int_handler)
+            raise KeyboardInterrupt
+        else:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     if threading.current_thread() is threading.main_thread():
-        numbers = (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))
+        numbers = {signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)}
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            numbers.add(signal.SIGINT)
         before |= {number: signal.signal(number, hear) for number in numbers}
     try:
         yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _say(text: str) -> None:
+    """A line on stderr, past its buffer, in which the signal may have come; over a bar's line."""
+    start = "\r\x1b[K" if os.isatty(2) else ""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{text}\n".encode())
 
 
 def requeue() -> str:

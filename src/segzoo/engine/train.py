@@ -49,7 +49,8 @@ __all__ = ["RUN", "Result", "train"]
 class Result:
     """How a run ended.
 
-    stopped: why before its last step: "", "SIGTERM", "SIGUSR1", "max_minutes" or "patience".
+    stopped: why before its last step: "", "SIGINT" (Ctrl-C), "SIGTERM", "SIGUSR1", "max_minutes" or
+    "patience".
     values: of the last measurement. best, best_step: of the recipe's metric; None without a
     validation set. exact: whether it was, or would be after a resumption, equal to the last bit.
     """
@@ -95,8 +96,9 @@ def train(
     raises; whatever happens, the checkpoints written so far stay as they are.
     """
     settings, measures = settings or Settings(), measures or {}
+    is_heard = not settings.quiet and launch.rank_of_this_process() == 0
     with contextlib.ExitStack() as stack:
-        asked = stack.enter_context(asked_to_stop())
+        asked = stack.enter_context(asked_to_stop(aloud=is_heard))
         stack.enter_context(
             process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32")
         )
