@@ -160,7 +160,7 @@ def test_config_and_weights_are_of_one_commit(hub, model, tmp_path):
     later = segzoo.load("tiny", seed=4, width=6).save_pretrained(tmp_path / "later")
     hub.add("alice/tiny", {p.name: p.read_bytes() for p in later.iterdir()})
     assert torch.equal(segzoo.load(REF)(X), model(X))
-    assert hubs.resolve("alice/tiny", fresh=True).commit == hub.repos["alice/tiny"].head.oid
+    assert hubs.snapshot_of("alice/tiny", fresh=True).commit == hub.repos["alice/tiny"].head.oid
     assert segzoo.load(REF).config.options == {"width": 6}
 
 
@@ -216,11 +216,11 @@ def test_a_token_goes_to_the_hub_alone(hub, model, tmp_path, monkeypatch):
     segzoo.load(REF)
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     with pytest.raises(HubAccessError):
-        hubs.resolve("alice/tiny", fresh=True)
+        hubs.snapshot_of("alice/tiny", fresh=True)
     monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
     monkeypatch.setenv("HF_TOKEN", "hf_a\nb")
     with pytest.raises(UsageError) as caught:
-        hubs.resolve("alice/tiny", fresh=True)
+        hubs.snapshot_of("alice/tiny", fresh=True)
     assert str(caught.value) == "the Hub's token holds characters that no token has: see HF_TOKEN"
 
 
@@ -325,7 +325,7 @@ def test_what_the_hub_refuses(hub, model, monkeypatch, row, prepare, ref, error,
 
 
 def test_a_file_that_the_commit_has_not(hub, model):
-    snapshot = hubs.resolve("alice/tiny")
+    snapshot = hubs.snapshot_of("alice/tiny")
     with pytest.raises(HubNotFoundError) as caught:
         hubs.fetch(snapshot, ["golden.safetensors"])
     assert str(caught.value) == (
@@ -384,7 +384,7 @@ def test_h2_a_wait_is_as_long_as_is_asked_below_the_cap(hub, model, monkeypatch)
     monkeypatch.setattr(hubline, "MAX_WAIT", 2.0)
     hub.faults.append(Fault(REVISION, status=429, headers={"Retry-After": "1"}))
     began = time.monotonic()
-    hubs.resolve("alice/tiny")
+    hubs.snapshot_of("alice/tiny")
     assert 1.0 <= time.monotonic() - began < 3
 
 
@@ -395,7 +395,7 @@ def test_h3_a_hub_that_fails(hub, model, where, status):
     assert torch.equal(segzoo.load(REF)(X), model(X))
     hub.faults.append(Fault("GET *", times=None, status=status))
     with pytest.raises(HubError) as caught:
-        hubs.resolve("alice/tiny", fresh=True)
+        hubs.snapshot_of("alice/tiny", fresh=True)
     assert f"the Hub failed with status {status} for alice/tiny. Try again later" in str(
         caught.value
     )
@@ -605,7 +605,7 @@ def test_h6_offline(hub, model, monkeypatch, way):
         )
         assert caught.value.exit_code == 4
     with pytest.raises(OfflineError) as caught:
-        hubs.resolve("alice/tiny", fresh=True, **arguments)
+        hubs.snapshot_of("alice/tiny", fresh=True, **arguments)
     assert f"what {REF} is now cannot be looked up, as " in str(caught.value)
     assert "What it was is in the cache, and loads without a connection" in str(caught.value)
     assert asked(hub) == []
@@ -742,7 +742,7 @@ def test_an_answer_that_is_none(hub, model, answer):
         segzoo.load(REF)
     hub.faults[:] = [Fault(REVISION, times=None, body=answer)]
     with pytest.raises(HubError, match="does not answer as the Hub does"):
-        hubs.resolve("alice/tiny", fresh=True)
+        hubs.snapshot_of("alice/tiny", fresh=True)
 
 
 # --- H10: the cache ------------------------------------------------------------------------------
@@ -819,7 +819,7 @@ def test_h10_two_commits_without_links(hub, model, plain):
 
 def test_h10_without_links_and_without_ids(hub, model, plain, monkeypatch, tmp_path):
     """As another program leaves it: then the Hub is asked, or else the commit's manifest."""
-    snapshot = hubs.resolve("alice/tiny")
+    snapshot = hubs.snapshot_of("alice/tiny")
     hubs.fetch(snapshot, [CONFIG, WEIGHTS])
     monkeypatch.setenv("SEGZOO_HOME", str(tmp_path / "empty"))
     with pytest.raises(OfflineError):
@@ -842,7 +842,7 @@ def test_kept_ids_that_are_damaged_are_none(hub, model, tmp_path, text):
     segzoo.load(REF)
     [path] = (tmp_path / "segzoo" / "hub").iterdir()
     path.write_text(text)
-    assert hubcache.ids_of(hubs.resolve("alice/tiny")) == {}
+    assert hubcache.ids_of(hubs.snapshot_of("alice/tiny")) == {}
     assert torch.equal(segzoo.load(REF)(X), model(X))
 
 

@@ -359,9 +359,9 @@ def _subject(
 ) -> Subject:
     match refs.parse(ref, revision):
         case Hub(repo, wanted):
-            from segzoo.hub.fetch import resolve
+            from segzoo.hub.fetch import snapshot_of
 
-            snapshot = resolve(repo, wanted, local_files_only=local_files_only)
+            snapshot = snapshot_of(repo, wanted, local_files_only=local_files_only)
             home, commit = _folder_of(snapshot, local_files_only), snapshot.commit
         case Folder(path):
             home, commit = path, ""

@@ -35,7 +35,7 @@ def download(
 
 def _download(ref: str) -> dict[str, Json]:
     """Fetch one model. What is there and whole is not fetched again."""
-    from segzoo.hub.fetch import fetch, files_of, resolve
+    from segzoo.hub.fetch import fetch, files_of, snapshot_of
     from segzoo.model import origin
     from segzoo.zoo import refs
 
@@ -48,7 +48,7 @@ def _download(ref: str) -> dict[str, Json]:
         assert weights is not None  # pretrained
         path = origin.file_of_record(weights)
         return {"model": ref, "commit": weights.revision, **_of(path, [os.fspath(path)])}
-    snapshot = resolve(source.repo, source.revision, fresh=True)
+    snapshot = snapshot_of(source.repo, source.revision, fresh=True)
     names = list(files_of(snapshot))
     if not any(name.endswith(".safetensors") for name in names):
         raise HubNotFoundError(

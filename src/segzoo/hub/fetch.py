@@ -33,7 +33,7 @@ from segzoo.hub import line as hubline
 from segzoo.hub.cache import COMMIT, Id, Snapshot
 from segzoo.hub.line import MAIN, Again, Line
 
-__all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "resolve"]
+__all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "snapshot_of"]
 
 TAG = "segzoo"  # what models on the Hub are found by
 
@@ -60,7 +60,7 @@ def is_allowed(name: str) -> bool:
     return ALLOWED.fullmatch(name) is not None and len(name) <= MAX_NAME
 
 
-def resolve(
+def snapshot_of(
     repo: str, revision: str | None = None, *, local_files_only: bool = False, fresh: bool = False
 ) -> Snapshot:
     """The commit that a branch or tag is; None is the branch "main".
@@ -98,7 +98,7 @@ def fetch(
     IntegrityError for bytes that are not the commit's; they are then set aside as *.corrupt.
     UsageError for a name that is never fetched, UnsafeFormatError for a repository that no
     publisher meant, HubNotFoundError for a file it does not have, ResourceError and OutputError
-    when the cache cannot hold it; else errors as in `resolve`.
+    when the cache cannot hold it; else errors as in `snapshot_of`.
     """
     wanted = list(dict.fromkeys(names))
     for name in wanted:

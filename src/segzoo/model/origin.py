@@ -258,9 +258,9 @@ def _source(
     source = refs.parse(ref, revision)
     if not isinstance(source, refs.Hub):
         return source
-    from segzoo.hub.fetch import resolve
+    from segzoo.hub.fetch import snapshot_of
 
-    return resolve(source.repo, source.revision, local_files_only=local_files_only)
+    return snapshot_of(source.repo, source.revision, local_files_only=local_files_only)
 
 
 def _file_of(

@@ -205,9 +205,9 @@ def _exact(saved: str) -> str:
     source = refs.parse(saved)
     if not isinstance(source, refs.Hub):
         return os.fspath(source.path) if isinstance(source, refs.Folder) else saved
-    from segzoo.hub.fetch import resolve
+    from segzoo.hub.fetch import snapshot_of
 
-    return str(resolve(source.repo, source.revision))
+    return str(snapshot_of(source.repo, source.revision))
 
 
 def suiting(
