@@ -445,6 +445,7 @@ IMPORTS = {  # where a path becomes an object, and whose word the path is
     "model.origin": "the package of a spec's bundled weights",
     "predict.preprocess": "a spec's custom; config.py refuses a config with one",
     "checks.promises": "a spec's",
+    "weights.pickles": "a table of its own",
     "zoo.registry": "an entry point's",
 }
 
