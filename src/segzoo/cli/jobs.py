@@ -14,10 +14,22 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from segzoo.base.formats import endings, left_out
-from segzoo.errors import OutputError, UsageError
+from segzoo.errors import OutputError, UsageError, printable
 
-__all__ = ["Folder", "Job", "Layout", "find", "jobs_of", "others_of", "refuse_clashes"]
+__all__ = [
+    "STDIN",
+    "STDIO",
+    "Folder",
+    "Job",
+    "Layout",
+    "find",
+    "jobs_of",
+    "layout_of",
+    "others_of",
+    "refuse_clashes",
+]
 
+STDIO = "-"  # standard input, standard output
 SHOWN = 10  # of a list in a message
 
 
@@ -38,6 +50,9 @@ class Folder(NamedTuple):
     out: str
     names: tuple[str, ...]
     others: Mapping[str, int] = {}
+
+
+STDIN = Folder("", "", (STDIO,))  # a picture from standard input
 
 
 class Layout(NamedTuple):
@@ -93,7 +108,7 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
             if not folders:
                 raise UsageError("no picture matches", file=text)
         else:
-            alone = "Standard input is an input on its own" if text == "-" else ""
+            alone = "Standard input is an input on its own" if text == STDIO else ""
             raise UsageError("there is no such file or folder", file=text, next_step=alone)
         found += folders
     return found
@@ -102,6 +117,9 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
 def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
     """A job for every picture."""
     for folder in folders:
+        if folder is STDIN:
+            yield Job(STDIO, "stdin")
+            continue
         for name in folder.names:
             yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
 
@@ -109,6 +127,31 @@ def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
 def others_of(folders: Iterable[Folder]) -> Counter[str]:
     """How many files of other kinds lie in the folders, by their endings."""
     return sum((Counter(folder.others) for folder in folders), Counter())
+
+
+def layout_of(
+    out: str, kinds: tuple[str, ...], *, total: int, heads: bool, as_json: bool
+) -> Layout:
+    """Where outputs go; total: of the pictures. UsageError or OutputError when they cannot."""
+    suffix = os.path.splitext(out)[1].lower()
+    is_file = out == STDIO or (suffix == ".png" and not os.path.isdir(out))
+    if is_file and (total > 1 or len(kinds) > 1 or heads):
+        raise UsageError(
+            f"-o {printable(out)} holds one picture",
+            found=f"{total} inputs, {len(kinds)} kinds{', all heads' * heads}",
+            expected="one input, one kind and the final head",
+            next_step="Give a folder with -o",
+        )
+    if out == STDIO and as_json:
+        raise UsageError("--json and -o - both write to standard output")
+    if not is_file and not os.path.isdir(out):
+        if os.path.lexists(out):
+            raise OutputError("this is a file, not a folder", file=out)
+        if suffix in endings():
+            raise UsageError(
+                f"outputs are PNG files, not {suffix}", file=out, next_step="Give -o a .png"
+            )
+    return Layout(out, kinds, is_file=is_file, heads=heads)
 
 
 def refuse_clashes(
@@ -164,7 +207,7 @@ def _refuse_shared(folders: Sequence[Folder], layout: Layout) -> None:
 
 def _scan(root: str, depth: int | None, out: str) -> Iterator[Folder]:
     """The folders below `root` that hold pictures, down to `depth` levels, in sorted order."""
-    skip = os.path.realpath(out) if out != "-" else ""
+    skip = os.path.realpath(out) if out != STDIO else ""
     seen: set[tuple[int, int]] = set()
     stack = [""]
     while stack:

@@ -1,15 +1,17 @@
-"""Options of an architecture on a command line: --option depth=3."""
+"""Options that verbs share, and records of options."""
 
+import dataclasses
+import inspect
 import json
-from collections.abc import Sequence
-from typing import Annotated, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
 from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
 
-__all__ = ["Options", "options_of"]
+__all__ = ["Options", "options_of", "spelled_out"]
 
 Options: TypeAlias = Annotated[
     list[str] | None,
@@ -33,3 +35,39 @@ def options_of(items: Sequence[str] | None) -> dict[str, Json]:
         except ValueError:
             options[name] = text
     return options
+
+
+def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb as typer wants it, which knows no records: each field is a parameter of its own.
+
+    A record is a dataclass whose fields are annotated for typer. So a verb is given few values, and
+    verbs that have options in common have a record in common.
+    """
+    parameters = inspect.signature(verb, eval_str=True).parameters.values()
+    records: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)
+    }
+
+    def call(**given: Any) -> None:
+        for name, record in records.items():
+            values = {field.name: given.pop(field.name) for field in dataclasses.fields(record)}
+            given[name] = record(**values)
+        verb(**given)
+
+    spelled: list[inspect.Parameter] = []
+    for p in parameters:
+        spelled += _parameters_of(records[p.name]) if p.name in records else [_by_name(p)]
+    call.__name__, call.__doc__ = verb.__name__, verb.__doc__
+    call.__signature__ = inspect.Signature(spelled)  # type: ignore[attr-defined]
+    return call
+
+
+def _parameters_of(record: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(record, include_extras=True)
+    for parameter in inspect.signature(record).parameters.values():
+        yield _by_name(parameter.replace(annotation=hints[parameter.name]))
+
+
+def _by_name(parameter: inspect.Parameter) -> inspect.Parameter:
+    """As one that is given by its name, so that it may have no default after one that has."""
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

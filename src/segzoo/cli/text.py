@@ -1,6 +1,7 @@
 """Plain text for a terminal: tables and JSON."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from segzoo.base.records import Json
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["amount", "print_json", "progress_bar", "size_of", "table"]
+__all__ = ["amount", "print_json", "progress_bar", "size_of", "table", "tell"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
@@ -56,3 +57,8 @@ def progress_bar() -> "Progress":
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
     )
+
+
+def tell(text: str) -> None:
+    """A line beside the output: on stderr, from segzoo."""
+    print(f"segzoo: {text}", file=sys.stderr)
