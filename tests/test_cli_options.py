@@ -49,7 +49,7 @@ def test_a_verb_is_given_its_records():
     [
         (["m", "a"], "Missing option '--out'"),
         (["m", "-o", "x"], "Missing argument"),
-        (["m", "a", "-o", "x", "--size", "0"], "0 is not in the range x>=1"),
+        (["m", "a", "-o", "x", "--size", "0"], "Invalid value for '--size'"),
         (["m", "a", "-o", "x", "--where", "x"], "No such option: --where"),
     ],
 )
@@ -58,8 +58,9 @@ def test_a_field_is_required_and_bounded_as_an_option_is(line, message):
     def verb(model: Annotated[str, typer.Argument()], where: Where, what: What) -> None:
         raise AssertionError
 
-    with pytest.raises(Exception, match=message):
+    with pytest.raises(Exception) as caught:  # the parser's, which names no class to the outside
         called(verb, *line)
+    assert message in caught.value.format_message()
 
 
 def test_two_records_with_one_option_are_refused():
