@@ -472,7 +472,7 @@ def test_a_loss_that_is_none_is_refused(value, message):
 
 
 def book(run: Path, **changes) -> Journal:
-    given = {"total": 100, "batch_size": 4, "quiet": True, "silent": False} | changes
+    given = {"total": 100, "quiet": True, "silent": False} | changes
     return Journal(run, **given)
 
 
@@ -508,15 +508,23 @@ def test_a_process_that_is_not_the_first_writes_and_says_nothing(tmp_path, capsy
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_a_terminal_it_speaks_now_and_then_and_of_measurements(tmp_path, capsys):
-    spoken = book(tmp_path, quiet=False)
+def test_without_a_terminal_it_speaks_now_and_then_and_of_measurements(
+    tmp_path, capsys, monkeypatch
+):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    spoken = book(tmp_path, quiet=False, metric="iou")
     spoken.write({"step": 1, "loss": 1.25, "images_per_s": 4.0})
     assert capsys.readouterr().err == ""
-    spoken.write({"step": 10, "val": {"iou": 0.5}})
+    clock[0] = 10.0
+    spoken.write({"step": 10, "val": {"iou": 0.5, "dice": 0.7}})
     spoken.say("a \x1b line")
     assert capsys.readouterr().err == (
-        "step 10/100  loss 1.25  images_per_s 4  val iou 0.5  1 min 30 s left\na \\x1b line\n"
+        "step 10/100  loss 1.250  iou 0.5000  0:01:30 left\na \\x1b line\n"
     )
+    clock[0] = 20.5
+    spoken.at(11, loss=1.125)
+    assert capsys.readouterr().err == "step 11/100  loss 1.125  iou 0.5000  0:02:46 left\n"
 
 
 def test_t11_a_run_whose_folder_is_gone_says_so(tmp_path):

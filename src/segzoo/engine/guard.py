@@ -58,10 +58,12 @@ class Guard:
         self.steps.append((torch.cat([flags, norm.float()[None], values]), step, [*ids]))
         return self.sound & applies
 
-    def check(self) -> None:
-        """NonFiniteError with the step and its samples, when one of those noted was bad."""
-        if self.steps:
-            self._read()
+    def check(self) -> float | None:
+        """The mean loss since the last reading, if there is one.
+
+        NonFiniteError with the step and its samples, when one of those noted was bad.
+        """
+        return self._read()[:, 3].mean().item() if self.steps else None
 
     def read(self) -> dict[str, Json]:
         """Means of the losses and of the norm, the rate, the share of time spent waiting for data.

@@ -25,8 +25,10 @@ LINE_SECONDS = 10.0  # between two lines where there is no terminal to redraw
 class Journal:
     """Records of a run, a line of JSON each, and what a person sees of them.
 
-    total: steps of the whole run. silent: of a process that is not the first. trackers: what else
-    gets the numbers.
+    total: steps of the whole run. start: the step from which it goes on. metric: of the validation,
+    the one to show; None without one. silent: of a process that is not the first. trackers: what
+    else gets the numbers. A person sees where the run is, when it ends, the loss and the metric;
+    the file has the rest.
     """
 
     def __init__(
@@ -34,20 +36,26 @@ class Journal:
         run: Path,
         *,
         total: int,
-        batch_size: int,
+        start: int = 0,
+        metric: str | None = None,
         quiet: bool,
         silent: bool,
         trackers: Trackers | None = None,
     ) -> None:
         self.path = run / METRICS
         self.total = total
-        self.batch_size = batch_size
+        self.start = self.step = start
+        self.metric = metric
         self.quiet = quiet or silent
         self.silent = silent
         self.trackers = trackers
-        self.last: dict[str, Json] = {}
-        self.spoken = time.monotonic()
-        self.bar = None if self.quiet or not sys.stderr.isatty() else _bar(total)
+        self.begun = self.spoken = time.monotonic()
+        self.values: dict[str, float] = {}  # to show: the loss, the metric
+        if not self.quiet and start:
+            for record in read(run):
+                self._keep(record)
+        self.bar = None if self.quiet or not sys.stderr.isatty() else _bar(total, start)
+        self._show()
 
     def write(self, record: Mapping[str, Json]) -> None:
         """Add a record, which holds "step"; shown are its numbers."""
@@ -58,15 +66,31 @@ class Journal:
                 stream.write(json.dumps(_plain(record)) + "\n")
         except OSError as error:
             raise files.unwritable(self.path, error, remedy=RESUME) from None
-        self.last.update(record)
-        self._show(measured="val" in record)
+        self._keep(record)
+        self.at(int(record["step"]), measured="val" in record)
         if self.trackers is not None:
             self.trackers.log(_numbers(record), int(record["step"]))
 
+    def at(self, step: int, *, loss: float | None = None, measured: bool = False) -> None:
+        """Show that the run is here; without a terminal now and then, and what was measured."""
+        self.step = step
+        if loss is not None:
+            self.values["loss"] = loss
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self._show()
+        elif measured or time.monotonic() - self.spoken > LINE_SECONDS:
+            self.spoken = time.monotonic()
+            left = [f"{left} left" for left in filter(None, [self._left()])]
+            _to_stderr("  ".join([f"step {step}/{self.total}", *self._shown(), *left]))
+
     def say(self, text: str) -> None:
         """A line for a person."""
-        if not self.quiet:
-            (self.bar.console.print if self.bar else _to_stderr)(printable(text))
+        if self.bar is not None:
+            self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        elif not self.quiet:
+            _to_stderr(printable(text))
 
     def close(self) -> None:
         if self.bar is not None:
@@ -74,21 +98,29 @@ class Journal:
         if self.trackers is not None:
             self.trackers.close()
 
-    def _show(self, *, measured: bool) -> None:
-        text = "  ".join(f"{name} {value:.4g}" for name, value in _numbers(self.last).items())
-        if self.bar is not None:
-            task = self.bar.task_ids[0]
-            self.bar.update(task, completed=self.last["step"], description=text)
-        elif not self.quiet and (measured or time.monotonic() - self.spoken > LINE_SECONDS):
-            self.spoken = time.monotonic()
-            _to_stderr(f"step {self.last['step']}/{self.total}  {text}{self._remaining()}")
+    def _keep(self, record: Mapping[str, Json]) -> None:
+        """Remember what of a record is shown."""
+        found = {"loss": record.get("loss")}
+        if self.metric is not None:
+            name = "val loss" if self.metric == "loss" else self.metric
+            found[name] = (record.get("val") or {}).get(self.metric)
+        self.values |= {name: v for name, v in found.items() if isinstance(v, int | float)}
 
-    def _remaining(self) -> str:
-        rate = self.last.get("images_per_s")
-        if not rate:
+    def _shown(self) -> list[str]:
+        return [f"{name} {value:#.4g}" for name, value in self.values.items()]
+
+    def _show(self) -> None:
+        if self.bar is not None:
+            fields = {"left": self._left() or "-:--:--", "values": " ".join(self._shown())}
+            self.bar.update(self.bar.task_ids[0], completed=self.step, **fields)
+
+    def _left(self) -> str:
+        """The time until the end as h:mm:ss, at this sitting's pace; "" before its first step."""
+        if self.step == self.start:
             return ""
-        seconds = (self.total - self.last["step"]) * self.batch_size / rate
-        return f"  {int(seconds // 60)} min {int(seconds % 60)} s left"
+        pace = (time.monotonic() - self.begun) / (self.step - self.start)
+        minutes, seconds = divmod(round(pace * (self.total - self.step)), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def read(run: str | os.PathLike[str]) -> list[dict[str, Json]]:
@@ -125,24 +157,21 @@ def _numbers(record: Mapping[str, Json]) -> dict[str, float]:
 HIDDEN: Sequence[str] = ("step", "seconds")
 
 
-def _bar(total: int) -> Any:
+def _bar(total: int, start: int) -> Any:
+    """A line of the terminal's width, in which the bar takes what the words leave."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
 
+    counter = Column(no_wrap=True, min_width=2 * len(str(total)) + 1)
     bar = Progress(
-        MofNCompleteColumn(),
-        BarColumn(bar_width=20),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        MofNCompleteColumn(table_column=counter),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[left]}", style="progress.remaining", markup=False),
+        TextColumn("{task.fields[values]}", markup=False),
         console=Console(stderr=True),
     )
-    bar.add_task("", total=total)
+    bar.add_task("", total=total, completed=start, left="", values="")
     bar.start()
     return bar
 

@@ -159,7 +159,8 @@ def train(
         book = Journal(
             run,
             total=total,
-            batch_size=recipe.batch_size,
+            start=progress.step,
+            metric=None if val is None else recipe.eval_metric or "loss",
             quiet=settings.quiet,
             silent=rank != 0,
             trackers=Trackers(settings.trackers, run=run, recipe=about["recipe"])
@@ -253,7 +254,7 @@ def train(
             # --- between steps: look, record, measure, save, stop -------------------------------
             step, is_end, saves = progress.step, progress.step == total, False
             if lookout.is_due(step):
-                guard.check()
+                book.at(step, loss=guard.check())
                 stopped, saves = lookout.agree(step)
             every = settings.eval_every
             is_due = step % every == 0 if every else _ends_epoch(step, len(data), recipe)
