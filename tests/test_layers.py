@@ -26,6 +26,7 @@ PLUGINS = sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))
 NOTHING = frozenset[str]()
 ARRAYS = frozenset({"numpy", "PIL"})
 TENSORS = ARRAYS | {"torch"}
+FILES_OF_TENSORS = frozenset({"safetensors"})
 # What speaks to the Hub.
 HUB = frozenset({"huggingface_hub", "httpx2", "filelock"})
 # What data sets need for one format each.
@@ -50,7 +51,7 @@ ROOMS = (
     Room(4, "hub", NOTHING, HUB),
     Room(4, "predict", ARRAYS),
     Room(4, "predict.runtimes", TENSORS),
-    Room(4, "weights", TENSORS, frozenset({"h5py", "onnx"})),
+    Room(4, "weights", TENSORS | FILES_OF_TENSORS, frozenset({"h5py", "onnx"})),
     Room(4, "losses", TENSORS),
     Room(4, "metrics", TENSORS, frozenset({"scipy"})),
     Room(5, "model", TENSORS),

@@ -694,11 +694,33 @@ def test_a_disk_that_fails_below_the_header(trained, tmp_path, monkeypatch):
     assert str(caught.value) == f"{path}: cannot be read: Input/output error"
 
 
-def test_a_system_without_huge_pages(trained, file, monkeypatch):
-    monkeypatch.delattr("mmap.MADV_HUGEPAGE")
-    network, _ = load_network(Net, file)
-    os.truncate(file, 0)
-    assert_same(network.state_dict(), trained.state_dict())
+def test_a_file_is_read_in_groups_of_tensors(trained, tmp_path, monkeypatch):
+    """Whatever the size of a group: of one tensor each, of some, of all."""
+    path = tmp_path / "a.safetensors"
+    digest = save(trained, path)
+    for chunk in (0, 1, 300, 2**30):
+        monkeypatch.setattr("segzoo.weights.safetensors.CHUNK", chunk)
+        assert_same(read(path, sha256=digest, verify=True), trained.state_dict())
+
+
+def test_loading_takes_a_files_memory_once(tmp_path):
+    """128 MiB of tensors: less than half as much again while they are read."""
+    path = tmp_path / "a.safetensors"
+    save({f"t{i}": torch.zeros(2**18) for i in range(128)}, path)
+    program = f"""
+import resource
+from segzoo.weights.safetensors import read
+read({str(path)!r}, allow_nonfinite=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    empty = program.replace(f"read({str(path)!r}, allow_nonfinite=True)", "pass")
+
+    def kib(code):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert kib(program) - kib(empty) < 1.5 * 128 * 1024
 
 
 def test_more_memory_than_there_is(tmp_path):
@@ -1043,6 +1065,31 @@ def test_tensors_that_lie_unaligned_are_read(tmp_path):
     assert tensors["a"].tolist() == [1]
     assert tensors["b"].tolist() == [1.5, -2.0]
     assert tensors["b"].data_ptr() % 4 == 0
+
+
+def test_the_layout_is_the_librarys(trained, tmp_path):
+    """Byte for byte, with and without metadata of its one key."""
+    for metadata in (None, {"made": "here"}):
+        save(trained, tmp_path / "a", metadata=metadata)
+        theirs = safetensors.torch.save(trained.state_dict(), metadata)
+        assert (tmp_path / "a").read_bytes() == theirs
+
+
+def test_files_of_the_writer_before_are_read(tmp_path):
+    """It escaped letters in names, and put float16 and bfloat16 by name among each other."""
+    body = bytes(range(12))
+    text = json.dumps(
+        {
+            "\u00fc": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+            "a": {"dtype": "F16", "shape": [2], "data_offsets": [4, 8]},
+            "c": {"dtype": "BF16", "shape": [2], "data_offsets": [8, 12]},
+        }
+    ).encode()
+    (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + body)
+    assert b"\\u00fc" in text
+    found = read(tmp_path / "a")
+    assert b"".join(t.view(torch.uint8).numpy().tobytes() for t in found.values()) == body
+    assert [t.dtype for t in found.values()] == [torch.float32, torch.float16, torch.bfloat16]
 
 
 def test_strided_and_grown_tensors_are_saved_as_they_look(tmp_path):

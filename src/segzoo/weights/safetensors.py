@@ -3,7 +3,8 @@
 A file is trusted by nobody. Its header is judged first (`segzoo.weights.header`) and compared with
 the network before a byte of the body is read; the body is read once, into memory of our own, so
 that nothing that happens to the file later reaches the tensors; its sha256 and its values are
-checked in the same pass. A stamp (`segzoo.base.cache`) spares the last two when the file has not
+checked in the same pass. The safetensors library makes tensors of the bytes, and bytes of tensors.
+A stamp (`segzoo.base.cache`) spares the last two when the file has not
 changed.
 """
 
@@ -17,13 +18,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,7 @@ __all__ = ["StoredDtype", "judge", "load_network", "read", "read_index", "save",
 
 AnyPath: TypeAlias = str | PathLike[str]
 Shape: TypeAlias = list[int]
+Group: TypeAlias = list[tuple[str, TensorInfo]]
 StoredDtype = Literal["float32", "float16", "bfloat16"]
 
 INDEX_SUFFIX = ".index.json"
@@ -232,26 +235,19 @@ def save(
     """
     tensors = _storable(state.state_dict() if isinstance(state, nn.Module) else state, dtype)
     _refuse_values(_bad_values(tensors), path, "Nothing was written")
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    at = 0
-    for name in order:
-        tensor = tensors[name]
-        end = at + tensor.nbytes
-        shape = list(tensor.shape)
-        header[name] = {"dtype": CODES[tensor.dtype], "shape": shape, "data_offsets": [at, end]}
-        at = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that tensors lie aligned in the file
-    raw = len(text).to_bytes(8, "little") + text
-    judge_header(raw, len(raw) + at, path)  # what could not be read again is not written
-    digest = hashlib.sha256(raw)
+    data = safetensors.torch.save(tensors)
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = data[:start]
+    header = judge_header(head, len(data), path)  # what could not be read again is not written
+    if metadata:  # the library would write it in an order of chance
+        head = _head(header.tensors, metadata)
+        judge_header(head, len(head) + len(data) - start, path)
+    body = memoryview(data)[start:]
+    digest = hashlib.sha256(head)
+    digest.update(body)
     with files.replacing(path) as file:
-        file.write(raw)
-        for name in order:
-            data = tensors[name].reshape(-1).view(torch.uint8).numpy().data
-            file.write(data)
-            digest.update(data)
+        file.write(head)
+        file.write(body)
     return digest.hexdigest()
 
 
@@ -356,21 +352,9 @@ def _read(
     for part in parts:
         stamp = None if verify else read_stamp(part.path, part.status)
         look = not allow_nonfinite and not (stamp and stamp.finite)
-        size = part.header.file_size - part.header.data_start
-        part.file.seek(part.header.data_start)
-        memory = _memory(size, part.path)
-        body = memoryview(memory)
-        digest = hashlib.sha256(part.header.raw)
-        with ThreadPoolExecutor(1) as beside:
-            for start in range(0, size, CHUNK):
-                piece = body[start : min(start + CHUNK, size)]
-                _fill(piece, part)
-                if stamp is None:
-                    beside.submit(digest.update, piece)
-            found = {name: _view(memory, info) for name, info in part.header.tensors.items()}
-            faults = _bad_values(found) if look else []
+        found, actual = _tensors_and_hash(part, stamp.sha256 if stamp else None)
+        faults = _bad_values(found) if look else []
         _refuse_change(part)
-        actual = digest.hexdigest() if stamp is None else stamp.sha256
         if sha256 is not None and actual != sha256.lower():
             raise IntegrityError(
                 "its sha256 is not the declared one",
@@ -387,33 +371,89 @@ def _read(
     return tensors
 
 
-def _memory(size: int, path: AnyPath) -> mmap.mmap | bytearray:
-    """`size` bytes, at least one, that no other process can change or take away."""
+def _tensors_and_hash(part: _Part, known: str | None) -> tuple[dict[str, Tensor], str]:
+    """What a file holds, and its sha256, which is not computed when it is `known`.
+
+    Each byte is read once and goes to the hash and to the safetensors library, which copies it. So
+    that this takes a file's memory once and not twice, the library is given some megabytes at a
+    time: tensors that lie behind each other, with a header of their own. Meanwhile another thread
+    computes the hash of what came before.
+    """
+    header, tensors = part.header, dict[str, Tensor]()
+    digest = hashlib.sha256(header.raw)
+    _refuse_more_than_memory(header.file_size - header.data_start, part.path)
+    part.file.seek(header.data_start)
+    with ThreadPoolExecutor(1) as beside:
+        hashed = None
+        for group in _groups(header.tensors):
+            body = _body(part, group[-1][1].end - group[0][1].begin)
+            if hashed is not None:
+                hashed.result()
+            if known is None:
+                hashed = beside.submit(digest.update, body)
+            tensors |= _parsed(group, body, part.path)
+    return {name: tensors[name] for name in header.tensors}, known or digest.hexdigest()
+
+
+def _head(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The first bytes of a safetensors file that holds these tensors, in this order."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    for name, info in tensors.items():
+        place = [info.begin, info.end]
+        header[name] = {"dtype": info.dtype, "shape": info.shape, "data_offsets": place}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that tensors lie aligned in the file
+    return len(text).to_bytes(8, "little") + text
+
+
+def _groups(tensors: Mapping[str, TensorInfo]) -> Iterator[Group]:
+    """All tensors as they lie in the file, in groups of a chunk's size; a larger one is alone."""
+    group: Group = []
+    for item in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if group and item[1].end - group[0][1].begin > CHUNK:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _parsed(group: Group, body: bytes, path: AnyPath) -> dict[str, Tensor]:
+    """The tensors of a group, each in memory of its own, so that saving one does not save all."""
+    start = group[0][1].begin
+    moved = {n: replace(i, begin=i.begin - start, end=i.end - start) for n, i in group}
     try:
-        if not hasattr(mmap, "MADV_HUGEPAGE"):
-            return bytearray(max(size, 1))
-        memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return safetensors.torch.load(_head(moved) + body)
+    except safetensors.SafetensorError as error:
+        raise WeightsFormatError(
+            f"the safetensors library cannot read it: {short(str(error))}", file=path
+        ) from None
+
+
+def _refuse_more_than_memory(size: int, path: AnyPath) -> None:
+    """Ask for that much memory and give it back: the library ends Python when it gets none."""
+    try:
+        mmap.mmap(-1, max(size, 1)).close()
     except (OSError, MemoryError, OverflowError):
         raise WeightsFormatError(
             f"its tensors need {size / 2**30:.1f} GiB, more memory than there is", file=path
         ) from None
-    with contextlib.suppress(OSError):  # a kernel may lack them
-        memory.madvise(mmap.MADV_HUGEPAGE)  # filling 176 MB: 0.014 s, without 0.068 s
-    return memory
 
 
-def _fill(piece: memoryview, part: _Part) -> None:
+def _body(part: _Part, size: int) -> bytes:
+    """The next `size` bytes of the file."""
     try:
-        count = part.file.readinto(piece)
+        body = part.file.read(size)
     except OSError as error:
         raise WeightsFormatError(f"cannot be read: {error.strerror}", file=part.path) from None
-    if count < piece.nbytes:
+    if len(body) < size:
         raise WeightsFormatError(
             "the file became shorter while it was read",
             file=part.path,
             expected=f"{part.header.file_size:,} bytes",
             next_step="Load it when it is complete",
         )
+    return body
 
 
 def _refuse_change(part: _Part) -> None:
@@ -424,20 +464,6 @@ def _refuse_change(part: _Part) -> None:
             file=part.path,
             next_step="Load it when it is complete",
         )
-
-
-def _view(memory: mmap.mmap | bytearray, info: TensorInfo) -> Tensor:
-    """A tensor on `memory`, in a storage of its own, so that saving one does not save all."""
-    dtype = DTYPES[info.dtype]
-    if info.begin == info.end:
-        return torch.empty(info.shape, dtype=dtype, device="cpu")
-    if info.begin % dtype.itemsize:
-        raw = torch.frombuffer(
-            memory, dtype=torch.uint8, offset=info.begin, count=info.end - info.begin
-        )
-        return raw.clone().view(dtype).view(info.shape)
-    count = (info.end - info.begin) // dtype.itemsize
-    return torch.frombuffer(memory, dtype=dtype, offset=info.begin, count=count).view(info.shape)
 
 
 def _bad_values(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -524,8 +550,11 @@ def _assign(network: nn.Module, state: Mapping[str, Tensor], path: AnyPath) -> N
 
 
 def _storable(state: Mapping[str, Tensor], dtype: StoredDtype | None) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU. UsageError for what safetensors cannot hold."""
-    tensors = {}
+    """Contiguous tensors on the CPU, no two of which share memory, which the library refuses.
+
+    UsageError for what safetensors cannot hold.
+    """
+    tensors, places = {}, set[int]()
     for name, value in state.items():
         if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided:
             tensor = isinstance(value, Tensor)
@@ -542,7 +571,10 @@ def _storable(state: Mapping[str, Tensor], dtype: StoredDtype | None) -> dict[st
             )
         if dtype is not None and value.is_floating_point():
             value = value.to(getattr(torch, dtype))
-        tensors[name] = value.detach().cpu().contiguous()
+        value = value.detach().cpu().contiguous()
+        place = value.untyped_storage().data_ptr()
+        tensors[name] = value.clone() if place in places else value
+        places.add(place)
     return tensors
 
 
