@@ -40,7 +40,7 @@ from segzoo.errors import (
 )
 from segzoo.hub import cache as hubcache
 from segzoo.hub import fetch as hubs
-from segzoo.hub import line as hubline
+from segzoo.hub import session as hubsession
 from segzoo.model import origin
 from segzoo.spec import Weights
 
@@ -56,7 +56,7 @@ FILE = "GET /lfs/alice/tiny/*"
 def here(hub_here, monkeypatch):
     """This process asks the test's server, and waits little."""
     monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY")
-    monkeypatch.setattr(hubline, "MAX_WAIT", 0.02)
+    monkeypatch.setattr(hubsession, "MAX_WAIT", 0.02)
 
 
 @pytest.fixture
@@ -340,7 +340,7 @@ def test_a_server_that_sends_the_token_back(hub, model):
     with pytest.raises(HubError, match="the Hub failed with status 418 for alice/tiny") as caught:
         segzoo.load(REF)
     assert hub.token not in str(caught.value)
-    assert hub.token not in repr(hubline.Line.to("alice/tiny", None, False))
+    assert hub.token not in repr(hubsession.HubSession.to("alice/tiny", None, False))
 
 
 SOON = {"Retry-After": "0"}
@@ -359,7 +359,7 @@ def test_h2_a_rate_limit_that_passes(hub, model, where, headers):
 @pytest.mark.parametrize(
     ("headers", "says", "tries"),
     [
-        ({}, "the Hub wants fewer requests. Try again later, or log in", hubline.TRIES),
+        ({}, "the Hub wants fewer requests. Try again later, or log in", hubsession.TRIES),
         (LATER, "it asks to wait 1,000,000,000 s", 1),
         ({"Retry-After": "9" * 5000}, "it asks to wait 99,999,999,999,999,991,611,392 s", 1),
         (DATE, "it asks to wait 777,", 1),
@@ -381,7 +381,7 @@ def test_h2_a_rate_limit_that_stays(hub, model, where, headers, says, tries):
 
 
 def test_h2_a_wait_is_as_long_as_is_asked_below_the_cap(hub, model, monkeypatch):
-    monkeypatch.setattr(hubline, "MAX_WAIT", 2.0)
+    monkeypatch.setattr(hubsession, "MAX_WAIT", 2.0)
     hub.faults.append(Fault(REVISION, status=429, headers={"Retry-After": "1"}))
     began = time.monotonic()
     hubs.snapshot_of("alice/tiny")
@@ -391,7 +391,7 @@ def test_h2_a_wait_is_as_long_as_is_asked_below_the_cap(hub, model, monkeypatch)
 @pytest.mark.parametrize("where", [REVISION, TREE, FILE])
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_h3_a_hub_that_fails(hub, model, where, status):
-    hub.faults.append(Fault(where, times=hubline.TRIES - 1, status=status))
+    hub.faults.append(Fault(where, times=hubsession.TRIES - 1, status=status))
     assert torch.equal(segzoo.load(REF)(X), model(X))
     hub.faults.append(Fault("GET *", times=None, status=status))
     with pytest.raises(HubError) as caught:
@@ -449,7 +449,7 @@ def test_h4_a_line_that_is_cut_for_ever(hub, large, part):
 @pytest.mark.parametrize("pace", [None, 0.05], ids=["silent", "slow"])
 def test_h4_a_line_that_stalls(hub, large, monkeypatch, pace):
     content, snapshot = large
-    monkeypatch.setattr(hubline, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(hubsession, "READ_SECONDS", 0.3)
     hub.faults.append(Fault("GET /lfs/*", times=2, stall=0.4, pace=pace))
     assert (hubs.fetch(snapshot, [WEIGHTS]) / WEIGHTS).read_bytes() == content
 
@@ -697,7 +697,9 @@ def test_a_list_of_several_pages(hub, model):
 
 
 def test_h9_an_answer_without_end(hub, model):
-    hub.faults.append(Fault(TREE, times=None, body=b"[" + b" " * (hubline.MAX_ANSWER + 1) + b"]"))
+    hub.faults.append(
+        Fault(TREE, times=None, body=b"[" + b" " * (hubsession.MAX_ANSWER + 1) + b"]")
+    )
     with pytest.raises(UnsafeFormatError, match="the Hub's answer about alice/tiny is too long"):
         segzoo.load(REF)
 

@@ -28,7 +28,7 @@ ARRAYS = frozenset({"numpy", "PIL"})
 TENSORS = ARRAYS | {"torch"}
 FILES_OF_TENSORS = frozenset({"safetensors"})
 # What speaks to the Hub.
-HUB = frozenset({"huggingface_hub", "httpx2", "filelock"})
+HUB = frozenset({"huggingface_hub", "filelock"})
 # What data sets need for one format each.
 FORMATS = frozenset({"datasets", "h5py", "pycocotools", "scipy", "sklearn"})
 
@@ -274,7 +274,7 @@ def test_a_room_says_in_a_line_what_it_is_for(name):
             "def f():\n    from segzoo.predict.runtimes import torch",
             "predict.predictor, line 2: segzoo.predict.runtimes.torch",
         ),
-        ("hub.line", "import huggingface_hub", "hub.line, line 1: huggingface_hub"),
+        ("hub.session", "import huggingface_hub", "hub.session, line 1: huggingface_hub"),
         ("cli.list", "import rich", "cli.list, line 1: rich"),
         ("cli.list", "import segzoo", "cli.list, line 1: segzoo"),
     ],
@@ -291,7 +291,7 @@ def test_a_forbidden_import_is_seen(name, source, fault):
         ("model.load", "def f():\n    from segzoo.weights import safetensors"),
         ("model.load", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import scipy"),
         ("model.loaded", "def f():\n    from segzoo.publish.publish import publish"),
-        ("hub.line", "def f():\n    import huggingface_hub"),
+        ("hub.session", "def f():\n    import huggingface_hub"),
         ("cli.list", "def f():\n    import rich"),
     ],
 )

@@ -825,6 +825,14 @@ def test_w17_links_of_the_hub_into_its_blobs_are_allowed(hub):
         assert path.read_bytes() == b"x"
 
 
+def test_w17_a_blob_that_models_share_is_allowed(hub, tmp_path):
+    (tmp_path / "blobs" / "ab").mkdir(parents=True)
+    (tmp_path / "blobs" / "ab" / "abcd").write_bytes(b"x")
+    (hub.parents[1] / "blobs" / "e3b1").symlink_to("../../blobs/ab/abcd")
+    (hub / "model.safetensors").symlink_to("../../blobs/e3b1")
+    assert within(hub, "model.safetensors").read_bytes() == b"x"
+
+
 def test_w17_a_link_within_the_folder_is_allowed(tmp_path):
     (tmp_path / "real").write_bytes(b"x")
     (tmp_path / "model.safetensors").symlink_to("real")

@@ -6,6 +6,17 @@ from fnmatch import fnmatchcase
 
 PORTAL = b"<!DOCTYPE html><html><body>Welcome to the airport's network</body></html>"
 
+# An answer that never comes whole: what it begins with, and what follows again and again.
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Drip: ", b"a"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunks": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5;",
+        b"a",
+    ),
+}
+
 
 @dataclass
 class Fault:
@@ -26,6 +37,7 @@ class Fault:
     cut: float | None = None  # part of the body after which the line is cut; 0.0: no answer at all
     stall: float | None = None  # the same, but the line stays open and silent
     pace: float | None = None  # seconds for each byte that follows a stall, instead of silence
+    drip: str | None = None  # what comes for ever, at `pace`: one of DRIPS
     cut_upload: float | None = None  # part of the request's body after which the line is cut
 
     def strikes(self, method: str, path: str) -> bool:

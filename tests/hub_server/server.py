@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from hub_server.access import Reply, Request
 from hub_server.api import answer
-from hub_server.faults import Fault
+from hub_server.faults import DRIPS, Fault
 from hub_server.store import File, Refusal, Repo, User, claimed, goes_to_lfs, new_repo
 
 CHUNK = 2**16
@@ -216,6 +216,9 @@ class Handler(BaseHTTPRequestHandler):
         if part == 0.0:
             self.drop(b"", fault)
             return
+        if fault.drip is not None:
+            self.drip(*DRIPS[fault.drip], fault.pace or 0.1)
+            return
         self.send_response(reply.status)
         length = len(reply.body) if reply.length is None else reply.length
         for name, value in {"Content-Length": str(length), **reply.headers}.items():
@@ -230,6 +233,12 @@ class Handler(BaseHTTPRequestHandler):
             self.drop(reply.body[end:], fault)
         elif length != len(reply.body):  # a file that is only claimed
             self.close_connection = True
+
+    def drip(self, start: bytes, again: bytes, pace: float) -> None:
+        self.close_connection = True
+        self.wfile.write(start)
+        while not self.server.hub.closing.wait(pace):
+            self.wfile.write(again)
 
     def drop(self, rest: bytes, fault: Fault) -> None:
         """Cut the line, or hold it: silent, or with a byte now and then."""

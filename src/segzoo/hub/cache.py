@@ -5,9 +5,10 @@
                       /snapshots/<commit>/<name>     a link to its blob
 
 An id is the sha256 of a file that the Hub keeps by LFS, and git's own id (of 40 digits) of a small
-one; so a file that is reached by a link can be checked at any time. Where links cannot be made, as
-on Windows without the right to, snapshots hold the files themselves, and the ids of a commit's
-files are kept in segzoo's own folder. Settings are those of huggingface_hub, read when used.
+one; so a blob can be checked at any time. Which blob is which file of a commit is said by the ids
+of the commit's files, which are kept in segzoo's own folder: others may write into the Hub's cache,
+and put other links there. Where links cannot be made, as on Windows without the right to, snapshots
+hold the files themselves. Settings are those of huggingface_hub, read when used.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from typing import BinaryIO
 
 from segzoo.base import cache, files
 from segzoo.base.cache import Stamp
-from segzoo.errors import IntegrityError, SegzooError
+from segzoo.errors import IntegrityError, SegzooError, UnsafeFormatError
 
 __all__ = [
     "COMMIT",
@@ -35,22 +36,26 @@ __all__ = [
     "Cached",
     "Id",
     "Snapshot",
+    "blob_of",
     "cached",
     "commit_of",
     "hasher",
     "home",
-    "id_of",
     "ids_of",
+    "is_blob",
     "is_offline",
+    "is_own",
     "is_whole",
     "keep_ids",
     "keep_ref",
     "leftovers",
     "place",
     "refs_of",
+    "refuse_links",
     "remove",
     "root",
     "set_aside",
+    "take_away",
 ]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -126,6 +131,7 @@ def commit_of(repo: str, revision: str) -> str | None:
 def keep_ref(repo: str, revision: str, commit: str) -> None:
     """Remember what a branch or tag is. OutputError or ResourceError when that cannot be."""
     place = Snapshot(repo, commit).store / "refs" / revision
+    refuse_links(place)
     files.make_folder(place.parent)
     files.write(place, commit.encode())
 
@@ -138,14 +144,62 @@ def refs_of(repo: str) -> dict[str, str]:
     return {name: commit for name, commit in found.items() if commit}
 
 
-def id_of(snapshot: Snapshot, name: str) -> str | None:
-    """The id that a cached file should have; None when only the Hub can say."""
-    with contextlib.suppress(OSError, ValueError):
-        target = os.path.basename(os.readlink(snapshot.folder / name))
-        if ID.fullmatch(target):
-            return target
-    item = ids_of(snapshot).get(name)
-    return item.value if item else None
+def is_own(path: Path, base: Path) -> bool:
+    """Whether the folder of `path`, below `base`, is where it says: no folder on the way is a link.
+
+    `base` itself may be reached by one: a cache may lie on another disk.
+    """
+    below = path.parent.relative_to(base)
+    said = os.path.normpath(os.path.join(os.path.realpath(base), below))
+    return os.path.realpath(path.parent) == said
+
+
+def refuse_links(*paths: Path) -> None:
+    """UnsafeFormatError unless the folder of each of these is its repository's own.
+
+    The cache may be shared with other users and programs. Whatever is written, renamed or deleted
+    in it passes here before, as a link in a folder's place would lead to files of someone else.
+    """
+    for path in paths:
+        store = root() / path.relative_to(root()).parts[0]
+        if not is_own(path, store):
+            raise _led_out(path)
+
+
+def _led_out(path: Path) -> UnsafeFormatError:
+    return UnsafeFormatError(
+        "a link leads out of the model's folder in the Hub's cache",
+        file=path,
+        found=os.path.realpath(path),
+        expected="a file in its blobs",
+        next_step="Nothing was touched. Remove the link, if nobody means it",
+    )
+
+
+def blob_of(snapshot: Snapshot, name: str) -> str | None:
+    """The name of the blob that a cached file is a link to; None for a file itself, or no file.
+
+    UnsafeFormatError for a link to anywhere but the repository's own blobs.
+    """
+    path = snapshot.folder / name
+    refuse_links(path)
+    try:
+        blob = Path(os.path.normpath(path.parent / os.readlink(path)))
+    except (OSError, ValueError):
+        return None
+    blobs = os.path.join(os.path.realpath(snapshot.store), "blobs")
+    own = os.path.realpath(blob.parent) == blobs and ID.fullmatch(blob.name)
+    if not own or not is_blob(blob):
+        raise _led_out(path)
+    return blob.name
+
+
+def is_blob(path: Path) -> bool:
+    """Whether a blob is a file, or a link into the store that huggingface_hub's models share."""
+    if not path.is_symlink():
+        return True
+    real, shared = Path(os.path.realpath(path)), os.path.join(os.path.realpath(root()), "blobs")
+    return os.fspath(real.parent.parent) == shared and ID.fullmatch(real.name) is not None
 
 
 def keep_ids(snapshot: Snapshot, ids: Mapping[str, Id]) -> None:
@@ -210,10 +264,18 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def set_aside(path: Path) -> IntegrityError:
-    """Take a file whose bytes are wrong out of use: rename it, its blob, to *.corrupt."""
+    """Take a file whose bytes are wrong out of use: rename it, its blob, to *.corrupt.
+
+    UnsafeFormatError, and nothing is touched, when it is not a file of the repository's own.
+    """
     blob = path
     with contextlib.suppress(OSError, ValueError):
         blob = path.parent / os.readlink(path)
+    blob = Path(os.path.normpath(blob))
+    refuse_links(path)
+    if not blob.is_relative_to(root()):
+        raise _led_out(path)
+    refuse_links(blob)
     kept = blob.with_name(blob.name + CORRUPT)
     try:
         os.replace(blob, kept)
@@ -229,13 +291,31 @@ def set_aside(path: Path) -> IntegrityError:
     )
 
 
+def take_away(path: Path) -> IntegrityError:
+    """Remove a link to a blob that is another file's than the commit's. The blob stays."""
+    found = os.path.basename(os.readlink(path))
+    try:
+        path.unlink()
+        done = "The link is removed; the next try puts the right file there"
+    except OSError as error:
+        done = f"The link cannot be removed ({error.strerror}): remove it"
+    return IntegrityError(
+        "it is a link to another file than the one that the Hub has for this commit",
+        file=path,
+        found=found,
+        next_step=done,
+    )
+
+
 def place(snapshot: Snapshot, name: str, value: str, new: Path) -> None:
     """Put a checked file into the cache under its name, whole at once.
 
-    new: the file, in the folder of the blobs; it may be the blob itself. OSError when it fails.
+    new: the file, in the folder of the blobs; it may be the blob itself. OSError when it fails,
+    UnsafeFormatError as in `refuse_links`.
     """
     pointer = snapshot.folder / name
     blob = snapshot.store / "blobs" / value
+    refuse_links(pointer, blob, new)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     link = pointer.with_name(f".{secrets.token_hex(8)}{INCOMPLETE}")
     linked = False
@@ -300,7 +380,7 @@ def leftovers() -> Iterator[tuple[Path, float]]:
     now = time.time()
     for store in sorted(root().glob(f"{PREFIX}*--*")):
         for path in sorted((store / "blobs").glob("*")):
-            if path.suffix in (CORRUPT, INCOMPLETE):
+            if is_own(path, store) and path.suffix in (CORRUPT, INCOMPLETE):
                 with contextlib.suppress(OSError):
                     yield path, now - path.lstat().st_mtime
 
@@ -308,10 +388,14 @@ def leftovers() -> Iterator[tuple[Path, float]]:
 def remove(snapshot: Snapshot) -> None:
     """Take one commit out of the cache, and the blobs that no other commit links to.
 
-    OSError when it fails.
+    OSError when it fails, UnsafeFormatError as in `refuse_links`.
     """
     store = snapshot.store
-    for name, commit in refs_of(snapshot.repo).items():
+    names = refs_of(snapshot.repo)
+    refuse_links(
+        snapshot.folder / "*", store / "blobs" / "*", *(store / "refs" / name for name in names)
+    )
+    for name, commit in names.items():
         if commit == snapshot.commit:
             (store / "refs" / name).unlink(missing_ok=True)
     shutil.rmtree(snapshot.folder)

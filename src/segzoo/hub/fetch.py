@@ -1,8 +1,8 @@
 """Models on the Hub: a revision resolved once, and its files fetched, checked and cached.
 
 What is in the cache costs no connection. What is fetched goes into huggingface_hub's own cache, but
-not by its download functions: why is told in docs/adr/0008-our-own-download.md. A file takes its
-name in the cache after its bytes were found to be those of the commit's own ids.
+not by its download functions: why is told in docs/adr/0010-what-the-hubs-client-does.md. A file
+takes its name in the cache after its bytes were found to be those of the commit's own ids.
 
 Only names that `is_allowed` knows are fetched, and only from repositories whose whole list of files
 is one that a publisher can have meant. Nothing of it is code.
@@ -29,9 +29,8 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.hub import cache as hubcache
-from segzoo.hub import line as hubline
 from segzoo.hub.cache import COMMIT, Id, Snapshot
-from segzoo.hub.line import MAIN, Again, Line
+from segzoo.hub.session import MAIN, TRIES, HubSession, RetryableError, backoff, flow
 
 __all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "snapshot_of"]
 
@@ -75,11 +74,11 @@ def snapshot_of(
     name = revision or MAIN
     if not fresh and (known := hubcache.commit_of(repo, name)):
         return Snapshot(repo, known)
-    line = Line.to(repo, revision, local_files_only)
-    found = line.ask(f"/api/models/{repo}/revision/{quote(name, safe='')}", {"expand": "sha"})
+    session = HubSession.to(repo, revision, local_files_only)
+    found = session.ask(f"/api/models/{repo}/revision/{quote(name, safe='')}", {"expand": "sha"})
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
-        raise line.not_a_hub()
+        raise session.not_a_hub()
     hubcache.keep_ref(repo, name, commit)
     return Snapshot(repo, commit)
 
@@ -93,7 +92,8 @@ def fetch(
 ) -> Path:
     """The folder that holds these files of a commit, whole: from the cache, or from the Hub.
 
-    verify: read cached files again although a stamp says that they are whole.
+    verify: read cached files again although a stamp says that they are whole, and ask the Hub for
+    the commit's ids where another program has fetched it, unless connections are forbidden.
 
     IntegrityError for bytes that are not the commit's; they are then set aside as *.corrupt.
     UsageError for a name that is never fetched, UnsafeFormatError for a repository that no
@@ -104,10 +104,13 @@ def fetch(
     for name in wanted:
         if not is_allowed(name):
             raise UsageError(f"'{printable(name)[:200]}' is no file that segzoo fetches")
-    left = [name for name in wanted if not _is_ready(snapshot, name, verify)]
+    ids = hubcache.ids_of(snapshot)
+    if verify and not ids and not local_files_only and not hubcache.is_offline():
+        ids = _listed(HubSession.to(snapshot.repo, snapshot.commit, False), snapshot)
+    left = [name for name in wanted if not _is_ready(snapshot, name, ids, verify)]
     if left:
-        line = Line.to(snapshot.repo, snapshot.commit, local_files_only)
-        listed = _listed(line, snapshot)
+        session = HubSession.to(snapshot.repo, snapshot.commit, local_files_only)
+        listed = _listed(session, snapshot)
         for name in left:
             if name not in listed:
                 raise HubNotFoundError(
@@ -117,13 +120,13 @@ def fetch(
                 )
         _refuse_large({name: listed[name] for name in left}, snapshot)
         for name in left:
-            _bring(line, snapshot, name, listed[name])
+            _bring(session, snapshot, name, listed[name])
     return snapshot.folder
 
 
 def files_of(snapshot: Snapshot) -> dict[str, int]:
     """What could be fetched of a commit: names and sizes in bytes. Asks the Hub."""
-    listed = _listed(Line.to(snapshot.repo, snapshot.commit, False), snapshot)
+    listed = _listed(HubSession.to(snapshot.repo, snapshot.commit, False), snapshot)
     return {name: item.size for name, item in sorted(listed.items()) if is_allowed(name)}
 
 
@@ -139,10 +142,10 @@ class Published:
 
 def published() -> list[Published]:
     """The models on the Hub that say they are of segzoo, at most 1000, the most used first."""
-    line = Line.to("", None, False)
-    found = line.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
+    session = HubSession.to("", None, False)
+    found = session.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise line.not_a_hub()
+        raise session.not_a_hub()
     return [_published(item) for item in found]
 
 
@@ -161,14 +164,21 @@ def _published(item: dict[str, Any]) -> Published:
 # --- a commit's files ----------------------------------------------------------------------------
 
 
-def _is_ready(snapshot: Snapshot, name: str, verify: bool) -> bool:
-    """Whether a file is cached and whole. IntegrityError when it is not whole."""
+def _is_ready(snapshot: Snapshot, name: str, ids: Mapping[str, Id], verify: bool) -> bool:
+    """Whether a file is cached and whole. IntegrityError when it is not whole.
+
+    ids: the commit's, which decide. Where they are not known, as another program has fetched the
+    file, the name of its blob is believed.
+    """
     path = snapshot.folder / name
+    blob = hubcache.blob_of(snapshot, name)
     if not path.is_file():
         return False
-    value = hubcache.id_of(snapshot, name)
+    value = ids[name].value if name in ids else blob
     if value is None:  # no link, and fetched by another program
         return _is_listed(snapshot.folder, name)
+    if blob not in (None, value):
+        raise hubcache.take_away(path)
     try:
         whole = hubcache.is_whole(path, value, verify=verify)
     except OSError as error:
@@ -190,24 +200,26 @@ def _is_listed(folder: Path, name: str) -> bool:
     return True
 
 
-def _listed(line: Line, snapshot: Snapshot) -> dict[str, Id]:
+def _listed(session: HubSession, snapshot: Snapshot) -> dict[str, Id]:
     """Every file of a commit, asked once. UnsafeFormatError for a list that nobody can mean."""
     if found := hubcache.ids_of(snapshot):
         return found
     cursor, seen = "", 0
     while True:
         query = {"recursive": "true"} | ({"cursor": cursor} if cursor else {})
-        page, cursor = line.ask_page(f"/api/models/{snapshot.repo}/tree/{snapshot.commit}", query)
+        page, cursor = session.ask_page(
+            f"/api/models/{snapshot.repo}/tree/{snapshot.commit}", query
+        )
         for item in page:
             if not isinstance(item, dict) or not isinstance(name := item.get("path"), str):
-                raise line.not_a_hub()
+                raise session.not_a_hub()
             if fault := _fault_of(name):
                 raise UnsafeFormatError(
                     f"{snapshot} lists a file '{printable(name)[:200]}', which {fault}",
                     next_step="Nothing was fetched; do not trust this repository",
                 )
             if item.get("type") == "file":
-                found[name] = _id(item, line)
+                found[name] = _id(item, session)
         seen += len(page)
         if seen > MAX_FILES:
             raise UnsafeFormatError(
@@ -222,15 +234,15 @@ def _listed(line: Line, snapshot: Snapshot) -> dict[str, Id]:
     return found
 
 
-def _id(item: dict[str, Any], line: Line) -> Id:
+def _id(item: dict[str, Any], session: HubSession) -> Id:
     lfs = item.get("lfs")
     source = lfs if isinstance(lfs, dict) else item
     value, size = source.get("oid"), source.get("size")
     digits = 64 if source is lfs else 40
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
-        raise line.not_a_hub()
+        raise session.not_a_hub()
     if type(size) is not int or size < 0:
-        raise line.not_a_hub()
+        raise session.not_a_hub()
     return Id(value, size)
 
 
@@ -270,20 +282,22 @@ def _refuse_large(listed: Mapping[str, Id], snapshot: Snapshot) -> None:
             )
 
 
-def _bring(line: Line, snapshot: Snapshot, name: str, item: Id) -> None:
+def _bring(session: HubSession, snapshot: Snapshot, name: str, item: Id) -> None:
     """Fetch one file into the cache, unless another process has by now."""
     blob = snapshot.store / "blobs" / item.value
     try:
+        hubcache.refuse_links(snapshot.folder / name, blob)
         blob.parent.mkdir(parents=True, exist_ok=True)
         with _locked(snapshot, item.value):
-            if _is_there(snapshot.folder / name, item):
+            own = hubcache.blob_of(snapshot, name) in (None, item.value)
+            if own and _is_there(snapshot.folder / name, item):
                 return
-            if _is_there(blob, item):
+            if hubcache.is_blob(blob) and _is_there(blob, item):
                 hubcache.place(snapshot, name, item.value, blob)
                 return
             new = blob.with_name(f"{item.value}.{secrets.token_hex(4)}{hubcache.INCOMPLETE}")
             try:
-                found = _transfer(line, snapshot, name, item, new)
+                found = _transfer(session, snapshot, name, item, new)
                 if found != item.value:
                     bad = blob.with_name(blob.name + hubcache.CORRUPT)
                     os.replace(new, bad)
@@ -325,11 +339,12 @@ def _locked(snapshot: Snapshot, value: str) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(Timeout, NotImplementedError):  # no locks on this file system
-            stack.enter_context(FileLock(lock, timeout=LOCK_SECONDS, mode=0o664))
+            if not lock.is_symlink() and hubcache.is_own(lock, hubcache.root()):
+                stack.enter_context(FileLock(lock, timeout=LOCK_SECONDS, mode=0o664))
         yield
 
 
-def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
+def _transfer(session: HubSession, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
     """Fetch a file's bytes into `new` and give their id. A line that is cut is taken up again."""
     address = f"/{snapshot.repo}/resolve/{snapshot.commit}/{quote(name)}"
     digest, have, idle = hubcache.hasher(item.value, item.size), 0, 0
@@ -338,15 +353,15 @@ def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) ->
             before = have
             headers = {"Range": f"bytes={have}-"} if have else {}
             try:
-                with line.opened(address, headers=headers, name=name) as response:
+                with session.opened(address, headers=headers, name=name) as (response, watchdog):
                     if have and response.status_code != 206:  # it sends all of it again
                         file.seek(0)
                         file.truncate()
                         digest, have = hubcache.hasher(item.value, item.size), 0
-                    for block in hubline.flow(response, line):
+                    for block in flow(response, watchdog):
                         have += len(block)
                         if have > item.size:
-                            raise line.not_a_hub()
+                            raise session.not_a_hub()
                         digest.update(block)
                         file.write(block)
                         transfer.tell(name, have, item.size)
@@ -354,11 +369,13 @@ def _transfer(line: Line, snapshot: Snapshot, name: str, item: Id, new: Path) ->
                     file.flush()
                     os.fsync(file.fileno())
                     return digest.hexdigest()
-                again = Again(line.cut(f"it ended after {have:,} of {item.size:,} bytes"))
-            except Again as caught:
-                again = caught
+                failed = RetryableError(
+                    session.cut(f"it ended after {have:,} of {item.size:,} bytes")
+                )
+            except RetryableError as caught:
+                failed = caught
             idle = idle + 1 if have <= before else 0
-            if idle >= hubline.TRIES or (again.is_final and not have) or again.is_too_long:
+            if idle >= TRIES or (failed.is_final and not have) or failed.is_too_long:
                 break
-            hubline.pause(idle, again)
-    raise again.error
+            backoff(idle, failed)
+    raise failed.error

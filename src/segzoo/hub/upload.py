@@ -27,7 +27,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.hub import cache as hubcache
-from segzoo.hub import line as hubline
+from segzoo.hub import session as hubsession
 from segzoo.hub.cache import Snapshot
 from segzoo.hub.fetch import fetch
 from segzoo.saved import manifest
@@ -51,7 +51,7 @@ class Repository:
             raise OfflineError("HF_HUB_OFFLINE is set", next_step="Unset it to publish")
         self.name = name
         self.sent = False  # whether a commit was, whatever came back
-        self.token = hubline.token()
+        self.token = hubsession.token()
         self.client = HfApi(
             endpoint=os.environ.get("HF_ENDPOINT") or None,
             token=self.token or False,
@@ -159,10 +159,14 @@ class Repository:
 
 def _trouble(error: BaseException | None) -> BaseException | None:
     """What the Hub or the network has raised, at the bottom of what the client made of it."""
-    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-    kinds = (HfHubHTTPError, httpx2.TransportError, ConnectionError, LocalTokenNotFoundError)
+    kinds = (
+        HfHubHTTPError,
+        hubsession.http().TransportError,
+        ConnectionError,
+        LocalTokenNotFoundError,
+    )
     while error is not None and not isinstance(error, kinds):
         if isinstance(error, ValueError) and "README.md" in str(error):
             return error  # the card does not please the Hub
@@ -180,14 +184,13 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 def _seconds(error: BaseException, wait: float | None) -> float | None:
     """How long to wait before another try; None when there is to be none."""
-    import httpx2
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     status = _status(error)
-    final = (httpx2.ConnectError, OfflineModeIsEnabled)
-    broke = isinstance(error, httpx2.TransportError | ConnectionError)
+    final = (hubsession.http().ConnectError, OfflineModeIsEnabled)
+    broke = isinstance(error, hubsession.http().TransportError | ConnectionError)
     broke = broke and not isinstance(error, final)
-    asked = hubline.asked_wait(_headers(error))
+    asked = hubsession.retry_after(_headers(error))
     passing = broke or status in (408, 429, 500, 502, 503, 504)
     if wait is None or not passing or asked > LONGEST_WAIT:
         return None
@@ -196,7 +199,6 @@ def _seconds(error: BaseException, wait: float | None) -> float | None:
 
 def _told(error: BaseException, repo: str, token: str | None) -> HubError:
     """The error for a person. What the Hub says is kept, a token is not."""
-    import httpx2
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     said = str(getattr(error, "server_message", None) or "")
@@ -224,7 +226,7 @@ def _told(error: BaseException, repo: str, token: str | None) -> HubError:
     if status == 429:
         return HubRateLimitError(
             "the Hub wants fewer requests",
-            found=hubline.said_wait(_headers(error)),
+            found=hubsession.said_wait(_headers(error)),
             next_step="Publish again later",
         )
     if status:
@@ -232,7 +234,7 @@ def _told(error: BaseException, repo: str, token: str | None) -> HubError:
     if isinstance(error, OfflineModeIsEnabled):
         problem = "HF_HUB_OFFLINE was set when Python began"
         return OfflineError(problem, next_step="Unset it to publish")
-    if isinstance(error, httpx2.ConnectError):
+    if isinstance(error, hubsession.http().ConnectError):
         return OfflineError(
             f"the Hub cannot be reached: {type(error).__name__}",
             found=printable(os.environ.get("HF_ENDPOINT", ""))[:200],

@@ -291,13 +291,16 @@ def within(folder: AnyPath, name: str) -> Path:
 
     WeightsFormatError for a name that is not a plain file name. WeightsMissingError when there is
     no such file. UnsafeFormatError for a folder, pipe or device, and for a link out of the folder;
-    the links of the Hub's cache, from snapshots/ into the same model's blobs/, are allowed.
+    the links of the Hub's cache, from snapshots/ into the same model's blobs/ and from there into
+    the blobs/ that all models share, are allowed.
     """
     if name in ("", ".", "..") or not name.isprintable() or set(name) & set("/\\:"):
         raise WeightsFormatError(f"'{short(name)}' is not the plain name of a file", file=folder)
     path = Path(folder) / name
     home, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
-    if target.parent not in (home, _blobs_of(home)):
+    blobs = _blobs_of(home)
+    shared = blobs and blobs.parent.parent / "blobs"  # of all models, in folders of two digits
+    if target.parent not in (home, blobs) and target.parent.parent != shared:
         raise UnsafeFormatError(
             "a link out of its folder", file=path, next_step="Give the file that is meant by itself"
         )

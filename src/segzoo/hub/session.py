@@ -1,7 +1,8 @@
-"""One line to the Hub: a request, in a bounded time, and the words for what goes wrong.
+"""Requests to the Hub, each in a bounded time, and the words for what goes wrong.
 
-It goes over huggingface_hub's own session. What may pass is raised as `Again`, for who has asked
-to try once more; everything else is one of our errors, in which nothing secret stands.
+They go over huggingface_hub's own client, whose HTTP library differs between its releases and is
+therefore never named here. What may go well another time is raised as `RetryableError`; everything
+else is one of our errors, in which nothing secret stands.
 """
 
 import contextlib
@@ -9,13 +10,17 @@ import json
 import math
 import os
 import random
+import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from segzoo.errors import (
@@ -30,21 +35,33 @@ from segzoo.errors import (
 )
 from segzoo.hub import cache as hubcache
 
-if TYPE_CHECKING:
-    import httpx2
+__all__ = [
+    "MAIN",
+    "TRIES",
+    "HubSession",
+    "RetryableError",
+    "Watchdog",
+    "backoff",
+    "flow",
+    "http",
+    "retry_after",
+    "said_wait",
+    "token",
+]
 
-__all__ = ["MAIN", "TRIES", "Again", "Line", "asked_wait", "flow", "pause", "said_wait", "token"]
+Response: TypeAlias = Any  # of the HTTP library that huggingface_hub uses
 
 MAIN = "main"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
+ANSWER_SECONDS = 30.0  # from the request to the end of an answer's headers, and of all its JSON
 TRIES = 3  # of one request, or in a row without progress
 MAX_WAIT = 8.0  # seconds before another try, whatever the server asks for
 SLOWEST = 256  # bytes a second, over READ_SECONDS; what is slower is as good as cut
 MAX_ANSWER = 2**22  # bytes of JSON
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """What may go well another time. wait: seconds that the server asks for.
 
     is_final: there is no way to the Hub at all, so that another try is of no use.
@@ -63,8 +80,8 @@ class Again(Exception):
 
 
 @dataclass(frozen=True)
-class Line:
-    """The way to the Hub for one repository, with the words for what goes wrong on it."""
+class HubSession:
+    """Requests about one repository, with the words for what goes wrong."""
 
     endpoint: str
     token: str | None = field(repr=False)
@@ -72,19 +89,19 @@ class Line:
     revision: str | None
 
     @classmethod
-    def to(cls, repo: str, revision: str | None, local_files_only: bool) -> "Line":
-        """The line that the environment says. OfflineError where it says that there is none."""
+    def to(cls, repo: str, revision: str | None, local_files_only: bool) -> "HubSession":
+        """The session that the environment says. OfflineError where it forbids one."""
         endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        line = cls(endpoint, token(), repo, revision)
+        session = cls(endpoint, token(), repo, revision)
         if local_files_only:
-            raise line.offline("local_files_only=True forbids connections")
+            raise session.offline("local_files_only=True forbids connections")
         if hubcache.is_offline():
-            raise line.offline("HF_HUB_OFFLINE forbids connections")
+            raise session.offline("HF_HUB_OFFLINE forbids connections")
         if urlsplit(endpoint).scheme not in ("http", "https"):
             raise UsageError(
                 "HF_ENDPOINT is no address", found=printable(endpoint), expected="https://..."
             )
-        return line
+        return session
 
     def ask(self, path: str, query: Mapping[str, str]) -> Any:
         """The JSON that the Hub answers."""
@@ -96,24 +113,24 @@ class Line:
         """A page of a list, and the cursor of the next one; empty when there is none."""
         for attempt in range(TRIES):
             try:
-                with self.opened(path, query=query) as response:
-                    found = self._json(response)
+                with self.opened(path, query=query) as (response, watchdog):
+                    found = self._json(response, watchdog)
                     following = response.links.get("next", {}).get("url", "")
                 if whole and not isinstance(found, list):
                     raise self.not_a_hub()
                 # The Hub names its own address there, also when it was asked through a mirror.
                 return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
-            except Again as caught:
-                again = caught
-            if again.is_final or again.is_too_long:
+            except RetryableError as caught:
+                failed = caught
+            if failed.is_final or failed.is_too_long:
                 break
             if attempt + 1 < TRIES:
-                pause(attempt, again)
-        raise again.error
+                backoff(attempt, failed)
+        raise failed.error
 
-    def _json(self, response: "httpx2.Response") -> Any:
+    def _json(self, response: Response, watchdog: "Watchdog") -> Any:
         raw = bytearray()
-        for block in flow(response, self):
+        for block in response.iter_raw():
             raw += block
             if len(raw) > MAX_ANSWER:
                 raise UnsafeFormatError(
@@ -134,46 +151,52 @@ class Line:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         name: str = "",
-    ) -> "Iterator[httpx2.Response]":
+    ) -> "Iterator[tuple[Response, Watchdog]]":
         """An answer whose status is good and whose body is still to be read, in one try.
 
-        A token goes to the endpoint alone: the session takes it off when it is sent elsewhere.
-        `Again` for what may pass; else a HubError.
+        The watchdog that comes with it ends the connection ANSWER_SECONDS after the request, unless
+        its time is moved. A token goes to the endpoint alone: the client takes it off when it is
+        sent elsewhere. `RetryableError` for what may pass; else a HubError.
         """
-        import httpx2
         from huggingface_hub import get_session
         from huggingface_hub.errors import OfflineModeIsEnabled
 
-        sent = {"accept-encoding": "identity", "user-agent": f"segzoo/{version('segzoo-core')}"}
+        # A connection of our own, which the watchdog may end: nobody else's request is on it.
+        sent = {"accept-encoding": "identity", "connection": "close"}
+        sent["user-agent"] = f"segzoo/{version('segzoo-core')}"
         if self.token:
             sent["authorization"] = f"Bearer {self.token}"
+        library = http()
+        watchdog = Watchdog(ANSWER_SECONDS)
         try:
-            with get_session().stream(
-                "GET",
-                self.endpoint + path,
-                params=query,
-                headers={**sent, **(headers or {})},
-                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-                follow_redirects=True,
-            ) as response:
+            with (
+                watchdog,
+                get_session().stream(
+                    "GET",
+                    self.endpoint + path,
+                    params=query,
+                    headers={**sent, **(headers or {})},
+                    timeout=(CONNECT_SECONDS, READ_SECONDS, READ_SECONDS, READ_SECONDS),
+                    follow_redirects=True,
+                    extensions={"trace": watchdog.trace},
+                ) as response,
+            ):
                 self._judge(response, name)
-                yield response
+                yield response, watchdog
         except OfflineModeIsEnabled:
             raise self.offline("HF_HUB_OFFLINE forbade connections when Python began") from None
-        except (
-            httpx2.ConnectError,
-            httpx2.ConnectTimeout,
-            httpx2.ProxyError,
-            httpx2.UnsupportedProtocol,
-        ) as error:
-            problem = f"{self.endpoint} cannot be reached: {self._said(error)}"
-            raise Again(self.offline(problem), is_final=True) from None
-        except httpx2.TransportError as error:
-            raise Again(self.cut(self._said(error))) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL):
+        except library.TransportError as error:
+            if watchdog.has_ended:
+                raise RetryableError(self.cut(watchdog.reason)) from None
+            final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
+            if isinstance(error, tuple(getattr(library, kind) for kind in final)):
+                problem = f"{self.endpoint} cannot be reached: {self._said(error)}"
+                raise RetryableError(self.offline(problem), is_final=True) from None
+            raise RetryableError(self.cut(self._said(error))) from None
+        except (library.HTTPError, library.InvalidURL):
             raise self.not_a_hub() from None
 
-    def _judge(self, response: "httpx2.Response", name: str) -> None:
+    def _judge(self, response: Response, name: str) -> None:
         status = response.status_code
         if status in (200, 206):
             if response.headers.get("content-type", "").lower().startswith("text/html"):
@@ -181,10 +204,10 @@ class Line:
             return
         error = self._refused(response, name)
         if status in (408, 429, 500, 502, 503, 504):
-            raise Again(error, wait=asked_wait(response.headers))
+            raise RetryableError(error, wait=retry_after(response.headers))
         raise error
 
-    def _refused(self, response: "httpx2.Response", name: str) -> HubError:
+    def _refused(self, response: Response, name: str) -> HubError:
         """What a status says. Nothing of the server's own text is shown: it may hold a token."""
         status, code = response.status_code, response.headers.get("x-error-code", "")
         page = f"{self.endpoint}/{self.repo}"
@@ -262,22 +285,79 @@ class Line:
             next_step="Is there a login page of this network, or a wrong HF_ENDPOINT?",
         )
 
-    def _said(self, error: Exception) -> str:
+    def _said(self, error: object) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         text = text.replace(self.token, "***") if self.token else text
         return printable(" ".join(text.split()))[:200]
 
 
-def flow(response: "httpx2.Response", line: "Line") -> Iterator[bytes]:
-    """The body as it comes. `Again` for a line that gives less than SLOWEST over READ_SECONDS."""
-    since, count = time.monotonic(), 0
+class Watchdog:
+    """Ends a request's connections when its time is up, in whatever state they are.
+
+    The client's own timeouts are of one read each: headers that come a byte at a time, or one "100
+    Continue" after the other, never meet them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.has_ended = False
+        self.reason = ""
+        self._streams: list[Any] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.move(seconds, f"no whole answer came in {seconds:g} s")
+
+    def move(self, seconds: float, reason: str) -> None:
+        """Let the time end so many seconds from now, and say then why."""
+        self._until, self._next_reason = time.monotonic() + seconds, reason
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """What the HTTP library calls at each step of a request ("trace", an extension of it)."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._streams.append(info["return_value"])
+
+    def __enter__(self) -> "Watchdog":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(max(0.05, self._until - time.monotonic())):
+            if time.monotonic() < self._until:
+                continue
+            if not self.has_ended:
+                self.has_ended, self.reason = True, self._next_reason
+            for stream in self._streams:
+                with contextlib.suppress(OSError, AttributeError):  # it may be closed already
+                    stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def http() -> Any:
+    """The HTTP library under huggingface_hub's client: the one that its errors are made of."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    [base] = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"]
+    return sys.modules[base.__module__.partition(".")[0]]
+
+
+def flow(response: Response, watchdog: Watchdog) -> Iterator[bytes]:
+    """The body as it comes, as long as each READ_SECONDS bring SLOWEST bytes a second."""
+    count = 0
+    wanted = f"it gave less than {SLOWEST} bytes a second for {READ_SECONDS:g} s"
+    watchdog.move(READ_SECONDS, wanted)
     for block in response.iter_raw():
         yield block
         count += len(block)
-        if (passed := time.monotonic() - since) > READ_SECONDS:
-            if count < SLOWEST * passed:
-                raise Again(line.cut(f"it gave {count} bytes in {passed:.0f} s"))
-            since, count = time.monotonic(), 0
+        if count >= SLOWEST * READ_SECONDS:
+            count = 0
+            watchdog.move(READ_SECONDS, wanted)
 
 
 def token() -> str | None:
@@ -298,7 +378,7 @@ def token() -> str | None:
     return text or None
 
 
-def asked_wait(headers: Mapping[str, str]) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a server asks to wait, 0 when it does not say: a number, or a date."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
@@ -311,10 +391,10 @@ def asked_wait(headers: Mapping[str, str]) -> float:
 
 def said_wait(headers: Mapping[str, str]) -> str:
     """How long a server asks to wait, for a person; empty when it does not say."""
-    wait = asked_wait(headers)
+    wait = retry_after(headers)
     return f"it asks to wait {wait:,.0f} s" if wait and math.isfinite(wait) else ""
 
 
-def pause(attempt: int, again: Again) -> None:
+def backoff(attempt: int, failed: RetryableError) -> None:
     """Wait before another try, unevenly, so that many clients do not come back at once."""
-    time.sleep(max(again.wait, min(MAX_WAIT, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)))
+    time.sleep(max(failed.wait, min(MAX_WAIT, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)))
