@@ -98,7 +98,7 @@ def readme(facts: Facts) -> str:
 def eval_results(facts: Facts) -> dict[str, str]:
     """The files below .eval_results/, one per data set measured on, by name."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is exported late
 
     found: dict[str, list[EvalResultEntry]] = {}
     for metric in facts.metrics:
