@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from fake_plugins import BROKEN
 
-from segzoo.errors import AmbiguousModelError, PluginError, UnknownModelError
-from segzoo.model.load import load
+from segzoo.checks.kit import Kit
+from segzoo.checks.losses import ignored_targets_change_nothing, weightless_pixels_change_nothing
+from segzoo.errors import AmbiguousModelError, PluginError, UnknownModelError, UsageError
+from segzoo.model.load import find_spec, load
 from segzoo.spec import Postprocess, TaskDefaults
 from segzoo.testing import (
     PROMISES,
@@ -62,6 +64,35 @@ def installed():
 @pytest.mark.parametrize("full_name", list(installed()))
 def test_every_installed_model_keeps_the_contract(full_name):
     assert_keeps_contract(full_name)
+
+
+def losses():
+    """Every loss that an installed model declares for a task, and every one that has a name."""
+    found = set()
+    for row in registry.rows():
+        if row.spec is not None:
+            found |= {(task, each.loss) for task, each in row.spec.tasks.items()}
+    entries = {entry.value for entry in registry.entries(registry.LOSSES)}
+    named = {path for path in entries if path != "segzoo.losses:combined"}  # which needs parts
+    assert len(found) > 10 and len(named) >= 5
+    return sorted(found | {(task, path) for path in named for task in TASKS})
+
+
+TASKS = ("binary", "multiclass", "multilabel")
+
+
+@pytest.mark.parametrize(("task", "path"), losses())
+def test_every_loss_counts_what_counts(task, path):
+    spec = spec_of("SIDED" if path.startswith(("segzoo.", "segzoo_u2net.")) else "GOOD")
+    defaults = TaskDefaults(loss=path, postprocess=Postprocess())
+    many = 1 if task in ("binary", "saliency") else 3
+    kit = Kit(*find_spec(dataclasses.replace(spec, tasks={task: defaults}, num_classes=many)))
+    try:
+        weightless_pixels_change_nothing(kit)
+    except UsageError as error:
+        assert "cannot compare the target" in str(error)  # it is of the other activation
+        return
+    ignored_targets_change_nothing(kit)
 
 
 # --- models that keep it
@@ -116,6 +147,10 @@ FIRST = "the final prediction comes first"
 FIRST_FIX = "give (final, *sides) in training mode and with all_heads=True, else final alone"
 LOSS = "losses are finite and train every parameter"
 LOSS_FIX = "correct the loss: a factory of (outputs, batch) -> scalar or {'loss': scalar}"
+WEIGHT = "pixels of weight 0 do not count"
+WEIGHT_FIX = "let each pixel count as often as batch['weight'] says, where there is one"
+IGNORED = "ignored targets do not count"
+IGNORED_FIX = "take ignore_index in the loss's factory, and let no pixel count whose target is that"
 COPIES = "a Model can be copied, pickled and nested"
 COPIES_FIX = "keep no lambdas, locks, files or generators in modules"
 
@@ -139,7 +174,8 @@ BAD = [
     (
         "NUM_CLASSES",
         BUILDER,
-        r"with in_channels=3, num_classes=2 the logits have the shape \(2, 1, 64, 64\)",
+        r"with in_channels=3, num_classes=2 the logits have the shape \(2, 1, 64, 64\), "
+        r"expected \(2, 2, 64, 64\)",
         BUILDER_FIX,
     ),
     (
@@ -181,7 +217,12 @@ BAD = [
         r"for x \(1, 3, 64, 64\) the output holds NaN or infinity",
         "scale the values",
     ),
-    ("SIDE_FIRST", FIRST, r"the first output is not the final prediction", FIRST_FIX),
+    (
+        "SIDE_FIRST",
+        FIRST,
+        r"the first output is not the final prediction, which eval mode gives: off by up to [\d.]+",
+        FIRST_FIX,
+    ),
     (
         "NO_ALL_HEADS",
         FIRST,
@@ -192,13 +233,14 @@ BAD = [
     (
         "PROBABILITIES",
         "outputs are logits",
-        r"outputs stay in \[0, 1\] whatever the weights of the head",
+        r"outputs stay in \[0, 1\] with the head's weights times 1000, expected some far outside "
+        r"\[0, 1\]",
         "leave sigmoid and softmax to the loss and to Postprocess",
     ),
     (
         "RANDOM",
         "eval is deterministic",
-        r"two runs differ by up to [\d.]+",
+        r"two runs differ by up to [\d.]+, expected equal bits",
         "use no random numbers and keep no memory in eval mode (dropout: training=self.training)",
     ),
     ("NAN_LOSS", LOSS, r"for binary the loss is nan", LOSS_FIX),
@@ -217,6 +259,45 @@ BAD = [
         LOSS_FIX,
     ),
     (
+        "WEIGHT_UNSEEN",
+        WEIGHT,
+        r"for binary, where the weight is 0, other logits move the loss from 0\.\d+ to \d\.\d+, "
+        r"expected no change",
+        WEIGHT_FIX,
+    ),
+    (
+        "WEIGHT_SLOPE",
+        WEIGHT,
+        r"for binary, where the weight is 0, other logits move the gradient of the rest by [\d.]+ "
+        r"of it, expected 0",
+        WEIGHT_FIX,
+    ),
+    (
+        "IGNORED_COUNTS",
+        IGNORED,
+        r"for binary, where the target is 255, other logits move the loss from \d\.\d+ to \d\.\d+"
+        r", expected no change",
+        IGNORED_FIX,
+    ),
+    (
+        "ALWAYS_255",
+        IGNORED,
+        r"for binary, where the target is 200, other logits move the loss from .*",
+        IGNORED_FIX,
+    ),
+    (
+        "IGNORED_SLOPE",
+        IGNORED,
+        r"for binary, where the target is 255, the gradient is up to [\d.e-]+, expected 0",
+        IGNORED_FIX,
+    ),
+    (
+        "NO_IGNORE_INDEX",
+        IGNORED,
+        r"TypeError: no_ignore_index\(\) got an unexpected keyword argument 'ignore_index'.*",
+        IGNORED_FIX,
+    ),
+    (
         "IDLE",
         LOSS,
         r"for binary no gradient reaches 'spare\.weight', 'spare\.bias'",
@@ -231,7 +312,7 @@ BAD = [
     (
         "FORGETFUL",
         "weights survive safetensors",
-        r"a network built anew gives other logits with the same weights",
+        r"a network built anew gives other logits with the same weights: off by up to [\d.]+",
         "keep all that forward uses in parameters and persistent buffers",
     ),
     (
@@ -251,6 +332,13 @@ BAD = [
         "PICTURES",
         "a picture gives a mask of its size",
         r"a photo fails: .*ValueError: only pictures of cats \(contract_networks\.py:\d+\)",
+        "correct preprocess and postprocess in the spec",
+    ),
+    (
+        "WIDE_PICTURE",
+        "a picture gives a mask of its size",
+        r"a photo fails: the preprocess function contract_networks:wide_picture gave something "
+        r"else; found float64 of shape \(3, 37, 53\), expected float32 of shape \(3, 37, 53\)",
         "correct preprocess and postprocess in the spec",
     ),
     (
@@ -291,7 +379,7 @@ def test_a_loss_that_climbs():
     judged(
         check_model(spec_of("CLIMBING"), slow=True),
         "training lowers the loss",
-        r"after 20 steps it went from 0\.\d+ to 0\.\d+",
+        r"after 20 steps it went from 0\.\d+ to 0\.\d+, expected less",
         "see that the loss falls as the logits approach the target",
     )
 

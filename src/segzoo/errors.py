@@ -105,13 +105,17 @@ class SegzooError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        text = f"{self.file}: {self.problem}" if self.file else self.problem
+        text = f"{self.file}: {self.stated}" if self.file else self.stated
+        return f"{text}. {self.next_step}" if self.next_step else text
+
+    @property
+    def stated(self) -> str:
+        """The problem, with what was found and expected; without the file and the next step."""
+        text = self.problem
         if self.found:
             text += f"; found {self.found}"
         if self.expected:
             text += f"{',' if self.found else ';'} expected {self.expected}"
-        if self.next_step:
-            text += f". {self.next_step}"
         return text
 
 

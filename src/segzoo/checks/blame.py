@@ -7,7 +7,7 @@ import traceback
 
 import torch
 
-from segzoo.errors import printable
+from segzoo.errors import SegzooError, printable
 from segzoo.zoo import registry
 
 __all__ = ["frames", "say"]
@@ -46,8 +46,11 @@ def _is_plugins(file: str) -> bool:
 
 def say(error: BaseException) -> str:
     """An error in one line, with the place in the plugin that it came from."""
-    text = registry.cause(error)
-    text = text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "..."
+    if isinstance(error, SegzooError):
+        text = error.stated
+    else:
+        text = registry.cause(error)
+        text = text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "..."
     if isinstance(error, SyntaxError):
         return text  # which has the place already
     for place, _ in _steps(error)[-1:]:

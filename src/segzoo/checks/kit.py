@@ -1,9 +1,11 @@
 """What the promises of the contract look at: a model's spec, and networks built from it."""
 
+import contextlib
 import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,13 +17,13 @@ from segzoo.checks.process import STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.model import build
 from segzoo.predict.network import logits_size
-from segzoo.spec import ModelSpec, Preprocess
+from segzoo.spec import ModelSpec, Preprocess, Task
 from segzoo.zoo.registry import Entry
 
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
 
-__all__ = ["Kit"]
+__all__ = ["Kit", "final_of", "some", "training"]
 
 SIDE = 64  # pixels, at least: small, and yet not nothing after five halvings
 CHILD_SECONDS = 120.0
@@ -119,6 +121,53 @@ class Kit:
         n, _, h, w = x.shape
         postprocess = next(iter(self.spec.tasks.values())).postprocess
         return n, self.spec.num_classes, *logits_size(h, w, self.preprocess, postprocess)
+
+    def by_task(self) -> Iterator[tuple[Task, nn.Module]]:
+        """Each task with a network of as many classes as it takes; the default task first."""
+        networks = {self.spec.num_classes: self.network}
+        for n, task in enumerate(self.spec.tasks):
+            one = task in ("binary", "saliency")
+            num_classes = 1 if one else max(2, self.spec.num_classes)
+            if n == 0:
+                num_classes = self.spec.num_classes
+            if num_classes not in networks:
+                networks[num_classes] = self.build(num_classes=num_classes)
+            yield task, networks[num_classes]
+
+
+def final_of(outputs: Any) -> Tensor:
+    """The final prediction among a network's outputs."""
+    final = outputs
+    if isinstance(outputs, Mapping):
+        final = outputs.get("logits")
+    elif isinstance(outputs, tuple | list) and outputs:
+        final = outputs[0]
+    if not isinstance(final, Tensor):
+        raise Broken(
+            f"forward gives a {type(outputs).__name__} without logits",
+            "give a tensor, a tuple of them with the final one first, or {'logits': tensor}",
+        )
+    return final
+
+
+@contextlib.contextmanager
+def training(network: nn.Module) -> Iterator[None]:
+    """The network in training mode; its buffers (running means) are put back after."""
+    kept = [buffer.clone() for buffer in network.buffers()]
+    network.train()
+    try:
+        yield
+    finally:
+        network.eval()
+        with torch.no_grad():
+            for buffer, value in zip(network.buffers(), kept, strict=True):
+                buffer.copy_(value)
+
+
+def some(names: list[str]) -> str:
+    """'a', 'b', 'c' and 4 more."""
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + rest
 
 
 _CHILD = """

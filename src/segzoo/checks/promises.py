@@ -13,7 +13,7 @@ import io
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,11 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.checks.blame import say
-from segzoo.checks.kit import Kit
+from segzoo.checks.kit import Kit, final_of, some, training
+from segzoo.checks.losses import (
+    ignored_targets_change_nothing,
+    loss_of,
+    losses_train_everything,
+    weightless_pixels_change_nothing,
+)
 from segzoo.checks.process import DEEP_STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.errors import SegzooError
-from segzoo.spec import ModelSpec, Task
+from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.zoo import registry
 
@@ -107,9 +113,11 @@ def builder_keeps_channels(kit: Kit) -> None:
             outputs = _run(network, kit.x(channels=in_channels))
         except Exception as error:
             raise Broken(f"{arguments} the network fails: {say(error)}") from None
-        output = _final(outputs)
+        output = final_of(outputs)
         if output.ndim == 4 and output.shape[1] != num_classes:
-            raise Broken(f"{arguments} the logits have the shape {tuple(output.shape)}")
+            shape = tuple(output.shape)
+            wanted = (shape[0], num_classes, *shape[2:])
+            raise Broken(f"{arguments} the logits have the shape {shape}, expected {wanted}")
 
 
 def prefixes_are_declared(kit: Kit) -> None:
@@ -124,12 +132,12 @@ def prefixes_are_declared(kit: Kit) -> None:
         names = sorted(base.keys() | other.keys())
         left = [n for n in names if base.get(n) != other.get(n) and not n.startswith(prefixes)]
         if left:
-            faults.append(f"{argument} changes {_some(left)}, which {field} does not name")
+            faults.append(f"{argument} changes {some(left)}, which {field} does not name")
             modules = sorted({f"{name.rpartition('.')[0]}." for name in left})
             fixes.append(f"declare {field}={(*prefixes, *modules)!r}")
         idle = [p for p in prefixes if not any(n.startswith(p) for n in names)]
         if idle:
-            faults.append(f"{field} names {_some(idle)}, with which no parameter begins")
+            faults.append(f"{field} names {some(idle)}, with which no parameter begins")
             fixes.append(f"correct {field}")
     if faults:
         raise Broken("; ".join(faults), "; ".join(fixes) + " in the spec")
@@ -148,7 +156,7 @@ def shapes_are_declared(kit: Kit) -> None:
             outputs = _run(kit.network, x)
         except Exception as error:
             raise Broken(f"for x {shape} the network fails: {say(error)}", fix) from None
-        output = _final(outputs)
+        output = final_of(outputs)
         if output.shape != kit.expected(x):
             found, wanted = tuple(output.shape), kit.expected(x)
             raise Broken(f"for x {shape} the output is {found}, expected {wanted}", fix)
@@ -165,18 +173,23 @@ def final_comes_first(kit: Kit) -> None:
     final = _run(kit.network, x)
     if not isinstance(final, Tensor):
         raise Broken(f"eval mode gives a {type(final).__name__}", "give the final logits alone")
-    with _training(kit.network):
+    with training(kit.network):
         outputs = kit.network(x)
-    if _final(outputs).shape != kit.expected(x):
-        raise Broken(f"training mode gives {tuple(_final(outputs).shape)} first")
+    if final_of(outputs).shape != kit.expected(x):
+        found = tuple(final_of(outputs).shape)
+        raise Broken(f"training mode gives {found} first, expected {kit.expected(x)}")
     if isinstance(outputs, Tensor) or len(outputs) == 1:
         return
     with torch.no_grad():
         heads = kit.network(x, all_heads=True)
     if isinstance(heads, Tensor) or len(heads) != len(outputs):
-        raise Broken("all_heads=True gives other outputs than training mode")
-    if not _alike(_final(heads), final):
-        raise Broken("the first output is not the final prediction")
+        many = 1 if isinstance(heads, Tensor) else len(heads)
+        raise Broken(f"all_heads=True gives {many} outputs, expected {len(outputs)} as in training")
+    if not _alike(final_of(heads), final):
+        apart = _apart(final_of(heads), final)
+        raise Broken(
+            f"the first output is not the final prediction, which eval mode gives: {apart}"
+        )
 
 
 def outputs_are_logits(kit: Kit) -> None:
@@ -190,43 +203,24 @@ def outputs_are_logits(kit: Kit) -> None:
         try:
             for parameter in head:
                 parameter.copy_(1000 * torch.randn(parameter.shape, generator=generator))
-            output = _final(kit.network(kit.x()))
+            output = final_of(kit.network(kit.x()))
         finally:
             for parameter, value in zip(head, kept, strict=True):
                 parameter.copy_(value)
     low, high = output.min().item(), output.max().item()
     if 0 <= low and high <= 1:
-        raise Broken(f"outputs stay in [{low:.2g}, {high:.2g}] whatever the weights of the head")
+        raise Broken(
+            f"outputs stay in [{low:.2g}, {high:.2g}] with the head's weights times 1000, expected "
+            "some far outside [0, 1]"
+        )
 
 
 def eval_is_deterministic(kit: Kit) -> None:
     """In eval mode the same x gives the same logits."""
-    first, second = (_final(_run(kit.network, kit.x())) for _ in range(2))
+    first, second = (final_of(_run(kit.network, kit.x())) for _ in range(2))
     if not torch.equal(first, second):
-        raise Broken(f"two runs differ by up to {(first - second).abs().max().item():.2g}")
-
-
-def losses_train_everything(kit: Kit) -> None:
-    """Each task's loss is a finite scalar, and gives every parameter not frozen a gradient."""
-    frozen = kit.spec.frozen
-    for task, network in _by_task(kit):
-        named = dict(network.named_parameters())
-        idle = [p for p in frozen if not any(name.startswith(p) for name in named)]
-        if idle:
-            fix = "correct frozen in the spec"
-            raise Broken(f"frozen names {_some(idle)}, with which no parameter begins", fix)
-        with _training(network):
-            loss = _loss(kit, task, network)
-            torch.autograd.backward(loss)
-            trained = {name: p.grad for name, p in named.items() if not name.startswith(frozen)}
-            network.zero_grad(set_to_none=True)
-        missing = [name for name, gradient in trained.items() if gradient is None]
-        if missing:
-            fix = "use it in forward and in the loss, or declare frozen=(...)"
-            raise Broken(f"for {task} no gradient reaches {_some(missing)}", fix)
-        wild = [name for name, g in trained.items() if g is not None and not g.isfinite().all()]
-        if wild:
-            raise Broken(f"for {task} the gradient of {_some(wild)} is not finite")
+        apart = (first - second).abs().max().item()
+        raise Broken(f"two runs differ by up to {apart:.2g}, expected equal bits")
 
 
 def weights_round_trip(kit: Kit) -> None:
@@ -239,11 +233,13 @@ def weights_round_trip(kit: Kit) -> None:
     names = sorted(state.keys() | stored.keys())
     wrong = [name for name in names if not _same_bits(state.get(name), stored.get(name))]
     if wrong:
-        raise Broken(f"{_some(wrong)} come back changed")
+        raise Broken(f"{some(wrong)} come back changed")
     twin = kit.build()
     twin.load_state_dict(stored)
-    if not torch.equal(_final(_run(twin, kit.x())), _final(_run(kit.network, kit.x()))):
-        raise Broken("a network built anew gives other logits with the same weights")
+    there, here = final_of(_run(twin, kit.x())), final_of(_run(kit.network, kit.x()))
+    if not torch.equal(there, here):
+        apart = _apart(there, here)
+        raise Broken(f"a network built anew gives other logits with the same weights: {apart}")
 
 
 def parameters_are_counted(kit: Kit) -> None:
@@ -277,14 +273,16 @@ def model_is_a_module(kit: Kit) -> None:
         "pickle": lambda model: pickle.loads(pickle.dumps(model)),
         "another module": nn.Sequential,
     }
-    expected = _final(_run(kit.model, x))
+    expected = final_of(_run(kit.model, x))
     for name, way in ways.items():
         try:
             outputs = _run(way(kit.model), x)
         except Exception as error:
             raise Broken(f"{name} fails: {say(error)}") from None
-        if not torch.equal(_final(outputs), expected):
-            raise Broken(f"after {name} it gives other logits")
+        if not torch.equal(final_of(outputs), expected):
+            raise Broken(
+                f"after {name} it gives other logits: {_apart(final_of(outputs), expected)}"
+            )
 
 
 def exports(kit: Kit) -> None:
@@ -292,8 +290,9 @@ def exports(kit: Kit) -> None:
     x = kit.x()
     with torch.no_grad(), _quiet():
         exported = torch.export.export(kit.network, (x,)).module()
-        if not _alike(_final(exported(x)), _final(kit.network(x))):
-            raise Broken("the exported network gives other logits")
+        there, here = final_of(exported(x)), final_of(kit.network(x))
+        if not _alike(there, here):
+            raise Broken(f"the exported network gives other logits: {_apart(there, here)}")
 
 
 def code_stands_alone(kit: Kit) -> None:
@@ -321,11 +320,11 @@ def compiles(kit: Kit) -> None:
     compiled = torch.compile(kit.network, backend="aot_eager", fullgraph=True)
     try:
         with _quiet():
-            same = _alike(_final(_run(compiled, x)), _final(_run(kit.network, x)))
+            there, here = final_of(_run(compiled, x)), final_of(_run(kit.network, x))
     finally:
         torch._dynamo.reset()
-    if not same:
-        raise Broken("the compiled network gives other logits")
+    if not _alike(there, here):
+        raise Broken(f"the compiled network gives other logits: {_apart(there, here)}")
 
 
 def training_lowers_the_loss(kit: Kit) -> None:
@@ -336,28 +335,29 @@ def training_lowers_the_loss(kit: Kit) -> None:
     losses = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = _loss(kit, task, network)
+        loss = loss_of(kit, task, network)
         torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
     if not losses[-1] < losses[0]:
-        raise Broken(f"after {STEPS} steps it went from {losses[0]:.4g} to {losses[-1]:.4g}")
+        first, last = losses[0], losses[-1]
+        raise Broken(f"after {STEPS} steps it went from {first:.4g} to {last:.4g}, expected less")
 
 
 def bfloat16_is_finite(kit: Kit) -> None:
     """In bfloat16 autocast on a CUDA device, logits, loss and gradients are finite."""
     if not torch.cuda.is_available():
         raise Skipped("this machine has no CUDA device")
-    task, network = next(_by_task(kit))
+    task, network = next(kit.by_task())
     network = copy.deepcopy(network).cuda()
     with torch.autocast("cuda", torch.bfloat16):
-        output = _final(_run(network, kit.x().cuda()))
-        loss = _loss(kit, task, network.train())
+        output = final_of(_run(network, kit.x().cuda()))
+        loss = loss_of(kit, task, network.train())
     torch.autograd.backward(loss)
     values = {"logits": output} | {n: p.grad for n, p in network.named_parameters()}
     wild = [n for n, value in values.items() if value is not None and not value.isfinite().all()]
     if wild:
-        raise Broken(f"{_some(wild)} {'is' if len(wild) == 1 else 'are'} not finite")
+        raise Broken(f"{some(wild)} {'is' if len(wild) == 1 else 'are'} not finite")
 
 
 PICTURES = "a picture gives a mask of its size"
@@ -417,6 +417,18 @@ PROMISES: tuple[Promise, ...] = (
         losses_train_everything,
         "correct the loss: a factory of (outputs, batch) -> scalar or {'loss': scalar}",
         after=(final_comes_first,),
+    ),
+    Promise(
+        "pixels of weight 0 do not count",
+        weightless_pixels_change_nothing,
+        "let each pixel count as often as batch['weight'] says, where there is one",
+        after=(losses_train_everything,),
+    ),
+    Promise(
+        "ignored targets do not count",
+        ignored_targets_change_nothing,
+        "take ignore_index in the loss's factory, and let no pixel count whose target is that",
+        after=(losses_train_everything,),
     ),
     Promise(
         "weights survive safetensors",
@@ -528,69 +540,6 @@ def _run(network: Callable[[Tensor], Any], x: Tensor) -> Any:
         return network(x)
 
 
-def _final(outputs: Any) -> Tensor:
-    """The final prediction among a network's outputs."""
-    final = outputs
-    if isinstance(outputs, Mapping):
-        final = outputs.get("logits")
-    elif isinstance(outputs, tuple | list) and outputs:
-        final = outputs[0]
-    if not isinstance(final, Tensor):
-        raise Broken(
-            f"forward gives a {type(outputs).__name__} without logits",
-            "give a tensor, a tuple of them with the final one first, or {'logits': tensor}",
-        )
-    return final
-
-
-@contextlib.contextmanager
-def _training(network: nn.Module) -> Iterator[None]:
-    """The network in training mode; its buffers (running means) are put back after."""
-    kept = [buffer.clone() for buffer in network.buffers()]
-    network.train()
-    try:
-        yield
-    finally:
-        network.eval()
-        with torch.no_grad():
-            for buffer, value in zip(network.buffers(), kept, strict=True):
-                buffer.copy_(value)
-
-
-def _by_task(kit: Kit) -> Iterator[tuple[Task, nn.Module]]:
-    """Each task with a network of as many classes as it takes; the default task first."""
-    networks = {kit.spec.num_classes: kit.network}
-    for n, task in enumerate(kit.spec.tasks):
-        one = task in ("binary", "saliency")
-        num_classes = 1 if one else max(2, kit.spec.num_classes)
-        if n == 0:
-            num_classes = kit.spec.num_classes
-        if num_classes not in networks:
-            networks[num_classes] = kit.build(num_classes=num_classes)
-        yield task, networks[num_classes]
-
-
-def _loss(kit: Kit, task: Task, network: nn.Module) -> Tensor:
-    """The task's loss of one batch, checked to be a finite scalar."""
-    x = kit.x().to(next(network.parameters()).device)
-    outputs = network(x)
-    n, num_classes, h, w = _final(outputs).shape
-    generator = torch.Generator().manual_seed(1)
-    if task == "multilabel":
-        target = torch.randint(2, (n, num_classes, h, w), generator=generator).float()
-    else:
-        target = torch.randint(max(2, num_classes), (n, h, w), generator=generator)
-    batch = {"image": x, "target": target.to(x.device), "ids": [str(i) for i in range(n)]}
-    loss = registry.resolve(kit.spec.tasks[task].loss)()(outputs, batch)
-    value = loss["loss"] if isinstance(loss, Mapping) else loss
-    if not isinstance(value, Tensor) or value.ndim:
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise Broken(f"for {task} the loss is {found}, not a scalar tensor")
-    if not value.isfinite():
-        raise Broken(f"for {task} the loss is {value.item()}")
-    return value
-
-
 def predicts(model: "Model") -> None:
     """Predict three pictures and judge their masks."""
     if model.in_channels not in (1, 3):
@@ -608,10 +557,12 @@ def predicts(model: "Model") -> None:
             raise Broken(f"{name} fails: {say(error)}") from None
         found, wanted = prediction.mask.shape, picture.shape[:2]
         if found != wanted:
-            raise Broken(f"{name} of {wanted} gives a mask of {found}")
+            raise Broken(f"{name} gives a mask of {found}, expected {wanted}")
         low, high = prediction.probability.min(), prediction.probability.max()
         if not (0 <= low and high <= 1):  # NaN too
-            raise Broken(f"{name} gives probabilities from {low:.3g} to {high:.3g}")
+            raise Broken(
+                f"{name} gives probabilities from {low:.3g} to {high:.3g}, expected 0 to 1"
+            )
 
 
 def _same_bits(a: Tensor | None, b: Tensor | None) -> bool:
@@ -624,14 +575,15 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, RELATIVE, ABSOLUTE)
 
 
+def _apart(one: Tensor, other: Tensor) -> str:
+    """How two outputs that should be alike differ."""
+    if one.shape != other.shape:
+        return f"found the shape {tuple(one.shape)}, expected {tuple(other.shape)}"
+    return f"off by up to {(one - other).abs().max().item():.2g}"
+
+
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in network.state_dict().items()}
-
-
-def _some(names: list[str]) -> str:
-    """'a', 'b', 'c' and 4 more."""
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + rest
 
 
 def _root(path: str) -> str:

@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,23 +63,40 @@ class Valid(nn.Module):
         return F.interpolate(self.head(self.stem(x)), scale_factor=2.0)
 
 
-def bce():
+def weighted_mean(pixels, counts, batch):
+    """Of (N, K, H, W) values, each as often as it counts and its weight says."""
+    weight = counts * batch["weight"].unsqueeze(1) if "weight" in batch else counts.float()
+    return (pixels * weight).sum() / weight.sum()
+
+
+def bce(*, ignore_index=255):
     def loss(outputs, batch):
         named = outputs if isinstance(outputs, dict) else {}
         outputs = [*named.values()] or (outputs if isinstance(outputs, tuple) else [outputs])
         target = batch["target"].float()
         target = target if target.ndim == 4 else target.unsqueeze(1)
-        return sum(F.binary_cross_entropy_with_logits(o, target) for o in outputs)
+        counts = target != ignore_index
+        pixels = [
+            F.binary_cross_entropy_with_logits(o, target * counts, reduction="none")
+            for o in outputs
+        ]
+        return sum(weighted_mean(values, counts, batch) for values in pixels)
 
     return loss
 
 
-def named_bce():
-    return lambda outputs, batch: {"loss": bce()(outputs, batch)}
+def named_bce(*, ignore_index=255):
+    return lambda outputs, batch: {"loss": bce(ignore_index=ignore_index)(outputs, batch)}
 
 
-def cross_entropy():
-    return lambda outputs, batch: F.cross_entropy(outputs, batch["target"])
+def cross_entropy(*, ignore_index=255):
+    def loss(outputs, batch):
+        target = batch["target"]
+        pixels = F.cross_entropy(outputs, target, ignore_index=ignore_index, reduction="none")
+        counts = target != ignore_index
+        return weighted_mean(pixels.unsqueeze(1), counts.unsqueeze(1), batch)
+
+    return loss
 
 
 # --- what breaks it
@@ -207,11 +225,55 @@ def wild_gradient():
     return lambda outputs, batch: (outputs * 0).sqrt().mean()  # 0, and its slope 0 * infinity
 
 
-def climbing():
+def weight_unseen(*, ignore_index=255):
+    """As if every pixel counted once."""
+    all_count = bce(ignore_index=ignore_index)
+    return lambda outputs, batch: all_count(outputs, {"target": batch["target"]})
+
+
+def ignored_as_foreground(*, ignore_index=255):
+    """Whatever is not 0 is of the class."""
+    return lambda outputs, batch: bce()(outputs, {**batch, "target": batch["target"] > 0})
+
+
+def always_255(*, ignore_index=255):
+    return bce()
+
+
+def ignored_in_the_value_alone(*, ignore_index=255):
+    """The right value; the gradient is that of all pixels."""
+
+    def loss(outputs, batch):
+        value = bce(ignore_index=ignore_index)(outputs, batch)
+        if "weight" in batch:
+            return value
+        slope = outputs.square().mean()
+        return value + slope - slope.detach()
+
+    return loss
+
+
+def weight_unseen_by_the_slope(*, ignore_index=255):
+    """The right value; the gradient of what counts depends on what does not."""
+
+    def loss(outputs, batch):
+        value = bce(ignore_index=ignore_index)(outputs, batch)
+        counts = batch["weight"].unsqueeze(1) > 0 if "weight" in batch else 0
+        slope = (outputs * counts).mean() * outputs.mean().detach()
+        return value + slope - slope.detach()
+
+    return loss
+
+
+def no_ignore_index():
+    return bce()
+
+
+def climbing(*, ignore_index=255):
     """The right value with the wrong sign of the gradient."""
 
     def loss(outputs, batch):
-        value = bce()(outputs, batch)
+        value = bce(ignore_index=ignore_index)(outputs, batch)
         return 2 * value.detach() - value
 
     return loss
@@ -219,3 +281,7 @@ def climbing():
 
 def no_picture(image):
     raise ValueError("only pictures of cats")
+
+
+def wide_picture(image):
+    return np.moveaxis(image, -1, 0) / 255  # float64

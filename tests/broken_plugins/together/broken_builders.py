@@ -49,9 +49,13 @@ def exits(in_channels, num_classes):
     sys.exit(3)
 
 
-def loss():
+def loss(*, ignore_index=255):
     def cross_entropy(outputs, batch):
-        target = batch["target"].unsqueeze(1).to(outputs.dtype)
-        return F.binary_cross_entropy_with_logits(outputs, target)
+        target = batch["target"].unsqueeze(1)
+        weight = (target != ignore_index).float()
+        if "weight" in batch:
+            weight = weight * batch["weight"].unsqueeze(1)
+        truth = (target == 1).to(outputs.dtype)
+        return F.binary_cross_entropy_with_logits(outputs, truth, weight)
 
     return cross_entropy
