@@ -91,7 +91,7 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
             counts[names[0]] += 1  # a test with two markers counts once
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     counts = terminalreporter.config.stash.get(LEFT_OUT, Counter())
     if counts and terminalreporter.config.option.markexpr:
         parts = ", ".join(f"{counts[name]} {name}" for name in MARKERS if counts[name])

@@ -96,11 +96,11 @@ def test_a2_a_folder_that_is_a_link_is_neither_written_nor_deleted_in(
         if folder == "refs" and do == "load":  # it only reads there
             segzoo.load(REF)
         elif folder == "snapshots/*" and do == "load anew":  # the new commit has its own
-            hubs.resolve("alice/tiny", fresh=True)
+            hubs.snapshot_of("alice/tiny", fresh=True)
             segzoo.load(REF)
         else:
             with pytest.raises(UnsafeFormatError, match="a link leads out"):
-                hubs.resolve("alice/tiny", fresh=do == "load anew")
+                hubs.snapshot_of("alice/tiny", fresh=do == "load anew")
                 segzoo.load(REF)
     assert contents(elsewhere) == before
 
@@ -150,7 +150,7 @@ def swapped(hub, model, tmp_path):
     old = segzoo.load(REF).config.options, snapshot_of(hub)
     later = segzoo.load("tiny", seed=4, width=6).save_pretrained(tmp_path / "later")
     hub.add("alice/tiny", {p.name: p.read_bytes() for p in later.iterdir()})
-    hubs.resolve("alice/tiny", fresh=True)
+    hubs.snapshot_of("alice/tiny", fresh=True)
     segzoo.load(REF)
     for pointer in old[1].folder.iterdir():
         other = os.readlink(snapshot_of(hub).folder / pointer.name)
