@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from squares import Squares
 
+from segzoo.cli import help as help_
+from segzoo.cli import main
 from segzoo.cli.main import run
 from segzoo.engine import journal, signals
 from segzoo.engine.journal import Journal
@@ -151,3 +156,98 @@ def test_d1_a_resumed_run_goes_on_counting_and_no_line_has_more(capsys, squares)
     assert [line for line in lines if line.startswith(("step 0", "step 1"))] == []
     assert lines[-1].startswith("step 4/4  ")
     assert lines[-1].endswith("  0:00:00 left")
+
+
+# --- D8: help, examples, completion ---------------------------------------------------------------
+
+
+def verbs(command=None, path=()):
+    """Every verb that the help shows, and the groups, by their words."""
+    command = command or typer.main.get_command(main.app)
+    yield path, command
+    for name, verb in getattr(command, "commands", {}).items():
+        if not verb.hidden:
+            yield from verbs(verb, (*path, name))
+
+
+VERBS = {" ".join(path): command for path, command in verbs()}
+
+
+def test_d8_alone_it_shows_its_help_on_stdout(capsys):
+    for line in ([], ["data"], ["cache"]):
+        assert run(line) == 0
+        alone = capsys.readouterr()
+        assert alone.err == ""
+        assert alone.out.count("Usage: segzoo ") == 1
+        assert run([*line, "--help"]) == 0
+        assert capsys.readouterr().out == alone.out
+        assert run(["help", *line]) == 0
+        assert capsys.readouterr().out == alone.out
+    assert run(["help", "trian"]) == 2
+    assert capsys.readouterr().err == "segzoo: no verb 'trian'. Run: segzoo help\n"
+
+
+def test_d8_every_verb_has_examples_and_no_others_have():
+    assert help_.EXAMPLES.keys() == VERBS.keys()
+    assert len(help_.EXAMPLES[""]) == 2
+
+
+@pytest.mark.parametrize("path", VERBS)
+def test_d8_summaries_are_whole_and_examples_can_be_typed(capsys, path):
+    command = VERBS[path]
+    if path:
+        summary = command.get_short_help_str(1000)
+        assert summary.endswith(".")
+        assert len(summary) <= 55
+    assert run(["help", *path.split()]) == 0
+    shown = capsys.readouterr().out
+    for example in help_.EXAMPLES[path]:
+        assert f"\n  {example}\n" in shown
+        words = shlex.split(example)[1:]
+        name = max((p for p in VERBS if words[: len(p.split())] == p.split()), key=len)
+        verb, rest = VERBS[name], words[len(name.split()) :]
+        verb.make_context(name, rest)  # parsed, not run: an unknown option is an error here
+        assert name.startswith(path)
+
+
+@pytest.mark.parametrize("verb", ["predict"])
+def test_d8_the_options_of_long_verbs_are_in_groups(capsys, verb):
+    assert run(["help", verb]) == 0
+    sections = capsys.readouterr().out.split("\n\n")
+    named = {part.partition(":\n")[0]: part for part in sections if ":\n  " in part}
+    groups = [title for title in named if title not in ("Arguments", "Options", "Examples")]
+    assert len(groups) >= 4
+    options = [line for line in named["Options"].splitlines() if line.startswith("  -")]
+    assert [line.split()[:2] for line in options] == [["-h,", "--help"]]
+    for parameter in VERBS[verb].params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            assert sum(f"{parameter.opts[0]} " in named[title] for title in groups) == 1
+
+
+def tab(*words):
+    """What the Tab key offers after these words, in a shell that has been told of segzoo."""
+    environment = {
+        **os.environ,
+        "_SEGZOO_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["segzoo", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    program = "from segzoo.cli.main import main; import sys; sys.argv = ['segzoo']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60
+    )
+    return done.stdout.split()
+
+
+def test_d8_tab_completes_models_tags_and_kinds():
+    assert tab("predict", "u2netp.du") == ["u2netp.duts"]
+    assert tab("train", "u2net") == ["u2net", "u2netp"]
+    assert tab("predict", "u2netp", "photo.jpg", "--as", "mask,cu") == ["mask,cutout"]
+    assert tab("info", "nothing.") == []
+
+
+def test_d8_every_parameter_that_names_a_model_is_completed():
+    for path, command in VERBS.items():
+        for parameter in getattr(command, "params", ()):
+            if parameter.name in ("model", "arguments", "kinds", "ref", "to"):
+                assert parameter._custom_shell_complete is not None, (path, parameter.name)

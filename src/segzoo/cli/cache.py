@@ -11,12 +11,13 @@ import typer
 
 from segzoo.base import cache as own
 from segzoo.base.records import Json
+from segzoo.cli.help import Command, Group
 from segzoo.cli.text import print_json, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
 
 app = typer.Typer(
-    help="What is kept on this machine: segzoo's own folder, and its models in the Hub's cache.",
-    no_args_is_help=True,
+    cls=Group,
+    help="Show or remove what is kept on this machine.",
 )
 KINDS = {"model": "models of the Hub", "own": "segzoo's own", "leftover": "left by downloads"}
 OWN = {
@@ -54,7 +55,7 @@ class _Kept:
         }
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
     """Show everything that is kept, with its size.
 
@@ -70,7 +71,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
     typer.echo("\n".join(_places()))
 
 
-@app.command()
+@app.command(cls=Command)
 def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
     """Show how many bytes are kept, and where."""
     from segzoo.hub import cache as hubcache
@@ -86,7 +87,7 @@ def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")
     typer.echo(table(("KIND", "SIZE", "FOLDER"), cells, right=" >"))
 
 
-@app.command()
+@app.command(cls=Command)
 def prune(
     models: Annotated[
         list[str] | None,
@@ -101,7 +102,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout; needs --yes.")] = False,
 ) -> None:
-    """Remove what broken downloads left, and the models that are named.
+    """Remove models, and what broken downloads left.
 
     Asks first. Models of other libraries in the Hub's cache are never touched.
     """

@@ -24,7 +24,9 @@ def check(
     gpu: Annotated[bool, typer.Option("--gpu", help="Also what needs a CUDA device.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Check the promises of the contract one by one, with a line for each.
+    """Check that a plugin keeps the contract.
+
+    Its promises one by one, with a line for each.
 
     Exit code 1 when one is broken; its line says how to mend it. A plugin that cannot be loaded is
     shown with its whole error and where in its files that came from.

@@ -63,7 +63,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Make weights of another program into a model that segzoo loads.
+    """Make another program's weights a model of segzoo.
 
     Files that could run code are opened in a process of their own, without network, and as
     tensors alone. What does not fit the model exactly is refused, and then nothing is written.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.base.records import Json, asdict
+from segzoo.cli.help import Command, Group, completed
 from segzoo.cli.text import print_json, table
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
 from segzoo.model.load import find_spec
@@ -27,8 +28,8 @@ COMMON = (
 )
 
 app = typer.Typer(
+    cls=Group,
     help="Check data sets, look at them, make one of digits.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 # --- check ---------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     words: Words,
     against: Annotated[
@@ -57,7 +58,7 @@ def check(
     workers: Annotated[int, typer.Option(help="Processes that read; 0 for none.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Read a data set once and say what is wrong with it, before anything is trained on it.
+    """Read a data set once and say what is wrong with it.
 
     Faults, which end with exit code 3: files that cannot be read, masks of another size or with
     values that are no class, pictures that are in another set too. Notes: classes that never
@@ -145,7 +146,8 @@ def _many(count: int, word: str) -> str:
 # --- preview -------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(cls=Command)
+@completed
 def preview(
     words: Words,
     changes: Annotated[
@@ -254,7 +256,7 @@ def _prepared(
 # --- compose-digits ------------------------------------------------------------------------------
 
 
-@app.command("compose-digits")
+@app.command("compose-digits", cls=Command)
 def compose_digits(
     out: Annotated[str, typer.Argument(help="A folder.", metavar="OUT")],
     count: Annotated[int, typer.Option(help="Pictures, of all parts together.", min=1)] = 5000,
@@ -275,7 +277,9 @@ def compose_digits(
     test: Annotated[float, typer.Option(help="Share for the test.", min=0, max=1)] = 0.1,
     seed: Annotated[int, typer.Option(help="The same one makes the same files.", min=0)] = 0,
 ) -> None:
-    """Make a data set like M2NIST: pictures of a few digits, with the class of each pixel.
+    """Make a data set of digits, as M2NIST is.
+
+    Pictures of a few digits, with the class of each pixel.
 
     No digit of the source is in two parts. Classes are 0 to 9, and 10 for the background.
     """
@@ -308,9 +312,9 @@ def _size(text: str) -> tuple[int, int]:
 # --- readers -------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(cls=Command)
 def readers(as_json: AsJson = False) -> None:
-    """Show what reads data sets, ours and anybody's, with its options.
+    """Show what reads data sets, and its options.
 
     A reader that does not work is shown with its cause; the others are not affected.
     """

@@ -11,7 +11,9 @@ from segzoo.cli.text import print_json, table
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Show versions, devices, caches and plugins, and what is broken or missing.
+    """Show what is here, and what is broken or missing.
+
+    Versions, devices, caches and plugins.
 
     Exit code 1 when something is broken. Nothing is downloaded or changed.
     """

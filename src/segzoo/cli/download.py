@@ -18,7 +18,9 @@ def download(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Fetch models into the cache, every byte checked; then they load without a connection.
+    """Fetch models into the cache, for use offline.
+
+    Every byte is checked; then they load without a connection.
 
     A branch or tag is looked up anew, and is from then on what it is now. All files of a published
     model are fetched: weights, config, card, manifest. HF_HUB_CACHE says where the cache is.

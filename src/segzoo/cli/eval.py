@@ -63,7 +63,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
-    """Measure a model on a data set, each picture at its own size.
+    """Measure a model on a data set.
+
+    Each picture is measured at its own size.
 
     The interval of a number holds 95 in 100 bootstrap samples of the pictures. A class that neither
     truth nor prediction holds is absent, and in no mean.

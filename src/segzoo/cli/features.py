@@ -30,7 +30,9 @@ def features(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Show each stage's output: its name, shape (channels, height, width) and stride.
+    """Show each stage's output.
+
+    Its name, shape (channels, height, width) and stride.
 
     The stride is how many pixels of the input lie beside one another in one of the output's. In
     Python, model.features(x) gives the outputs themselves under the same names.

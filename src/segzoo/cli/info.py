@@ -28,7 +28,9 @@ def info(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Show a model's paper, stages, options, preprocessing, tasks, recipes and weights.
+    """Show what there is to know of a model.
+
+    Its paper, stages, options, preprocessing, tasks, recipes and weights.
 
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.

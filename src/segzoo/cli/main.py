@@ -8,6 +8,8 @@ interrupted, 143 told to end.
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -29,39 +31,45 @@ from segzoo.cli import (
     verify,
 )
 from segzoo.cli import eval as eval_
+from segzoo.cli import help as help_
 from segzoo.cli import list as list_
 from segzoo.errors import SegzooError
 
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
 
+VERBS: dict[str, Callable[..., Any]] = {
+    "list": list_.list_models,
+    "info": info.info,
+    "predict": predict.predict,
+    "train": train.train,
+    "eval": eval_.evaluate,
+    "prune": prune.prune,
+    "features": features.features,
+    "new": new.new,
+    "convert": convert.convert,
+    "publish": publish.publish,
+    "verify": verify.verify,
+    "download": download.download,
+    "check": check.check,
+    "doctor": doctor.doctor,
+    "help": help_.explain,
+}
+ALIASES = {"ls": "list", "show": "info", "val": "eval", "push": "publish"}
+
 app = typer.Typer(
+    cls=help_.Group,
     help="A model zoo for image segmentation that architectures join as plugins.",
-    no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich costs more to import than everything else here
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("list")(list_.list_models)
-app.command("ls", hidden=True)(list_.list_models)
-app.command("info")(info.info)
-app.command("show", hidden=True)(info.info)
-app.command("predict")(predict.predict)
+for name, verb in VERBS.items():
+    app.command(name, cls=help_.Command)(help_.completed(verb))
+for name, meant in ALIASES.items():
+    app.command(name, cls=help_.Command, hidden=True)(VERBS[meant])
 app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("eval")(eval_.evaluate)
-app.command("val", hidden=True)(eval_.evaluate)
-app.command("prune")(prune.prune)
-app.command("features")(features.features)
-app.command("new")(new.new)
-app.command("convert")(convert.convert)
-app.command("publish")(publish.publish)
-app.command("push", hidden=True)(publish.publish)
-app.command("verify")(verify.verify)
-app.command("download")(download.download)
 app.add_typer(cache.app, name="cache")
-app.command("check")(check.check)
-app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -100,7 +108,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run a command line. Returns the exit code."""
     try:
         with transfers.shown(arguments):
-            result = app(arguments, standalone_mode=False)
+            result = app(arguments, standalone_mode=False, prog_name="segzoo")
     except SegzooError as error:
         _trace(debug)
         return _complain(str(error), error.exit_code)

@@ -12,7 +12,7 @@ def new(
         str, typer.Option(help="Where the plugin's folder is made.", metavar="DIR")
     ] = ".",
 ) -> None:
-    """Write a plugin that works and keeps the contract, ready to be changed.
+    """Write a plugin that works, ready to be changed.
 
     NAME becomes the folder and the distribution segzoo-NAME; the model has underscores for hyphens.
     """

@@ -1,10 +1,11 @@
 """Options that verbs share, and records of options."""
 
+import copy
 import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import typer
 
@@ -63,9 +64,13 @@ def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters_of(record: Any) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(record, include_extras=True)
+    """The record's fields as parameters; its docstring is the title of their group in the help."""
+    hints, title = get_type_hints(record, include_extras=True), inspect.getdoc(record) or ""
     for parameter in inspect.signature(record).parameters.values():
-        yield _by_name(parameter.replace(annotation=hints[parameter.name]))
+        plain, about = get_args(hints[parameter.name])
+        about = copy.copy(about)  # others may have the same option
+        about.rich_help_panel = title.partition("\n")[0].rstrip(".")
+        yield _by_name(parameter.replace(annotation=Annotated[plain, about]))
 
 
 def _by_name(parameter: inspect.Parameter) -> inspect.Parameter:

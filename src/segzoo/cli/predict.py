@@ -187,7 +187,9 @@ def predict(
     together: Together,
     told: Told,
 ) -> None:
-    """Segment pictures: one PNG of each kind for each picture, at its upright size.
+    """Segment pictures: masks, cut-outs, overlays.
+
+    One PNG of each kind for each picture, at its upright size.
 
     A picture that cannot be read costs itself alone: a line in OUT/errors.jsonl, and exit code 1 at
     the end. Files appear when they are complete. A folder's own folders are kept (-r). For names

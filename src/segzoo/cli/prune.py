@@ -44,7 +44,9 @@ def prune(
     workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Choose how much of a network to load: UNet++ of depth 1, 2, 3 or 4, say.
+    """Choose how much of a network to load.
+
+    UNet++ of depth 1, 2, 3 or 4, say.
 
     Every smaller network that the weights hold is measured. The one with the fewest parameters
     whose IoU is at most WITHIN below the best is named, with the call that loads it.

@@ -58,7 +58,9 @@ def publish(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Publish weights on the Hub: everything in one commit, then a tag.
+    """Publish weights on the Hub.
+
+    Everything in one commit, then a tag.
 
     Without a licence, the data and numbers with their protocol nothing is published. The last
     lines are the record that a plugin's spec takes. The token is that of `hf auth login`, or

@@ -140,7 +140,9 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.")] = False,
 ) -> int:
-    """Train a model; everything goes to the folder of the run.
+    """Train a model on a data set.
+
+    Everything goes to the folder of the run.
 
     RUN/model is what `segzoo predict` takes: the best weights. RUN/metrics.jsonl and curves.png
     tell how it went. Ctrl-C and SIGTERM save a checkpoint and say how to go on; a second Ctrl-C

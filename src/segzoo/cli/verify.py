@@ -31,7 +31,9 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Check weights anew: manifest, hashes, header, values, strict load, golden and signature.
+    """Check weights against what was published.
+
+    Manifest, hashes, header, values, strict load, golden and signature.
 
     One line for each. Exit code 3 when one does not hold; its line says what to do.
     """
