@@ -6,6 +6,7 @@ refused. A folder's files are held as names alone: a million take 80 MB, 150 whi
 
 import heapq
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from segzoo.base.formats import endings, left_out
 from segzoo.errors import OutputError, UsageError, printable
+from segzoo.zoo import registry
 
 __all__ = [
     "STDIN",
@@ -106,12 +108,22 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
         elif any(c in text for c in "*?["):
             folders = list(_glob(text, out))
             if not folders:
-                raise UsageError("no picture matches", file=text)
+                raise UsageError("no picture matches", file=text, next_step=_meant(text))
         else:
-            alone = "Standard input is an input on its own" if text == STDIO else ""
-            raise UsageError("there is no such file or folder", file=text, next_step=alone)
+            raise UsageError("there is no such file or folder", file=text, next_step=_meant(text))
         found += folders
     return found
+
+
+def _meant(text: str) -> str:
+    """What to do instead of giving this for a picture, where that is plain."""
+    if text == STDIO:
+        return "Standard input is an input on its own"
+    if text.startswith(("http://", "https://")):
+        return f"Fetch it first: curl -LO {shlex.quote(printable(text))}"
+    if any(registry.fold(text) == entry.name for entry in registry.entries()):
+        return f"The model comes first: segzoo predict {text} PICTURE -o out"
+    return ""
 
 
 def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:

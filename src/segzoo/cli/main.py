@@ -5,6 +5,7 @@ not enough memory or disk, 6 a training that diverged, 70 a defect of segzoo its
 interrupted, 143 told to end.
 """
 
+import dataclasses
 import os
 import sys
 import warnings
@@ -33,7 +34,8 @@ from segzoo.cli import (
 from segzoo.cli import eval as eval_
 from segzoo.cli import help as help_
 from segzoo.cli import list as list_
-from segzoo.errors import SegzooError
+from segzoo.errors import SegzooError, printable
+from segzoo.spec import Recipe
 
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
@@ -121,7 +123,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
         if _is_usage_error(error):
-            return _usage(error)
+            return _usage(error, arguments)
         _trace(debug)
         what = f"{type(error).__name__}: {error}"
         return _complain(
@@ -147,12 +149,30 @@ def _is_usage_error(error: Exception) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def _usage(error: Exception) -> int:
+def _usage(error: Exception, arguments: list[str]) -> int:
     """What the parser of the command line has against it, with the verb's usage."""
-    context = getattr(error, "ctx", None)
+    context: Any = getattr(error, "ctx", None)
+    message: str = error.format_message()  # type: ignore[attr-defined]
     if context is not None:
         print(context.get_usage(), file=sys.stderr)
-    return _complain(error.format_message(), error.exit_code)  # type: ignore[attr-defined]
+        takes_fields = any("KEY=VALUE" in str(p.metavar) for p in context.command.params)
+        if takes_fields and (field := _field(getattr(error, "option_name", ""), arguments)):
+            option = printable(error.option_name)  # type: ignore[attr-defined]
+            message = f"{option} is no option: it is a field of the recipe. Write {field}"
+    return _complain(message, error.exit_code)  # type: ignore[attr-defined]
+
+
+def _field(option: str, arguments: list[str]) -> str:
+    """ "--epochs" -> "epochs=5", as the line has it, where that is a field of a recipe; else ""."""
+    name, _, rest = option.lstrip("-").replace("-", "_").partition(".")
+    if name not in (field.name for field in dataclasses.fields(Recipe)):
+        return ""
+    place = next((n for n, text in enumerate(arguments) if text.partition("=")[0] == option), None)
+    value = "VALUE"
+    if place is not None:
+        _, equals, own = arguments[place].partition("=")
+        value = own if equals else next(iter(arguments[place + 1 :]), value)
+    return printable(f"{name}.{rest}={value}" if rest else f"{name}={value}")
 
 
 def _silence_stdout() -> None:

@@ -31,6 +31,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.model.load import load
+from segzoo.zoo import refs
 
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
@@ -199,6 +200,7 @@ def predict(
         raise UsageError("give --skip-existing or --overwrite, not both")
     if network.random_init and network.weights is not None:
         raise UsageError("give --weights or --random-init, not both")
+    refs.parse(model)  # before the pictures: the two may have been exchanged
     kinds, behind = _kinds(outputs), _background(outputs, pictures)
     folders = _folders(pictures, outputs.out)
     total = sum(len(folder.names) for folder in folders)

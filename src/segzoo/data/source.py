@@ -204,7 +204,7 @@ def _parted(dataset: Dataset, common: Mapping[str, str], part: Part | None) -> S
     part = common.get("part", part or "train")  # type: ignore[assignment]
     if part not in ("train", "val") or ("val" in common and "fold" in common):
         raise UsageError("expected val=SHARE or fold=I/N, and part=train or part=val")
-    order = list(_shuffled(dataset, common.get("seed", "0")))
+    order, folds = list(_shuffled(dataset, common.get("seed", "0"))), 0
     try:
         if "val" in common:
             share = float(common["val"])
@@ -221,7 +221,9 @@ def _parted(dataset: Dataset, common: Mapping[str, str], part: Part | None) -> S
         given = "&".join(f"{k}={v}" for k, v in common.items())
         raise UsageError(
             f"cannot part a set of {len(order)} samples by {printable(given)!r}",
-            expected="val between 0 and 1, or fold=I/N with I from 0 to N - 1",
+            expected=f"at most {len(order)} folds"
+            if folds > len(order)
+            else "val between 0 and 1, or fold=I/N with I from 0 to N - 1",
         ) from None
     sides = {True: chosen, False: set(order) - chosen}
     if not all(sides.values()):

@@ -18,11 +18,10 @@ from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.settings import Settings
 from segzoo.errors import RunError
 from segzoo.spec import Recipe
+from segzoo.zoo.refs import MODEL, RUN
 
 __all__ = ["EXACT", "MODEL", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
 
-RUN = "run.json"
-MODEL = "model"  # the folder in a run that holds its best weights, ready for `segzoo predict`
 EXACT = "to the last bit"
 # What says which sample comes at which step.
 ORDER = ("batch_size", "seed", "sampling")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -9,10 +10,13 @@ from typing import TypeAlias
 from segzoo.errors import UsageError, printable
 from segzoo.zoo import registry
 
-__all__ = ["HUB", "LOCAL_DIR", "Folder", "Hub", "Named", "Ref", "parse"]
+__all__ = ["HUB", "LOCAL_DIR", "MODEL", "RUN", "Folder", "Hub", "Named", "Ref", "parse"]
 
 HUB = "hf-hub:"
 LOCAL_DIR = "local-dir:"
+RUN = "run.json"  # in the folder of a training run
+MODEL = "model"  # the folder in it with its best weights
+FOREIGN = (".bin", ".ckpt", ".h5", ".keras", ".onnx", ".pt", ".pth")  # endings of weights
 
 # Stricter than the Hub, as both become parts of paths and addresses here.
 PART = r"(?!.*(--|\.\.))[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
@@ -50,12 +54,12 @@ Ref: TypeAlias = Named | Folder | Hub
 
 
 def parse(ref: str, revision: str | None = None) -> Ref:
-    """What `ref` names, without a look at anything but the folders that are there.
+    """What `ref` names, without a look at anything but the files and folders that are there.
 
     `hf-hub:user/name[@revision]`, `local-dir:PATH`, an existing folder that is written with a
     separator (`./saved`), else a model's name, in which `name.tag` chooses weights. A model's full
-    name goes before a folder of that name. UsageError for what is not spelled like any of them, and
-    for a revision of what has none.
+    name goes before a folder of that name; the folder of a run means the model in it. UsageError
+    for what is not spelled like any of them, a file among it, and for a revision of what has none.
     """
     if ref.startswith(HUB):
         return _hub(ref, revision)
@@ -66,9 +70,11 @@ def parse(ref: str, revision: str | None = None) -> Ref:
             expected=f"a model on the Hub, {HUB}user/name",
         )
     if ref.startswith(LOCAL_DIR):
-        return Folder(Path(ref.removeprefix(LOCAL_DIR)))
+        return _folder(ref.removeprefix(LOCAL_DIR))
     if _is_folder(ref):
-        return Folder(Path(ref))
+        return _folder(ref)
+    if ":" not in ref:
+        _refuse_file(ref)
     if ":" in ref or "." not in ref.rpartition("/")[2]:
         return Named(ref)
     name, _, tag = ref.rpartition(".")
@@ -95,9 +101,33 @@ def _hub(ref: str, revision: str | None) -> Hub:
     return Hub(repo, wanted)
 
 
+def _folder(text: str) -> Folder:
+    path = Path(text)
+    return Folder(path / MODEL if (path / RUN).is_file() and (path / MODEL).is_dir() else path)
+
+
 def _is_folder(ref: str) -> bool:
     if "/" not in ref and os.sep not in ref:
         return False
     if any(entry.full_name == ref for entry in registry.entries()):
         return False
     return os.path.isdir(ref)
+
+
+def _refuse_file(ref: str) -> None:
+    """UsageError for a file where a model is expected, with the line that was meant."""
+    name, ending = os.path.splitext(ref)
+    if any(registry.fold(name) == e.name or name == e.full_name for e in registry.entries()):
+        return  # name.tag
+    folder, shown = os.path.dirname(ref), shlex.quote(printable(ref)[:200])
+    if ending == ".safetensors" and os.path.isfile(os.path.join(folder, "config.json")):
+        next_step = f"Give its folder: {printable(folder) if '/' in folder else f'./{folder}'}"
+    elif ending == ".safetensors":
+        next_step = f"Give the model that it is of, and --weights {shown}"
+    elif ending.lower() in FOREIGN:
+        next_step = f"Make a model of it first: segzoo convert {shown} --to MODEL"
+    elif os.path.isfile(ref):
+        next_step = f"The model comes first: segzoo predict MODEL {shown} -o out"
+    else:
+        return
+    raise UsageError("a file, where a model is expected", file=ref, next_step=next_step)

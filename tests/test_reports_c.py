@@ -1,0 +1,112 @@
+"""What people met: messages that were loud but wrong, each of which now leads to the right line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segzoo.cli.main import run
+from segzoo.zoo import refs
+
+# --- C6: slips on the command line ----------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A folder with a photo, a run with a model, and two samples."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "model" / "config.json").write_text(json.dumps({"model": "x"}))
+    (tmp_path / "run" / "model" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "weights.pth").write_bytes(b"")
+    (tmp_path / "loose.safetensors").write_bytes(b"")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("photo.png")
+    masks = np.zeros((2, 8, 8), np.uint8)
+    np.savez("two.npz", images=np.zeros((2, 8, 8, 3), np.uint8), masks=masks)
+    return tmp_path
+
+
+EXPECTED = "a file, where a model is expected"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "predict photo.png u2netp -o out",
+            f"photo.png: {EXPECTED}. The model comes first: segzoo predict MODEL photo.png -o out",
+        ),
+        (
+            "predict gone.png u2netp -o out",
+            "u2netp: there is no such file or folder. The model comes first: "
+            "segzoo predict u2netp PICTURE -o out",
+        ),
+        (
+            "predict run/model/model.safetensors photo.png -o out",
+            f"run/model/model.safetensors: {EXPECTED}. Give its folder: run/model",
+        ),
+        (
+            "predict loose.safetensors photo.png -o out",
+            f"loose.safetensors: {EXPECTED}. Give the model that it is of, and --weights "
+            "loose.safetensors",
+        ),
+        (
+            "predict weights.pth photo.png -o out",
+            f"weights.pth: {EXPECTED}. Make a model of it first: "
+            "segzoo convert weights.pth --to MODEL",
+        ),
+        (
+            "eval weights.pth --data arrays:two.npz",
+            f"weights.pth: {EXPECTED}. Make a model of it first: "
+            "segzoo convert weights.pth --to MODEL",
+        ),
+        (
+            "predict run photo.png -o out",
+            "no model 'run'. There is a folder of that name; for the model in it write ./run",
+        ),
+        (
+            "predict u2netp https://example.org/a.jpg -o out",
+            "https://example.org/a.jpg: there is no such file or folder. Fetch it first: "
+            "curl -LO https://example.org/a.jpg",
+        ),
+        (
+            "predict u2netp https://example.org/a?b=1&c -o out",
+            "https://example.org/a?b=1&c: no picture matches. Fetch it first: "
+            "curl -LO 'https://example.org/a?b=1&c'",
+        ),
+        (
+            "train unet --data d --epochs 5",
+            "--epochs is no option: it is a field of the recipe. Write epochs=5",
+        ),
+        (
+            "train unet --data d --batch-size=4",
+            "--batch-size is no option: it is a field of the recipe. Write batch_size=4",
+        ),
+        (
+            "data preview d --crop 64",
+            "--crop is no option: it is a field of the recipe. Write crop=64",
+        ),
+        (
+            "train unet --data arrays:two.npz --folds 3",
+            "cannot part a set of 2 samples by 'fold=0/3'; expected at most 2 folds",
+        ),
+    ],
+)
+def test_c6_a_slip_is_answered_by_the_line_that_was_meant(capsys, folder, line, message):
+    assert run(line.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1] == f"segzoo: {message}"
+    assert shown.out == ""
+
+
+def test_c6_a_run_stands_for_its_model(folder):
+    for text in ("./run", str(folder / "run"), "local-dir:run"):
+        assert refs.parse(text).path.resolve() == folder / "run" / "model"
+    assert refs.parse("./run/model").path.resolve() == folder / "run" / "model"
+
+
+def test_c6_a_file_named_like_weights_of_a_model_hides_nothing(folder):
+    (folder / "u2netp.duts").write_bytes(b"")
+    assert refs.parse("u2netp.duts") == refs.Named("u2netp", "duts")
