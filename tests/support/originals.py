@@ -1,36 +1,52 @@
 """Files of weights as other programs write them, filled by a formula, and what they must give.
 
-goldens: a folder with filler.py and, for each case, CASE.json and CASE.safetensors: the original
-code's own names of its parameters, in its order, and its outputs.
+goldens: a folder with CASE.json and CASE.safetensors for each case: the original code's own names
+of its parameters, in its order, and its outputs. The parameters' values a formula recreates, that
+of filler.py; of its two fillers ("base") one is "mix".
 """
 
-import importlib.util
 import json
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
+import filler
 import h5py
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 
+@lru_cache(maxsize=128)  # networks that share parameters are filled one after the other
+def values(kind, shape, k, stride, base):
+    return torch.from_numpy(filler.fill(kind, shape, k, stride, filler=base))
+
+
 class Goldens:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        spec = importlib.util.spec_from_file_location("filler", folder / "filler.py")
-        self.filler = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.filler)
 
     def manifest(self, case):
-        return json.loads((self.folder / f"{case}.json").read_text())
+        return json.loads((self.folder / f"{case}.json").read_text("utf-8"))
+
+    def tensors(self, case):
+        return load_file(self.folder / f"{case}.safetensors")
+
+    def filled(self, network, case, base="mix"):
+        """A network of ours with the case's parameters, listed there in order of creation."""
+        state = network.state_dict()
+        own = [state[name] for name in state if "num_batches_tracked" not in name]
+        rows = self.manifest(case)["params"]
+        for k, (tensor, (_, shape, kind, stride)) in enumerate(zip(own, rows, strict=True)):
+            assert list(tensor.shape) == shape
+            tensor.copy_(values(kind, tuple(shape), k, stride, base))
+        return network
 
     def arrays(self, case):
         """The original's parameters under its own names, in torch's order of axes."""
         rows = enumerate(self.manifest(case)["params"])
         return {
-            name: self.filler.fill(kind, shape, k, stride)
-            for k, (name, shape, kind, stride) in rows
+            name: filler.fill(kind, shape, k, stride) for k, (name, shape, kind, stride) in rows
         }
 
     def state(self, case):
@@ -51,7 +67,7 @@ class Goldens:
         }
 
     def input(self, shape):
-        return torch.from_numpy(self.filler.image(*map(int, shape.split("x"))))
+        return torch.from_numpy(filler.image(*map(int, shape.split("x"))))
 
     def tolerance(self, case, shape):
         """Of probabilities: what the original itself loses in float32, three times."""
@@ -59,24 +75,37 @@ class Goldens:
             1e-5, 3 * self.manifest(case)["fillers"]["mix"][shape]["fp32_vs_fp64_max_abs_diff"]
         )
 
-    def deviation(self, case, shape, output, got):
-        """How far an output is from the original's, wherever that is kept."""
-        key = f"mix/{shape}/{output}"
-        facts, stored = (
-            self.manifest(case)["outputs"][key],
-            load_file(self.folder / f"{case}.safetensors"),
-        )
+    def deviation(self, case, shape, output, got, base="mix"):
+        """How far an output is from the original's, in every part of it that is kept."""
+        key = f"{base}/{shape}/{output}"
+        facts = self.manifest(case)["outputs"][key]
         assert list(got.shape) == facts["shape"]
         step, side = facts.get("stride", 1), facts.get("corner", 1)
         parts = {
-            key: got,
-            f"{key}.grid": got[:, :, ::step, ::step],
-            f"{key}.tl": got[:, :, :side, :side],
-            f"{key}.br": got[:, :, -side:, -side:],
+            "": got,
+            "grid": got[:, :, ::step, ::step],
+            "tl": got[:, :, :side, :side],
+            "br": got[:, :, -side:, -side:],
         }
-        parts = {name: part for name, part in parts.items() if name in stored}
-        assert parts
-        return max((part - stored[name]).abs().max().item() for name, part in parts.items())
+        kept = {
+            name.partition(".")[2]: want
+            for name, want in self.tensors(case).items()
+            if name.partition(".")[0] == key
+        }
+        assert set(kept) == {
+            "grid" if "stride" in facts else "",
+            *("tl", "br") * ("corner" in facts),
+        }
+        far = [(parts[name] - want).abs().max() for name, want in kept.items()]
+        return torch.stack(far).max().item()  # NaN if there is one
+
+    def assert_close(self, case, shape, output, got, tolerance, base="mix"):
+        """That an output is the original's: its shape, its sum, and each part that is kept."""
+        far = self.deviation(case, shape, output, got, base)
+        print(f"{base}/{shape}/{output}: largest deviation {far:.1e}, allowed {tolerance:.1e}")
+        assert far <= tolerance
+        total = self.manifest(case)["outputs"][f"{base}/{shape}/{output}"]["sum"]
+        assert abs(got.double().sum().item() - total) <= tolerance * got.numel()
 
 
 def write_keras2(target, arrays, *, first=0, root="model_weights"):

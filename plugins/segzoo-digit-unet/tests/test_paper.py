@@ -1,18 +1,16 @@
 """The network against the original code's numbers, on the module that users get.
 
 The goldens hold what the article's Keras code gives in float64 on weights that a formula recreates
-(goldens/filler.py): logits and probabilities for two pictures of 64x84, and its loss.
+(tests/support/filler.py): logits and probabilities for two pictures of 64x84, and its loss.
 """
 
-import importlib.util
-import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from originals import Goldens
 from segzoo_digit_unet.loss import binary_cross_entropy, cross_entropy
 from segzoo_digit_unet.spec import CLASSES, PALETTE
 
@@ -20,68 +18,31 @@ import segzoo
 from segzoo.model import build, profile
 from segzoo.model.load import find_spec
 
-GOLDENS = Path(__file__).parent / "goldens"
-
-
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-filler = _module(GOLDENS / "filler.py")
-
-
-def manifest(case):
-    return json.loads((GOLDENS / f"{case}.json").read_text())
-
-
-def tensors(case):
-    return load_file(GOLDENS / f"{case}.safetensors")
+GOLDENS = Goldens(Path(__file__).parent / "goldens")
 
 
 @cache
 def filled(base):
-    """The network, its parameters recreated; `params` lists them in order of creation."""
     network = segzoo.load("digit_unet", pretrained=False).network
-    state = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
-    rows = manifest("digit_unet")["params"]
-    for k, (tensor, (_, shape, kind, stride)) in enumerate(zip(state.values(), rows, strict=True)):
-        assert list(tensor.shape) == shape
-        tensor.copy_(torch.from_numpy(filler.fill(kind, shape, k, stride, filler=base)))
-    return network
+    return GOLDENS.filled(network, "digit_unet", base)
 
 
 @pytest.mark.parametrize("base", ["mix", "sin"])
 def test_the_output_equals_the_original_code(base):
-    rows, stored = manifest("digit_unet"), tensors("digit_unet")
-    own_error = rows["fillers"][base]["2x1x64x84"]
+    own_error = GOLDENS.manifest("digit_unet")["fillers"][base]["2x1x64x84"]
     with torch.inference_mode():
-        logits = filled(base)(torch.from_numpy(filler.image(2, 1, 64, 84)))
+        logits = filled(base)(GOLDENS.input("2x1x64x84"))
 
     # The original's own loss in float32, times three, is a fair bound; 1e-5 at least.
     for output, got, error in (
         ("logits", logits, own_error["logits_fp32_vs_fp64_max_abs_diff"]),
         ("out", logits.softmax(1), own_error["fp32_vs_fp64_max_abs_diff"]),
     ):
-        tolerance = max(1e-5, 3 * error)
-        key = f"{base}/2x1x64x84/{output}"
-        facts = rows["outputs"][key]
-        step, corner = facts["stride"], facts.get("corner")
-        parts = {"grid": got[:, :, ::step, ::step]}
-        if corner:
-            parts |= {"tl": got[:, :, :corner, :corner], "br": got[:, :, -corner:, -corner:]}
-        assert {f"{key}.{part}" for part in parts} == {k for k in stored if k.startswith(key)}
-        far = max((got - stored[f"{key}.{p}"]).abs().max().item() for p, got in parts.items())
-        print(f"{key}: largest deviation {far:.1e}, allowed {tolerance:.1e}")
-        assert far <= tolerance
-        assert list(got.shape) == facts["shape"]
-        assert abs(got.double().sum().item() - facts["sum"]) <= tolerance * got.numel()
+        GOLDENS.assert_close("digit_unet", "2x1x64x84", output, got, max(1e-5, 3 * error), base)
 
 
 def test_parameters_and_macs():
-    rows = manifest("digit_unet")
+    rows = GOLDENS.manifest("digit_unet")
     _, spec = find_spec("digit_unet")
     *_, whole = profile.stages(lambda: build.build(spec), (2, 1, 64, 84))
     assert whole.parameters == rows["param_count"]["trainable"] == spec.num_parameters
@@ -113,7 +74,7 @@ def test_weights_begin_as_those_of_keras():
 
 
 def test_the_loss_equals_that_of_keras():
-    stored, results = tensors("losses_keras"), manifest("losses_keras")["results"]
+    stored, results = GOLDENS.tensors("losses_keras"), GOLDENS.manifest("losses_keras")["results"]
     # Keras takes probabilities, and keeps them off 0 and 1 by 1e-7.
     probabilities = stored["probs"].double().clamp(1e-7, 1 - 1e-7).movedim(-1, 1)
     batch = {"target": stored["labels"].long()}
@@ -123,14 +84,14 @@ def test_the_loss_equals_that_of_keras():
 
 def test_a_label_without_a_class_is_refused():
     """The article's `img_to_cuboid` gives such pixels no class; its labels hold 11 and 12."""
-    stored = tensors("labels_digit")
+    stored = GOLDENS.tensors("labels_digit")
     target = stored["annotation"].long()
     logits = torch.zeros(*target.shape, 11).movedim(-1, 1)
     with pytest.raises(IndexError, match="Target 12 is out of bounds"):
         cross_entropy()(logits, {"target": target})
 
     known = stored["cuboid"].sum(-1) == 1
-    assert (~known).sum().item() == manifest("labels_digit")["results"]["unknown_pixels"]
+    assert (~known).sum().item() == GOLDENS.manifest("labels_digit")["results"]["unknown_pixels"]
     ignored = {"target": target.where(known, 255)}
     certain = 100 * stored["cuboid"].float().movedim(-1, 1)  # logits that are right wherever known
     assert cross_entropy()(certain, ignored).item() < 1e-6
@@ -232,7 +193,7 @@ def test_a_colour_for_each_class():
 
 def test_the_recipe_is_the_articles():
     recipe = find_spec("digit_unet")[1].recipes["seed"]
-    results = manifest("losses_keras")["results"]
+    results = GOLDENS.manifest("losses_keras")["results"]
     assert recipe.lr == pytest.approx(results["tf_keras_adadelta_default_lr"])
     name, options = recipe.optimizer
     assert (name, [options["rho"], options["eps"]]) == ("adadelta", results["adadelta_rho_eps"])

@@ -1,12 +1,10 @@
 """The network against the article's own numbers, on the module that users get.
 
 The goldens hold what the article's Keras code gives in float64 on weights that a formula recreates
-(goldens/filler.py): logits and probabilities for a picture of 224x224; what its loading makes of a
-picture and a trimap; and its loss.
+(tests/support/filler.py): logits and probabilities for a picture of 224x224; what its loading makes
+of a picture and a trimap; and its loss.
 """
 
-import importlib.util
-import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,8 +13,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from originals import Goldens
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from segzoo_fcn_vgg16.spec import CLASSES
 from torch import nn
 
@@ -30,75 +29,36 @@ from segzoo.pictures.resample import resize
 from segzoo.predict.preprocess import prepare
 from segzoo.zoo import registry
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Goldens(Path(__file__).parent / "goldens")
 MODEL = "fcn_vgg16"
 SHAPE = "1x3x224x224"
 
 
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-filler = _module(GOLDENS / "filler.py")
-
-
-def manifest(case):
-    return json.loads((GOLDENS / f"{case}.json").read_text())
-
-
-def tensors(case):
-    return load_file(GOLDENS / f"{case}.safetensors")
-
-
 @cache
 def filled():
-    """The network, its parameters recreated; `params` lists them in order of creation.
+    """The network, its parameters recreated.
 
     With the formula's other filler, the sine, this network resonates: the original itself loses
     four thousandths of a logit in float32. So it has one.
     """
-    network = segzoo.load(MODEL, pretrained=False).network
-    rows = manifest(MODEL)["params"]
-    for k, (tensor, row) in enumerate(zip(network.state_dict().values(), rows, strict=True)):
-        _, shape, kind, stride = row
-        assert list(tensor.shape) == shape
-        tensor.copy_(torch.from_numpy(filler.fill(kind, shape, k, stride, filler="mix")))
-    return network
+    return GOLDENS.filled(segzoo.load(MODEL, pretrained=False).network, MODEL)
 
 
 def test_the_output_equals_the_article():
-    rows, stored = manifest(MODEL), tensors(MODEL)
-    own_error = rows["fillers"]["mix"][SHAPE]
+    own_error = GOLDENS.manifest(MODEL)["fillers"]["mix"][SHAPE]
     with torch.inference_mode():
-        logits = filled()(torch.from_numpy(filler.image(1, 3, 224, 224)))
+        logits = filled()(GOLDENS.input("1x3x224x224"))
 
     # The original's own loss in float32, times three, is a fair bound; 1e-5 at least.
     for output, got, error in (
         ("logits", logits, own_error["logits_fp32_vs_fp64_max_abs_diff"]),
         ("out", logits.softmax(1), own_error["fp32_vs_fp64_max_abs_diff"]),
     ):
-        tolerance = max(1e-5, 3 * error)
-        key = f"mix/{SHAPE}/{output}"
-        facts = rows["outputs"][key]
-        step, corner = facts["stride"], facts["corner"]
-        parts = {
-            "grid": got[:, :, ::step, ::step],
-            "tl": got[:, :, :corner, :corner],
-            "br": got[:, :, -corner:, -corner:],
-        }
-        assert {f"{key}.{part}" for part in parts} == {k for k in stored if k.startswith(key)}
-        far = max((got - stored[f"{key}.{p}"]).abs().max().item() for p, got in parts.items())
-        print(f"{key}: largest deviation {far:.1e}, allowed {tolerance:.1e}")
-        assert far <= tolerance
-        assert list(got.shape) == facts["shape"]
-        assert abs(got.double().sum().item() - facts["sum"]) <= tolerance * got.numel()
+        GOLDENS.assert_close(MODEL, SHAPE, output, got, max(1e-5, 3 * error))
 
 
 def test_parameters_and_macs():
-    rows = manifest(MODEL)
+    rows = GOLDENS.manifest(MODEL)
     _, spec = find_spec(MODEL)
     *_, whole = profile.stages(lambda: build.build(spec), (1, 3, 224, 224))
     assert whole.parameters == rows["param_count"]["trainable"] == spec.num_parameters
@@ -127,7 +87,7 @@ def shrunk(preprocess):
     ("given", "wanted"), [("image", "image_out"), ("image_40x50", "image_40x50_down_12")]
 )
 def test_pixels_of_the_article_equal_its_own(given, wanted):
-    stored = tensors("preproc_fcn")
+    stored = GOLDENS.tensors("preproc_fcn")
     picture = codec.read(Image.fromarray(stored[given].numpy()))
     model = segzoo.load(MODEL, pixels="0..255")
     x, _ = prepare(picture, shrunk(model.preprocess), 3)
@@ -142,8 +102,8 @@ def test_pixels_are_by_default_what_the_backbone_was_trained_with():
     assert (preprocess.mean, preprocess.std) == (config.mean, config.std)
     assert preprocess.size == config.input_size[1:] == (224, 224)
 
-    raw = tensors("preproc_fcn")["image_resized"].permute(2, 0, 1).numpy()
-    picture = codec.read(Image.fromarray(tensors("preproc_fcn")["image"].numpy()))
+    raw = GOLDENS.tensors("preproc_fcn")["image_resized"].permute(2, 0, 1).numpy()
+    picture = codec.read(Image.fromarray(GOLDENS.tensors("preproc_fcn")["image"].numpy()))
     x, _ = prepare(picture, shrunk(preprocess), 3)
     per_channel = [np.reshape(values, (3, 1, 1)) for values in (config.mean, config.std)]
     assert np.abs(x - (raw / 255 - per_channel[0]) / per_channel[1]).max() <= 1e-5
@@ -160,7 +120,7 @@ def test_pixels_are_an_option_that_is_kept(tmp_path):
 
 def test_trimaps_keep_their_classes():
     """The article's bilinear trimaps hold a hundred values; to the nearest pixel, three."""
-    stored = tensors("preproc_fcn")
+    stored = GOLDENS.tensors("preproc_fcn")
     assert len(np.unique(stored["anno_resized"].numpy())) == 100
     trimap = stored["trimap"].numpy()[..., 0]
     nearest = resize(trimap, (12, 12), axes=(0, 1), interpolation="nearest")
@@ -173,7 +133,7 @@ def test_trimaps_keep_their_classes():
 
 
 def test_the_loss_equals_keras():
-    results, stored = manifest("losses_keras")["results"], tensors("losses_keras")
+    results, stored = GOLDENS.manifest("losses_keras")["results"], GOLDENS.tensors("losses_keras")
     logits = stored["probs"].permute(0, 3, 1, 2).clamp(1e-7, 1 - 1e-7).log()  # as Keras does
     loss = registry.resolve(find_spec(MODEL)[1].tasks["multiclass"].loss)()
     value = loss(logits, {"target": stored["labels"].long()})

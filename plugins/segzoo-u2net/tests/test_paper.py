@@ -2,23 +2,21 @@
 
 The goldens hold the outputs of the authors' code (github.com/xuebinqin/U-2-Net at ac7e1c8) and of
 one write-up of it (`u2net_seed`, whose pooling rounds down), run in float64 on weights that a
-formula recreates (goldens/filler.py); the seven maps are probabilities.
+formula recreates (tests/support/filler.py); the seven maps are probabilities.
 """
 
-import importlib.util
-import json
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from originals import Goldens
 
 import segzoo
 from segzoo.model import build, profile
 from segzoo.model.load import find_spec
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Goldens(Path(__file__).parent / "goldens")
 
 #        case          model     options of segzoo.load
 CASES = {
@@ -29,44 +27,22 @@ CASES = {
 }
 
 
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-filler = _module(GOLDENS / "filler.py")
-
-
-def manifest(case):
-    return json.loads((GOLDENS / f"{case}.json").read_text())
-
-
 @cache
 def filled(case, base):
-    """The network of a case, its parameters recreated; `params` lists them in order of creation."""
     model, options = CASES[case]
-    network = segzoo.load(model, pretrained=False, **options).network
-    state = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
-    rows = manifest(case)["params"]
-    assert len(state) == len(rows)
-    for k, (tensor, (_, shape, kind, stride)) in enumerate(zip(state.values(), rows, strict=True)):
-        assert list(tensor.shape) == shape
-        tensor.copy_(torch.from_numpy(filler.fill(kind, shape, k, stride, filler=base)))
-    return network
+    return GOLDENS.filled(segzoo.load(model, pretrained=False, **options).network, case, base)
 
 
-RUNS = sorted({(case, *key.split("/")[:2]) for case in CASES for key in manifest(case)["outputs"]})
+RUNS = sorted(
+    {(case, *key.split("/")[:2]) for case in CASES for key in GOLDENS.manifest(case)["outputs"]}
+)
 
 
 @pytest.mark.parametrize(("case", "base", "shape"), RUNS)
 def test_every_map_equals_the_original_code(case, base, shape):
-    rows = manifest(case)
-    stored = load_file(GOLDENS / f"{case}.safetensors")
-    x = torch.from_numpy(filler.image(*map(int, shape.split("x"))))
+    rows = GOLDENS.manifest(case)
     with torch.inference_mode():
-        maps = [m.sigmoid() for m in filled(case, base)(x, all_heads=True)]
+        maps = [m.sigmoid() for m in filled(case, base)(GOLDENS.input(shape), all_heads=True)]
 
     # A fair bound: three times what the original itself loses in float32.
     own_error = rows["fillers"][base][shape]["fp32_vs_fp64_max_abs_diff"]
@@ -76,17 +52,12 @@ def test_every_map_equals_the_original_code(case, base, shape):
     for key in keys:
         output = key.rpartition("/")[2]
         got = maps[0 if output == "out" else int(output[1:])]
-        facts = rows["outputs"][key]
-        assert list(got.shape) == facts["shape"]
-        step = facts.get("stride", 1)
-        want = stored[key if key in stored else f"{key}.grid"]
-        torch.testing.assert_close(got[:, :, ::step, ::step], want, rtol=0, atol=tolerance)
-        assert abs(got.double().sum().item() - facts["sum"]) <= tolerance * got.numel()
+        GOLDENS.assert_close(case, shape, output, got, tolerance, base)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_and_macs(case):
-    rows = manifest(case)
+    rows = GOLDENS.manifest(case)
     model, wanted = CASES[case]
     _, spec = find_spec(model)
     options = {name: value for name, value in wanted.items() if name in spec.options}

@@ -1,18 +1,17 @@
 """The networks and losses against their sources' own numbers, on the module that users get.
 
 The goldens hold the outputs of the sources' code, run in float64 on weights that a formula
-recreates (goldens/filler.py): logits, or probabilities where a sigmoid ends the source's network.
+recreates (tests/support/filler.py): logits, or probabilities where a sigmoid ends the source's
+network.
 """
 
-import importlib.util
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from originals import Goldens
 from segzoo_unet import loss
 from segzoo_unet.model import (
     CANVAS,
@@ -35,7 +34,7 @@ from segzoo.model import build, profile
 from segzoo.model.load import find_spec
 from segzoo.predict.preprocess import network_size
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Goldens(Path(__file__).parent / "goldens")
 
 #                         model              options of segzoo.load
 CASES = {  # those with parameters in common stand together
@@ -55,25 +54,6 @@ CASES = {  # those with parameters in common stand together
 SIGMOID = {"unet_mrgiovanni", "unet_zhixuhao", "keras_unet", "pytorch_unet"}  # of the output "out"
 
 
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-filler = _module(GOLDENS / "filler.py")
-
-
-@lru_cache(maxsize=128)  # of two or three cases
-def values(kind, shape, k, stride, base):
-    return torch.from_numpy(filler.fill(kind, shape, k, stride, filler=base))
-
-
-def manifest(case):
-    return json.loads((GOLDENS / f"{case}.json").read_text())
-
-
 @lru_cache(maxsize=1)
 def network_of(case):
     model, options = CASES[case]
@@ -82,33 +62,23 @@ def network_of(case):
 
 @lru_cache(maxsize=1)
 def filled(case, base):
-    """The network of a case, its parameters recreated; `params` lists them in order of creation."""
-    network = network_of(case)
-    state = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
-    rows = manifest(case)["params"]
-    assert len(state) == len(rows)
-    for k, (tensor, (_, shape, kind, stride)) in enumerate(zip(state.values(), rows, strict=True)):
-        assert list(tensor.shape) == shape
-        tensor.copy_(values(kind, tuple(shape), k, stride, base))
-    return network
+    return GOLDENS.filled(network_of(case), case, base)
 
 
-# The sine's outputs hardly depend on the deep weights (goldens/filler.py): a second look, if asked.
+# The sine's outputs hardly depend on the deep weights (see filler.py): a second look, if asked.
 RUNS = [
     pytest.param(case, base, shape, marks=[pytest.mark.slow] if base == "sin" else [])
     for case in CASES
     for base in ("mix", "sin")
-    for shape in manifest(case)["fillers"][base]
+    for shape in GOLDENS.manifest(case)["fillers"][base]
 ]
 
 
 @pytest.mark.parametrize(("case", "base", "shape"), RUNS)
 def test_outputs_equal_the_source(case, base, shape):
-    rows = manifest(case)
-    stored = load_file(GOLDENS / f"{case}.safetensors")
-    x = torch.from_numpy(filler.image(*map(int, shape.split("x"))))
+    rows = GOLDENS.manifest(case)
     with torch.inference_mode():
-        logits = filled(case, base)(x)
+        logits = filled(case, base)(GOLDENS.input(shape))
 
     # The source's own loss in float32, times three, is a fair bound; logits are ten times coarser.
     own_error = rows["fillers"][base][shape]["fp32_vs_fp64_max_abs_diff"]
@@ -119,30 +89,12 @@ def test_outputs_equal_the_source(case, base, shape):
         output = key.rpartition("/")[2]
         probable = output == "out" and case in SIGMOID
         got, bound = (logits.sigmoid(), tolerance) if probable else (logits, 10 * tolerance)
-        facts = rows["outputs"][key]
-        assert list(got.shape) == facts["shape"]
-        assert abs(got.double().sum().item() - facts["sum"]) <= bound * got.numel()
-        wanted = {name: stored[name] for name in stored if name.partition(".")[0] == key}
-        assert wanted
-        for name, want in wanted.items():
-            part = _part(got, name.partition(".")[2], facts)
-            torch.testing.assert_close(part, want, rtol=0, atol=bound)
-
-
-def _part(whole, name, facts):
-    """What is stored of an output: all, every `stride`th pixel, or a corner."""
-    step, side = facts.get("stride"), facts.get("corner")
-    return {
-        "": lambda: whole,
-        "grid": lambda: whole[:, :, ::step, ::step],
-        "tl": lambda: whole[:, :, :side, :side],
-        "br": lambda: whole[:, :, -side:, -side:],
-    }[name]()
+        GOLDENS.assert_close(case, shape, output, got, bound, base)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_and_macs(case):
-    rows = manifest(case)
+    rows = GOLDENS.manifest(case)
     model, options = CASES[case]
     _, spec = find_spec(model)
     assert (
@@ -361,8 +313,8 @@ def test_initial_weights_are_those_of_he_where_nothing_is_normalised():
 
 
 def keras_losses():
-    stored = load_file(GOLDENS / "losses_keras.safetensors")
-    return manifest("losses_keras")["results"], {k: v.double() for k, v in stored.items()}
+    stored = GOLDENS.tensors("losses_keras")
+    return GOLDENS.manifest("losses_keras")["results"], {k: v.double() for k, v in stored.items()}
 
 
 def logit(probabilities):

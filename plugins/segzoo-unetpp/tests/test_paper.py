@@ -2,17 +2,15 @@
 
 The goldens hold what pytorch-nested-unet at 557ea02 (`unetpp`, `unetpp_single`) and the authors'
 Keras network at 2659ddc (`unetpp_official`) give in float64 on weights that a formula recreates
-(goldens/filler.py), and what their losses give.
+(tests/support/filler.py), and what their losses give.
 """
 
-import importlib.util
-import json
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from originals import Goldens
 from segzoo_unetpp.model import mean_logits
 
 import segzoo
@@ -20,7 +18,7 @@ from segzoo.errors import ConfigError
 from segzoo.model import build, profile
 from segzoo.model.load import find_spec
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Goldens(Path(__file__).parent / "goldens")
 README = Path(__file__).parents[1] / "README.md"
 
 #        case               model              options of segzoo.load
@@ -32,40 +30,19 @@ CASES = {
 MODELS = ("unetpp", "unetpp_official")
 
 
-def _module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-filler = _module(GOLDENS / "filler.py")
-
-
-def manifest(case):
-    return json.loads((GOLDENS / f"{case}.json").read_text())
-
-
 @cache
 def filled(case, base):
-    """The network of a case, its parameters recreated; `params` lists them in order of creation."""
     model, options = CASES[case]
-    network = segzoo.load(model, pretrained=False, **options).network
-    state = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
-    rows = manifest(case)["params"]
-    for k, (tensor, (_, shape, kind, stride)) in enumerate(zip(state.values(), rows, strict=True)):
-        assert list(tensor.shape) == shape
-        tensor.copy_(torch.from_numpy(filler.fill(kind, shape, k, stride, filler=base)))
-    return network
+    return GOLDENS.filled(segzoo.load(model, pretrained=False, **options).network, case, base)
 
 
 @pytest.mark.parametrize("base", ["mix", "sin"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_head_equals_the_original_code(case, base):
-    rows, stored = manifest(case), load_file(GOLDENS / f"{case}.safetensors")
+    rows = GOLDENS.manifest(case)
     own_error = rows["fillers"][base]["1x3x64x64"]
     with torch.inference_mode():
-        heads = filled(case, base)(torch.from_numpy(filler.image(1, 3, 64, 64)), all_heads=True)
+        heads = filled(case, base)(GOLDENS.input("1x3x64x64"), all_heads=True)
 
     if case == "unetpp_single":
         outputs = {"out": heads[0]}
@@ -80,22 +57,13 @@ def test_every_head_equals_the_original_code(case, base):
 
     keys = {key for key in rows["outputs"] if key.startswith(base)}
     assert keys == {f"{base}/1x3x64x64/{name}" for name in outputs}
-    worst = 0.0
     for name, got in outputs.items():
-        key = f"{base}/1x3x64x64/{name}"
-        facts = rows["outputs"][key]
-        assert list(got.shape) == facts["shape"]
-        step = facts.get("stride", 1)
-        want = stored[key if key in stored else f"{key}.grid"]
-        worst = max(worst, (got[:, :, ::step, ::step] - want).abs().max().item())
-        assert abs(got.double().sum().item() - facts["sum"]) <= tolerance * got.numel()
-    print(f"{case} {base}: largest deviation {worst:.1e}, allowed {tolerance:.1e}")
-    assert worst <= tolerance
+        GOLDENS.assert_close(case, "1x3x64x64", name, got, tolerance, base)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_and_macs(case):
-    rows = manifest(case)
+    rows = GOLDENS.manifest(case)
     model, wanted = CASES[case]
     _, spec = find_spec(model)
     options = {name: value for name, value in wanted.items() if name in spec.options}
@@ -143,7 +111,7 @@ def test_a_shallower_network_is_a_part_of_the_deep_one(case, depth):
     state = deep.state_dict()
     assert shallow.state_dict().keys() < state.keys()
     shallow.load_state_dict({name: state[name] for name in shallow.state_dict()})
-    x = torch.from_numpy(filler.image(1, 3, 32, 48))
+    x = GOLDENS.input("1x3x32x48")
     with torch.inference_mode():
         heads, all_heads = shallow(x, all_heads=True), deep(x, all_heads=True)
     assert len(heads) == depth
@@ -187,7 +155,7 @@ def test_wrong_options_are_told_together():
         assert fault in str(error.value)
 
 
-X = torch.from_numpy(filler.image(2, 3, 16, 32))
+X = GOLDENS.input("2x3x16x32")
 
 
 @pytest.mark.parametrize("model", MODELS)
