@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rows import Row, Run, read
 
-SEGZOO = [sys.executable, "-m", "segzoo.cli.main"]
+SEGZOO = [sys.executable, "-P", "-m", "segzoo.cli.main"]  # -P: it runs in a folder of data
 KEPT = ("recipe.json", "versions.json", "metrics.jsonl", "curves.png")
 
 
@@ -140,7 +140,7 @@ def machine(threads: int | None) -> str:
 
 def segzoo(data: Path, *words: str | Path) -> None:
     line = [*SEGZOO, *map(str, words)]
-    print("$ segzoo", shlex.join(line[3:]), flush=True)
+    print("$ segzoo", shlex.join(line[len(SEGZOO) :]), flush=True)
     subprocess.run(line, cwd=data, check=True)
 
 

@@ -207,9 +207,11 @@ def test_completion_is_offered(monkeypatch):
 
 
 def test_tables_and_amounts():
-    assert text.table(("A", "B"), [("x", "10"), ("long", "9")], right=" >") == (
-        "A      B\nx     10\nlong   9"
-    )
+    assert text.table(("A", "B"), [("x", "10"), ("long", "9")], right=" >") == [
+        "A      B",
+        "x     10",
+        "long   9",
+    ]
     assert [text.amount(n) for n in (12, 1_131_181, 44_009_869, 5_000_000_000)] == [
         "12",
         "1.13 M",

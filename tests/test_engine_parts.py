@@ -761,7 +761,7 @@ def test_ways_to_share_a_network_are_refused(monkeypatch, variable, what):
         pass
     assert str(error.value) == (
         f"segzoo does not train with {what}; expected one process, or several that hold the whole "
-        "network each. Launch without it: torchrun --nproc-per-node=N -m segzoo.cli.main train ..."
+        "network each. Launch without it: torchrun --nproc-per-node=N --no-python segzoo train ..."
     )
 
 

@@ -884,7 +884,7 @@ CONFIGS = [
     ("C7", to("auto_map", {"x": "evil--m"}), ConfigError, "unknown field 'auto_map'"),
     ("C8", to("options.width", 10**12), ConfigError, "options.width is 1000000000000, above 1e+09"),
     ("P9", to("plugin", {"distribution": "segzoo-foo", "version": "0.3"}), PluginMissingError,
-     'Run: pip install "segzoo-foo>=0.3"'),
+     "That name is the file's claim, and no plugin known here has it"),
 ]  # fmt: skip
 
 

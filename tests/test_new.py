@@ -219,7 +219,8 @@ def test_saved_loaded_and_then_uninstalled(my_net, tmp_path):
         segzoo.load(str(folder))
     assert str(caught.value) == (
         f"{folder}: made with segzoo-my-net 0.1.0, which does not offer 'my_net' here. "
-        'Run: pip install "segzoo-my-net>=0.1.0"'
+        "That name is the file's claim, and no plugin known here has it: find out who publishes "
+        "it, and what it depends on, before you install it"
     )
 
 

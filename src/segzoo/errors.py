@@ -106,7 +106,7 @@ class SegzooError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.file}: {self.stated}" if self.file else self.stated
-        return f"{text}. {self.next_step}" if self.next_step else text
+        return printable(f"{text}. {self.next_step}" if self.next_step else text)
 
     @property
     def stated(self) -> str:
@@ -116,7 +116,7 @@ class SegzooError(Exception):
             text += f"; found {self.found}"
         if self.expected:
             text += f"{',' if self.found else ';'} expected {self.expected}"
-        return text
+        return printable(text)
 
 
 def printable(text: str) -> str:

@@ -52,6 +52,11 @@ MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REVISION = re.compile(r"[0-9a-f]{40}")
+MAX_SIDE = 8192  # pixels: a network's input of that size takes gigabytes already
+MAX_PAD = 4096  # of margin, multiple_of and remainder, which make a small picture as large
+MAX_SCALE = 16
+MAX_BATCH = 65_536  # samples of an update
+MAX_LEVEL = 1e6  # of mean, and of std and its inverse: float32 holds what comes of pixels
 WHEEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][0-9A-Za-z.!+]*")
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
@@ -114,7 +119,7 @@ class Option(Record):
 class Preprocess(Record):
     """From a picture to the network's input x (1, C, H, W) float32.
 
-    size: (H, W) that the picture is resized to; None keeps its size.
+    size: (H, W) that the picture is resized to, at most 8192 each; None keeps its size.
     resize: how to reach `size`: "stretch" both sides, or "letterbox" (keep the shape, pad the
         rest); "none" goes with size=None.
     interpolation, antialias, border: of that resize. "triangle" widens the kernel when shrinking,
@@ -127,10 +132,12 @@ class Preprocess(Record):
     rescale: what pixel values are divided by after the resize: "255" of an 8-bit picture;
         "image_max", the largest value of this picture (a black picture is left as it is); "none",
         values 0..255.
-    mean, std: subtracted and divided by after `rescale`; one value per channel, or one for all.
+    mean, std: subtracted and divided by after `rescale`; one value per channel, or one for all;
+        mean at most 1e6, std from 1e-6 to 1e6.
     multiple_of, remainder: the network takes sizes multiple_of * m + remainder; a picture of
-        another size is extended by mirroring, and the result cropped back.
-    margin: pixels that valid convolutions eat at each side; the picture is extended by mirroring.
+        another size is extended by mirroring, and the result cropped back. At most 4096 each.
+    margin: pixels that valid convolutions eat at each side, at most 4096; the picture is extended
+        by mirroring.
     custom: a function (image (H, W, C) uint8) -> (C, H, W) float32 of the same size instead of
         rescale, mean and std.
     """
@@ -156,13 +163,20 @@ class Preprocess(Record):
                 (self.size is None) != (self.resize == "none"),
                 "size=None goes with resize='none', a size with 'stretch' or 'letterbox'",
             ),
-            (self.size is not None and min(self.size) < 1, f"size={self.size} has a side below 1"),
+            *_sides(size=self.size),
             (not self.mean or not self.std, "mean and std need at least one value"),
             (any(s <= 0 for s in self.std), f"std={self.std} has a value that is not above 0"),
-            (self.multiple_of < 1, f"multiple_of={self.multiple_of} is below 1"),
+            (
+                any(abs(m) > MAX_LEVEL for m in self.mean),
+                f"mean={self.mean} has a value beyond {MAX_LEVEL:g}",
+            ),
+            (
+                any(0 < s < 1 / MAX_LEVEL or s > MAX_LEVEL for s in self.std),
+                f"std={self.std} has a value outside {1 / MAX_LEVEL:g}..{MAX_LEVEL:g}",
+            ),
             (self.peak is not None and not 0 < self.peak < inf, f"peak={self.peak} is not above 0"),
-            (self.remainder < 0, f"remainder={self.remainder} is below 0"),
-            (self.margin < 0, f"margin={self.margin} is below 0"),
+            *_range(1, MAX_PAD, multiple_of=self.multiple_of),
+            *_range(0, MAX_PAD, remainder=self.remainder, margin=self.margin),
             (not _is_import_path(self.custom), f"custom={self.custom!r} is not 'module:attribute'"),
         )
 
@@ -174,7 +188,7 @@ class Postprocess(Record):
     activation: "sigmoid", "softmax", or "none" for a network that gives probabilities.
     normalize: "minmax" stretches the map to 0..1 (a constant map is clipped to 0..1 instead).
     threshold: a probability above it is foreground, per class; None takes the most likely class.
-    scale: output pixels per input pixel of the network.
+    scale: output pixels per input pixel of the network, at most 16.
     """
 
     activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
@@ -184,7 +198,7 @@ class Postprocess(Record):
 
     def _faults(self) -> list[str]:
         return failed(
-            (self.scale < 1, f"scale={self.scale} is below 1"),
+            *_range(1, MAX_SCALE, scale=self.scale),
             (
                 self.threshold is not None and not 0 <= self.threshold <= 1,
                 f"threshold={self.threshold} is outside 0..1",
@@ -274,7 +288,7 @@ class Recipe(Record):
             ((self.epochs is None) == (self.steps is None), "give epochs or steps, one of the two"),
             (self.epochs is not None and self.epochs < 1, f"epochs={self.epochs} is below 1"),
             (self.steps is not None and self.steps < 1, f"steps={self.steps} is below 1"),
-            (self.batch_size < 1, f"batch_size={self.batch_size} is below 1"),
+            *_range(1, MAX_BATCH, batch_size=self.batch_size),
             (
                 self.accumulate < 1 or self.batch_size % self.accumulate != 0,
                 f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}",
@@ -291,10 +305,7 @@ class Recipe(Record):
                 self.grad_clip is not None and self.grad_clip <= 0,
                 f"grad_clip={self.grad_clip} is not above 0",
             ),
-            *(
-                (side is not None and min(side) < 1, f"{name}={side} has a side below 1")
-                for name, side in (("size", self.size), ("crop", self.crop))
-            ),
+            *_sides(size=self.size, crop=self.crop),
         )
 
 
@@ -488,3 +499,23 @@ class ReaderSpec(Record):
 
 def _is_import_path(path: str | None) -> bool:
     return path is None or IMPORT_PATH.fullmatch(path) is not None
+
+
+def _range(least: int, most: int, **values: int) -> list[tuple[bool, str]]:
+    """Checks of `failed`: are these numbers inside the range, both ends included?"""
+    return [
+        *((value < least, f"{name}={value} is below {least}") for name, value in values.items()),
+        *((value > most, f"{name}={value} is above {most}") for name, value in values.items()),
+    ]
+
+
+def _sides(**sizes: tuple[int, int] | None) -> list[tuple[bool, str]]:
+    """Checks of `failed`: has a picture of this size pixels, and not too many?"""
+    given = {name: size for name, size in sizes.items() if size is not None}
+    return [
+        *((min(size) < 1, f"{name}={size} has a side below 1") for name, size in given.items()),
+        *(
+            (max(size) > MAX_SIDE, f"{name}={size} has a side above {MAX_SIDE}")
+            for name, size in given.items()
+        ),
+    ]

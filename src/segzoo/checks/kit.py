@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from segzoo.base import children
 from segzoo.checks.process import STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.model import build
@@ -46,14 +46,14 @@ class Kit:
         """What importing the spec alone, in another interpreter, does."""
         if not self.entry.value:
             raise Skipped("the spec was given as an object; module:ATTR lets it be imported anew")
-        command = [sys.executable, "-W", "ignore", "-c", _CHILD, json.dumps(sys.path)]
         try:
-            child = subprocess.run(
-                [*command, self.entry.value],
+            child = children.run_python(
+                _CHILD,
+                self.entry.value,
+                timeout=CHILD_SECONDS,
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=CHILD_SECONDS,
             )
         except subprocess.TimeoutExpired:
             raise Broken(f"its import takes more than {CHILD_SECONDS:g} s") from None
@@ -171,11 +171,11 @@ def some(names: list[str]) -> str:
 
 
 _CHILD = """
-import json, sys, time
-sys.path[:] = json.loads(sys.argv[1])
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
 from segzoo.zoo import registry
 torch_before, start = "torch" in sys.modules, time.perf_counter()
-registry.resolve(sys.argv[2])
+registry.resolve(sys.argv[1])
 seconds = time.perf_counter() - start
 torch = "torch" in sys.modules and not torch_before
 print()

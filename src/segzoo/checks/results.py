@@ -44,7 +44,7 @@ class Result:
         """For a terminal: the state in nine columns, the promise, and what there is to say."""
         state = "skipped" if self.skipped else "ok" if self.ok else "FAIL"
         said = (self.promise, self.skipped or self.detail, self.fix)
-        return f"{state:<9}{': '.join(filter(None, said))}"
+        return printable(f"{state:<9}{': '.join(filter(None, said))}")
 
 
 def judged(promise: str, keep: Callable[[], str | None], fix: str) -> Result:

@@ -12,7 +12,7 @@ import typer
 from segzoo.base import cache as own
 from segzoo.base.records import Json
 from segzoo.cli.help import Command, Group
-from segzoo.cli.text import print_json, size_of, table
+from segzoo.cli.text import print_json, say, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
 
 app = typer.Typer(
@@ -67,8 +67,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
         return
     cells = [(k.kind, k.name, k.detail, size_of(k.size)) for k in found]
     if cells:
-        typer.echo(table(("KIND", "NAME", "DETAIL", "SIZE"), cells, right="   >"))
-    typer.echo("\n".join(_places()))
+        say(*table(("KIND", "NAME", "DETAIL", "SIZE"), cells, right="   >"))
+    say(*_places())
 
 
 @app.command(cls=Command)
@@ -84,7 +84,7 @@ def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")
     places = {"model": hubcache.root(), "own": own.home(), "leftover": hubcache.root()}
     cells = [(KINDS[k], size_of(n), os.fspath(places[k])) for k, n in kinds.items()]
     cells.append(("all", size_of(sum(kinds.values())), ""))
-    typer.echo(table(("KIND", "SIZE", "FOLDER"), cells, right=" >"))
+    say(*table(("KIND", "SIZE", "FOLDER"), cells, right=" >"))
 
 
 @app.command(cls=Command)
@@ -123,16 +123,16 @@ def prune(
     total = _total(kept) - _total(each for each in kept if each not in chosen)
     if not as_json:
         for each in chosen:
-            typer.echo(f"{each.kind}  {each.name}  {size_of(each.size)}")
+            say(f"{each.kind}  {each.name}  {size_of(each.size)}")
     if chosen and not yes and not _agreed(f"Remove these {len(chosen)} ({size_of(total)})?"):
-        typer.echo("Nothing was removed")
+        say("Nothing was removed")
         return
     for each in chosen:
         _remove(each)
     if as_json:
         print_json({"bytes": total, "removed": [each.record() for each in chosen]})
     else:
-        typer.echo(f"{size_of(total)} removed" if chosen else "There is nothing to remove")
+        say(f"{size_of(total)} removed" if chosen else "There is nothing to remove")
 
 
 def _agreed(question: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.text import print_json
+from segzoo.cli.text import print_json, say
 from segzoo.errors import PluginError, UnknownModelError, printable
 from segzoo.model.load import find_spec
 from segzoo.zoo import registry
@@ -59,9 +59,7 @@ def check(
         skipped = sum(bool(result.skipped) for result in results)
         kept = len(results) - broken_ones - skipped
         count = f"{kept} kept, {broken_ones} broken, {skipped} skipped"
-        typer.echo(
-            "\n".join([title, *(error or (result.line for result in results)), *notes, count])
-        )
+        say(title, *(error or (result.line for result in results)), *notes, count)
     if broken_ones:
         raise typer.Exit(1)
 

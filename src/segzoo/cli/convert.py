@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import Options, options_of
-from segzoo.cli.text import print_json
+from segzoo.cli.text import print_json, say
 
 if TYPE_CHECKING:
     from segzoo.runs.convert import Converted
@@ -85,7 +85,7 @@ def convert(
     if as_json:
         print_json({**dataclasses.asdict(done), "file": file, "out": str(done.out)})
     else:
-        typer.echo("\n".join(_lines(file, done)))
+        say(*_lines(file, done))
 
 
 def _lines(file: str, done: "Converted") -> Iterator[str]:

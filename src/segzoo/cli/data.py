@@ -10,7 +10,7 @@ import typer
 
 from segzoo.base.records import Json, asdict
 from segzoo.cli.help import Command, Group, completed
-from segzoo.cli.text import print_json, table
+from segzoo.cli.text import print_json, say, table
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
 from segzoo.model.load import find_spec
 from segzoo.spec import Option, Preprocess, ReaderSpec, Recipe
@@ -81,13 +81,13 @@ def check(
     if as_json:
         print_json({"data": words, "ok": report.ok, **dataclasses.asdict(report)})
     else:
-        typer.echo("\n".join(_lines(words, report)))
+        say(*_lines(words, report))
     if not report.ok:
         raise typer.Exit(DatasetError.exit_code)
 
 
 def _lines(words: str, report: "Report") -> Iterator[str]:
-    yield f"{printable(words)}: {_many(report.samples, 'sample')}"
+    yield f"{words}: {_many(report.samples, 'sample')}"
     if report.sizes is not None:
         sizes = dataclasses.asdict(report.sizes).items()
         yield "size     " + ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes) + " (H x W)"
@@ -114,7 +114,7 @@ def _classes(report: "Report") -> Iterator[str]:
     rows = [
         (
             str(found.index),
-            printable(found.name) if found.name != str(found.index) else "",
+            found.name if found.name != str(found.index) else "",
             f"{found.pixels:,}",
             f"{found.pixels / report.pixels:.2%}",
             f"{found.pictures:,}",
@@ -123,7 +123,7 @@ def _classes(report: "Report") -> Iterator[str]:
     ]
     name = "NAME" if any(row[1] for row in rows) else ""
     header = ("CLASS" if report.num_classes else "VALUE", name, "PIXELS", "SHARE", "PICTURES")
-    yield table(header, rows, right="> >>>")
+    yield from table(header, rows, right="> >>>")
     if len(shown) < len(report.classes):
         yield f"and {len(report.classes) - len(shown)} more"
 
@@ -195,7 +195,7 @@ def preview(
         samples = [checked(numbered[number]) for number in numbers]
     sheet = of_samples(samples, info=info, ignore_index=ignore_index)
     files.write(out, codec.encode(sheet))
-    typer.echo(f"{printable(out)}: {_many(len(samples), 'sample')}")
+    say(f"{out}: {_many(len(samples), 'sample')}")
 
 
 def _chosen(dataset: "Dataset | Stream", count: int, seed: int) -> "tuple[Dataset, Sequence[int]]":
@@ -297,7 +297,7 @@ def compose_digits(
         test=test,
     )
     for path in paths.values():
-        typer.echo(f"arrays:{printable(path)}")
+        say(f"arrays:{path}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -336,8 +336,7 @@ def readers(as_json: AsJson = False) -> None:
     if as_json:
         print_json(records)
     else:
-        typer.echo(table(("READER", "WHAT IT READS, ITS OPTIONS, ITS SOURCE"), rows))
-        typer.echo(f"\n{COMMON}")
+        say(*table(("READER", "WHAT IT READS, ITS OPTIONS, ITS SOURCE"), rows), "", COMMON)
 
 
 def _option(name: str, option: Option) -> str:

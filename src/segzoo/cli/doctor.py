@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from segzoo.base.records import Json
-from segzoo.cli.text import print_json, table
+from segzoo.cli.text import print_json, say, table
 
 
 def doctor(
@@ -23,16 +23,17 @@ def doctor(
     if as_json:
         print_json(report)
     else:
-        typer.echo("\n\n".join(_sections(report)))
+        for number, section in enumerate(_sections(report)):
+            say(*[""] * bool(number), *section)
     if any(finding["state"] == "broken" for finding in report["findings"]):
         raise typer.Exit(1)
 
 
-def _sections(report: dict[str, Json]) -> list[str]:
+def _sections(report: dict[str, Json]) -> list[list[str]]:
     libraries = report["versions"] | report["runtimes"] | report["optional"]
     versions = [(name, version or "not installed") for name, version in libraries.items()]
     devices = [(device["device"], device["name"], _device(device)) for device in report["devices"]]
-    no_cuda = f"\nNo CUDA: {report['no_cuda']}" if report["no_cuda"] else ""
+    no_cuda = [f"No CUDA: {report['no_cuda']}"] if report["no_cuda"] else []
     caches = [
         (cache["name"], _size(cache["bytes"]) if cache["exists"] else "not there", cache["path"])
         for cache in report["caches"]
@@ -44,12 +45,12 @@ def _sections(report: dict[str, Json]) -> list[str]:
     findings = [(f["state"], f"{f['what']}. {f['next_step']}") for f in report["findings"]]
     sections = [
         table(("LIBRARY", "VERSION"), versions),
-        table(("DEVICE", "NAME", ""), devices) + no_cuda,
+        [*table(("DEVICE", "NAME", ""), devices), *no_cuda],
         table(("CACHE", "SIZE", "FOLDER"), caches, right=" >"),
     ]
     if plugins:
         sections.append(table(("MODEL", "PLUGIN", "STATE", "IMPORT"), plugins, right="   >"))
-    sections.append(table(("FINDING", ""), findings) if findings else "Nothing is wrong.")
+    sections.append(table(("FINDING", ""), findings) if findings else ["Nothing is wrong."])
     return sections
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from segzoo.base.records import Json
-from segzoo.cli.text import print_json, size_of
+from segzoo.cli.text import print_json, say, size_of
 from segzoo.errors import HubNotFoundError, UsageError
 from segzoo.model.load import find_spec
 
@@ -30,7 +30,7 @@ def download(
         record = _download(ref)
         done.append(record)
         if not as_json:
-            typer.echo(f"{record['model']}: {size_of(record['bytes'])} in {record['path']}")
+            say(f"{record['model']}: {size_of(record['bytes'])} in {record['path']}")
     if as_json:
         print_json(done)
 

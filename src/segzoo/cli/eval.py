@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import Options, options_of
-from segzoo.cli.text import print_json, progress_bar, table
+from segzoo.cli.text import print_json, progress_bar, say, table, tell
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def evaluate(
     if rank_of_this_process() > 0:
         return  # the first of several processes speaks for all
     for warning in () if quiet else heard:
-        print(f"segzoo: {warning.message}", file=sys.stderr)
+        tell(str(warning.message))
     if as_json:
         print_json(found.as_json())
     else:
-        typer.echo("\n".join(_lines(found)))
+        say(*_lines(found))
 
 
 def _lines(found: "Evaluated") -> Iterator[str]:
@@ -116,7 +116,7 @@ def _lines(found: "Evaluated") -> Iterator[str]:
     ]
     columns = 3 if found.intervals else 2
     header = ("METRIC", "VALUE", "95 IN 100")[:columns]
-    yield table(header, [row[:columns] for row in cells], right=" >")
+    yield from table(header, [row[:columns] for row in cells], right=" >")
     lists = {name: value for name, value in found.values.items() if isinstance(value, list)}
     if not lists:
         return
@@ -125,7 +125,7 @@ def _lines(found: "Evaluated") -> Iterator[str]:
         (name, *(_number(values[label]) for values in lists.values()))
         for label, name in enumerate(found.classes)
     ]
-    yield table(("CLASS", *map(str.upper, lists)), rows, right=" " + ">" * len(lists))
+    yield from table(("CLASS", *map(str.upper, lists)), rows, right=" " + ">" * len(lists))
 
 
 def _number(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.text import print_json, table
+from segzoo.cli.text import print_json, say, table
 from segzoo.errors import UsageError, printable
 from segzoo.model.load import find_spec
 from segzoo.spec import ModelSpec
@@ -52,9 +52,9 @@ def features(
         ]
         print_json({"model": entry.name, "input": shape, "features": rows})
         return
-    typer.echo(f"{entry.name}: outputs of the stages for an input of {'x'.join(map(str, shape))}")
+    say(f"{entry.name}: outputs of the stages for an input of {'x'.join(map(str, shape))}")
     cells = [(f.name, "x".join(map(str, f.shape)), _stride(f)) for f in found]
-    typer.echo(table(("NAME", "SHAPE", "STRIDE"), cells, right=" >>"))
+    say(*table(("NAME", "SHAPE", "STRIDE"), cells, right=" >>"))
 
 
 def _input_size(spec: ModelSpec, size: str | None) -> tuple[int, int]:

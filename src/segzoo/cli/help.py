@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from segzoo.cli.text import say
 from segzoo.errors import PluginError, UsageError
 
 __all__ = ["COMPLETIONS", "EXAMPLES", "Command", "Group", "completed", "explain"]
@@ -74,7 +75,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
-            typer.echo(ctx.get_help())
+            say(*ctx.get_help().split("\n"))
             ctx.exit()
         return super().parse_args(ctx, args)
 
@@ -99,7 +100,7 @@ def explain(
         if command is None:
             raise UsageError(f"no verb '{' '.join(verb or ())}'", next_step="Run: segzoo help")
         here = typer.Context(command, info_name=word, parent=here)
-    typer.echo(here.get_help())
+    say(*here.get_help().split("\n"))
 
 
 def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.base.records import Json, Record, asdict
-from segzoo.cli.text import amount, print_json, table
+from segzoo.cli.text import amount, print_json, say, table
 from segzoo.model.load import find_spec, model_info
 from segzoo.spec import ModelSpec, Paper, Recipe, Weights
 from segzoo.zoo.registry import Entry
@@ -45,7 +45,7 @@ def info(
         rows = [stage._asdict() for stage in stages]
         print_json(model_info(model) | {"input": [height, width], "stages": rows})
         return
-    typer.echo("\n".join(_lines(entry, spec, config, stages, height, width)))
+    say(*_lines(entry, spec, config, stages, height, width))
 
 
 def _input_size(spec: "ModelSpec | Config", size: int | None) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def _lines(
     yield ""
     yield f"Stages for an input of {height}x{width}:"
     cells = [(name or "all", block, f"{p:,}", amount(m)) for name, block, p, m in stages]
-    yield table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
+    yield from table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
 
 
 def _saved(config: "Config") -> Iterator[str]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from segzoo.base.records import Json
-from segzoo.cli.text import amount, print_json, table
+from segzoo.base.terminal import to_stderr
+from segzoo.cli.text import amount, print_json, say, table
 from segzoo.errors import UsageError
 from segzoo.model.load import list_rows
 from segzoo.zoo import registry
@@ -43,7 +44,7 @@ def list_models(
         return
     if names:
         entries = [e.full_name if "?" in e.name else e.name for e in registry.entries()]
-        print_json(entries) if as_json else typer.echo("\n".join(entries))
+        print_json(entries) if as_json else say(*entries)
         return
     rows = list_rows(
         *(patterns or ()), task=task, license=license, pretrained=pretrained, plugin=plugin
@@ -54,15 +55,15 @@ def list_models(
     working = [row for row in rows if row.spec is not None]
     if working:
         header = ("NAME", "PARAMETERS", "TASKS", "WEIGHTS", "PLUGIN", "SUMMARY")
-        typer.echo(table(header, map(_cells, working), right=" >"))
+        say(*table(header, map(_cells, working), right=" >"))
     elif not rows:
-        typer.echo("No installed model fits. See: segzoo list")
+        say("No installed model fits. See: segzoo list")
     for row in rows:
         if row.problem:
             entry = row.entry
-            typer.echo(f"{entry.full_name} {entry.version}: {row.problem}", err=True)
+            to_stderr(f"{entry.full_name} {entry.version}: {row.problem}")
             if row.spec is None:
-                typer.echo(f"    run: segzoo check {entry.full_name}", err=True)
+                to_stderr(f"    run: segzoo check {entry.full_name}")
 
 
 def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
@@ -88,9 +89,9 @@ def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
         for model in found
     ]
     if cells:
-        typer.echo(table(("REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED"), cells, right="  >"))
+        say(*table(("REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED"), cells, right="  >"))
     else:
-        typer.echo("No model on the Hub fits.")
+        say("No model on the Hub fits.")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from segzoo.base.terminal import to_stderr
 from segzoo.cli import (
     cache,
     check,
@@ -34,6 +35,7 @@ from segzoo.cli import (
 from segzoo.cli import eval as eval_
 from segzoo.cli import help as help_
 from segzoo.cli import list as list_
+from segzoo.cli.text import say
 from segzoo.errors import SegzooError, printable
 from segzoo.spec import Recipe
 
@@ -78,7 +80,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"segzoo-core {version('segzoo-core')}")
+        say(f"segzoo-core {version('segzoo-core')}")
         raise typer.Exit
 
 
@@ -137,11 +139,11 @@ def _trace(wanted: bool) -> None:
     if wanted:
         import traceback
 
-        traceback.print_exc()
+        to_stderr(*traceback.format_exc().rstrip("\n").split("\n"))
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"segzoo: {message}", file=sys.stderr)
+    to_stderr(f"segzoo: {message}")
     return code
 
 
@@ -154,7 +156,7 @@ def _usage(error: Exception, arguments: list[str]) -> int:
     context: Any = getattr(error, "ctx", None)
     message: str = error.format_message()  # type: ignore[attr-defined]
     if context is not None:
-        print(context.get_usage(), file=sys.stderr)
+        to_stderr(*context.get_usage().split("\n"))
         takes_fields = any("KEY=VALUE" in str(p.metavar) for p in context.command.params)
         if takes_fields and (field := _field(getattr(error, "option_name", ""), arguments)):
             option = printable(error.option_name)  # type: ignore[attr-defined]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from segzoo.cli.text import say
+
 
 def new(
     name: Annotated[str, typer.Argument(help="What the model is called, such as my-net.")],
@@ -22,8 +24,7 @@ def new(
     place = shlex.quote(str(plugin.folder))
     package = f"{place}/src/segzoo_{plugin.model}"
     data = '--data "folder:PICTURES?values=0,255&val=0.2"'
-    typer.echo(
-        f"""\
+    text = f"""\
 {plugin.folder}: {len(plugin.files)} files. What to do next:
 
     pip install -e {place}
@@ -33,4 +34,4 @@ def new(
 
 The network is in {package}/model.py and blocks.py, what segzoo knows of it in
 {package}/spec.py."""
-    )
+    say(*text.split("\n"))

@@ -79,16 +79,16 @@ class Outcomes:
     def write(self, job: Job, record: Written) -> None:
         self.written += 1
         for note in () if self.quiet else record.notes:
-            tell(f"{printable(job.source)}: {note}")
+            tell(f"{job.source}: {note}")
         if self.sizes and not self.as_json:
             text = (
-                f"{printable(job.source)}: picture {record.size}, input {record.network_input}, "
+                f"{job.source}: picture {record.size}, input {record.network_input}, "
                 f"logits {record.logits}, mask {record.size}"
             )
             if record.tiles != (1, 1):
                 down, across = record.tiles
                 text += f" ({down}x{across} windows; input and logits are the largest one's)"
-            tell(text) if self.layout.out == STDIO else self._print(text)
+            tell(text) if self.layout.out == STDIO else self._print(printable(text))
         self._tell(job, record._asdict())
 
     def fail(self, job: Job, error: SegzooError) -> None:
@@ -122,14 +122,11 @@ class Outcomes:
         elif self.failed:
             tell(
                 f"{self.failed} of {self.total} pictures failed; "
-                f"see {printable(self.errors)}. The first: {self.first_error}"
+                f"see {self.errors}. The first: {self.first_error}"
             )
         elif not self.quiet and not self.as_json and self.layout.out != STDIO:
             skipped = f", {self.skipped} were there" * bool(self.skipped)
-            tell(
-                f"{self.written} picture{'s' * (self.written != 1)} -> "
-                f"{printable(self.layout.out)}{skipped}"
-            )
+            tell(f"{self.written} picture{'s' * (self.written != 1)} -> {self.layout.out}{skipped}")
 
     def _print(self, text: str) -> None:
         """On stdout, for as long as somebody reads it: the work does not depend on that."""

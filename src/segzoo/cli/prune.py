@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.text import amount, print_json, table
+from segzoo.cli.text import amount, print_json, say, table
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def prune(
     if as_json:
         print_json(record)
     else:
-        typer.echo("\n".join(_lines(found)))
+        say(*_lines(found))
 
 
 def _lines(found: "Pruned") -> Iterator[str]:
@@ -91,7 +91,7 @@ def _lines(found: "Pruned") -> Iterator[str]:
         )
         for part in found.parts
     ]
-    yield table(header, rows, right=" " * len(names) + ">>>>")
+    yield from table(header, rows, right=" " * len(names) + ">>>>")
     height, width = found.size
     yield ""
     yield (

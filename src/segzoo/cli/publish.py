@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.text import print_json
+from segzoo.cli.text import print_json, say
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ def _tell_folder(folder: "Folder", as_json: bool) -> None:
         print_json({"folder": os.fspath(folder.path), "digest": folder.manifest.digest} | sizes)
         return
     for name, size in sizes.items():
-        typer.echo(f"{size:>12,}  {name}")
-    typer.echo(f"{folder.path}: {sum(sizes.values()):,} bytes; nothing was sent")
-    typer.echo(f"read {folder.path / 'README.md'}, and publish without --dry-run")
+        say(f"{size:>12,}  {name}")
+    say(f"{folder.path}: {sum(sizes.values()):,} bytes; nothing was sent")
+    say(f"read {folder.path / 'README.md'}, and publish without --dry-run")
 
 
 def _tell(published: "Published", as_json: bool) -> None:
@@ -122,9 +122,8 @@ def _tell(published: "Published", as_json: bool) -> None:
         print_json({name: getattr(published, name) for name in fields})
         return
     made = "" if published.created else "nothing has changed: "
-    typer.echo(f"{made}{published.url}")
+    say(f"{made}{published.url}")
     if "/tree/" in published.url:
         tag = f"@{published.tag}" if published.tag else ""
-        typer.echo(f"segzoo predict hf-hub:{published.repo}{tag} PHOTO -o out")
-    typer.echo("\nFor a plugin's spec.py:\n")
-    typer.echo(published.lines)
+        say(f"segzoo predict hf-hub:{published.repo}{tag} PHOTO -o out")
+    say("", "For a plugin's spec.py:", "", *published.lines.split("\n"))

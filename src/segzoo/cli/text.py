@@ -1,31 +1,40 @@
-"""Plain text for a terminal: tables and JSON."""
+"""Plain text for a terminal: lines, tables and JSON."""
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from segzoo.base.records import Json
+from segzoo.base.terminal import to_stderr
+from segzoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["amount", "print_json", "progress_bar", "size_of", "table", "tell"]
+__all__ = ["amount", "print_json", "progress_bar", "say", "size_of", "table", "tell"]
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
-    """Left-aligned columns two spaces apart; `right` marks right-aligned ones by a ">"."""
-    lines = [list(header), *map(list, rows)]
+def say(*lines: str) -> None:
+    """Lines on standard output; what is not to be printed is shown as an escape."""
+    typer.echo("\n".join(map(printable, lines)))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
+    """The lines of left-aligned columns two spaces apart.
+
+    `right` marks right-aligned ones by a ">".
+    """
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = [str.rjust if mark == ">" else str.ljust for mark in right.ljust(len(widths))]
-    return "\n".join(
+    return [
         "  ".join(
             align(text, width) for align, text, width in zip(aligned, line, widths, strict=True)
         ).rstrip()
         for line in lines
-    )
+    ]
 
 
 def amount(number: int) -> str:
@@ -61,4 +70,4 @@ def progress_bar() -> "Progress":
 
 def tell(text: str) -> None:
     """A line beside the output: on stderr, from segzoo."""
-    print(f"segzoo: {text}", file=sys.stderr)
+    to_stderr(f"segzoo: {text}")

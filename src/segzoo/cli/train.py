@@ -14,6 +14,7 @@ from typer.models import OptionInfo
 
 from segzoo.base import files
 from segzoo.cli.options import Options, options_of
+from segzoo.cli.text import say
 from segzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -293,15 +294,14 @@ def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     if not quiet:
         step = result.step if result.best_step is None else result.best_step
         best = "" if result.best is None else f", the best of {result.step}: {result.best:.4f}"
-        typer.echo(f"{folder}: the weights of step {step}{best}")
+        say(f"{folder}: the weights of step {step}{best}")
         here = str(folder) if os.sep in str(folder) else f"local-dir:{folder}"
         config = getattr(trained.model, "config", None)
         if config is not None and not config.distribution:  # no plugin offers its spec
             here = f"{reference} --weights {folder / 'model.safetensors'}"
-        typer.echo(f"segzoo predict {here} PHOTO -o out")
+        say(f"segzoo predict {here} PHOTO -o out")
         if result.stopped:
-            words = ["segzoo train --resume", str(trained.run), *typed_again(trained.run)]
-            typer.echo(" ".join(words))
+            say(" ".join(["segzoo train --resume", str(trained.run), *typed_again(trained.run)]))
     return EXITS.get(result.stopped, 0)
 
 
@@ -314,4 +314,4 @@ def _sum_up(values: Sequence[float | None], folder: str, quiet: bool) -> None:
     text = json.dumps(record, indent=1).replace("NaN", "null")
     files.write(os.path.join(folder, FOLDS), text.encode())
     if not quiet:
-        typer.echo(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
+        say(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from segzoo.base import transfer
+from segzoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -39,7 +40,7 @@ class _Bars:
         if self.progress is None:
             self.progress = self.stack.enter_context(_progress())
         if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=total)
+            self.tasks[name] = self.progress.add_task(printable(name), total=total)
         self.progress.update(self.tasks[name], completed=done)
         if done == total:  # what follows has the terminal to itself
             self.progress.remove_task(self.tasks.pop(name))
@@ -57,7 +58,7 @@ def _progress() -> "Progress":
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segzoo.cli.text import print_json
+from segzoo.cli.text import print_json, say
 
 EXIT_BROKEN = 3
 
@@ -47,6 +47,6 @@ def verify(
     else:
         skipped = sum(bool(result.skipped) for result in results)
         count = f"{len(results) - broken - skipped} hold, {broken} broken, {skipped} skipped"
-        typer.echo("\n".join([ref, *(result.line for result in results), count]))
+        say(ref, *(result.line for result in results), count)
     if broken:
         raise typer.Exit(EXIT_BROKEN)

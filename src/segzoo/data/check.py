@@ -10,7 +10,7 @@ that has been read 36 bytes are kept: two hashes, its number and its size.
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -269,7 +269,9 @@ def _read(dataset: Dataset | Stream, look: _Look, workers: int) -> Iterator[_See
         import torch  # 3 s; who reads here does without
         from torch.utils.data import DataLoader
 
-        chunks: Iterable[list[_Seen]] = DataLoader(
+        from segzoo.data import loader
+
+        chunks: DataLoader[Any] = DataLoader(
             _Numbered(dataset, look),  # type: ignore[arg-type]  # it has what a loader asks for
             batch_size=CHUNK,
             num_workers=workers,
@@ -277,7 +279,7 @@ def _read(dataset: Dataset | Stream, look: _Look, workers: int) -> Iterator[_See
             generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
         )
         try:
-            for chunk in chunks:
+            for chunk in loader.read(chunks):
                 yield from chunk
         except RuntimeError as error:
             raise ResourceError(

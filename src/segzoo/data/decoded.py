@@ -18,7 +18,6 @@ import mmap
 import os
 import shutil
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from os import PathLike
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base import cache, files
+from segzoo.base.terminal import warn
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.paired import Paired
 from segzoo.data.resizing import resize_sample
@@ -93,7 +93,7 @@ class Decoded:
             return self._sample(index)
         if zlib.crc32(data) == row["crc"]:
             return _unpacked(row, data)
-        warnings.warn(
+        warn(
             f"{self.file}: sample {index} is damaged; it is decoded again, and the next run makes"
             " the file anew",
             RuntimeWarning,
@@ -126,7 +126,7 @@ class Decoded:
             except FileNotFoundError:
                 pass
             except (OSError, ValueError) as error:
-                warnings.warn(
+                warn(
                     f"{self.file}: cannot be used, and is made anew: {error}",
                     RuntimeWarning,
                     stacklevel=4,

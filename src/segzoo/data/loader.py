@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from segzoo.base import children
 from segzoo.data import draws
 from segzoo.data.augment import augmenter, mirror, random_crop
 from segzoo.data.pixel_weight import pixel_weight
@@ -280,7 +281,8 @@ def deaf(worker: int) -> None:
 def read(loader: DataLoader[Any]) -> Generator[Any, None, None]:
     """What a loader gives. Its processes are gone afterwards, also one that hangs."""
     others = set(multiprocessing.active_children())
-    source = iter(loader)
+    with children.workers_may_start():
+        source = iter(loader)
     workers = set(multiprocessing.active_children()) - others
     try:
         yield from source

@@ -23,7 +23,6 @@ import os
 import re
 import shutil
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -36,6 +35,7 @@ from torch import Tensor
 from segzoo.base.files import FULL, unwritable
 from segzoo.base.records import Json
 from segzoo.base.strictjson import short, strict_json
+from segzoo.base.terminal import warn
 from segzoo.errors import (
     CheckpointError,
     SegzooError,
@@ -193,9 +193,7 @@ def publish(folder: Path, *, about: Mapping[str, Json]) -> Path:
     return final
 
 
-def find(
-    run: Path, *, step: int | None = None, warn: Callable[[str], object] = warnings.warn
-) -> Checkpoint:
+def find(run: Path, *, step: int | None = None, warn: Callable[[str], object] = warn) -> Checkpoint:
     """The newest checkpoint that verifies, or the one of `step`. Nothing is changed.
 
     warn: told of each damaged one that is passed over. CheckpointError when none is whole, or the

@@ -11,7 +11,8 @@ from typing import Any
 
 from segzoo.base import files
 from segzoo.base.records import Json
-from segzoo.base.strictjson import strict_json
+from segzoo.base.strictjson import short, strict_json
+from segzoo.base.terminal import to_stderr
 from segzoo.engine.checkpoint import RESUME
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import RunError, printable
@@ -83,14 +84,14 @@ class Journal:
         elif measured or time.monotonic() - self.spoken > LINE_SECONDS:
             self.spoken = time.monotonic()
             left = [f"{left} left" for left in filter(None, [self._left()])]
-            _to_stderr("  ".join([f"step {step}/{self.total}", *self._shown(), *left]))
+            to_stderr("  ".join([f"step {step}/{self.total}", *self._shown(), *left]))
 
     def say(self, text: str) -> None:
         """A line for a person."""
         if self.bar is not None:
             self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         elif not self.quiet:
-            _to_stderr(printable(text))
+            to_stderr(text)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -107,7 +108,7 @@ class Journal:
         self.values |= {name: v for name, v in found.items() if isinstance(v, int | float)}
 
     def _shown(self) -> list[str]:
-        return [f"{name} {value:#.4g}" for name, value in self.values.items()]
+        return [printable(f"{name} {value:#.4g}") for name, value in self.values.items()]
 
     def _show(self) -> None:
         if self.bar is not None:
@@ -124,10 +125,22 @@ class Journal:
 
 
 def read(run: str | os.PathLike[str]) -> list[dict[str, Json]]:
-    """The records of a run. A last line that a crash cut short is left out."""
+    """The records of a run. A last line that a crash cut short is left out.
+
+    RunError for a line that is no record: each has a step, and a measurement where it has "val".
+    """
     path = Path(run) / METRICS
     lines = path.read_bytes().split(b"\n") if path.exists() else []
-    return [strict_json(r, path, what="a line", error=RunError, levels=8) for r in lines[:-1]]
+    found = [strict_json(r, path, what="a line", error=RunError, levels=8) for r in lines[:-1]]
+    for number, record in enumerate(found, 1):
+        if type(record.get("step")) is not int or not isinstance(record.get("val") or {}, dict):
+            raise RunError(
+                f"line {number} is no record of a run",
+                file=path,
+                found=short(json.dumps(record)),
+                expected='a whole number as "step", and an object where there is "val"',
+            )
+    return found
 
 
 def trim(run: Path, step: int) -> None:
@@ -174,7 +187,3 @@ def _bar(total: int, start: int) -> Any:
     bar.add_task("", total=total, completed=start, left="", values="")
     bar.start()
     return bar
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

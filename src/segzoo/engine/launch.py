@@ -7,7 +7,6 @@ variables are handed on in torch's words.
 import contextlib
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from segzoo.base.terminal import warn
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, DependencyMissingError, RunError
 from segzoo.predict.runtimes.torch import device_of
@@ -160,14 +160,14 @@ def _warn_of_others(recipe: Recipe, settings: Settings, device: torch.device) ->
         if name == "USE_CPU" and device.type == "cpu":
             continue  # it asks for what is done, or for nothing
         if value and value not in alike:
-            warnings.warn(f"{PREFIX}{name}={value} has no effect: the run has {ours}", stacklevel=4)
+            warn(f"{PREFIX}{name}={value} has no effect: the run has {ours}", stacklevel=4)
 
 
 def _strange(kind: str) -> RunError:
     return RunError(
         f"segzoo does not train with {kind}",
         expected="one process, or several that hold the whole network each",
-        next_step="Launch without it: torchrun --nproc-per-node=N -m segzoo.cli.main train ...",
+        next_step="Launch without it: torchrun --nproc-per-node=N --no-python segzoo train ...",
     )
 
 

@@ -4,10 +4,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segzoo.base.records import Record
+from segzoo.spec import MAX_BATCH
 
 __all__ = ["OF_ONE_OCCASION", "Settings"]
 
 OF_ONE_OCCASION = ("device", "max_minutes", "quiet")  # a resumed run has the others as they were
+
+# A run's folder may be a stranger's, and these cost processes, or seconds that no clock can count.
+YEAR = 366 * 86_400
+MOST = {
+    "workers": 1024,
+    "eval_batch_size": MAX_BATCH,
+    "worker_timeout": YEAR,
+    "process_timeout": YEAR,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +62,8 @@ class Settings(Record):
         least |= {"eval_batch_size": 1, "eval_every": 1, "save_every": 1, "patience": 1}
         least |= {"save_minutes": 0, "max_minutes": 0}
         values = {name: getattr(self, name) for name in least}
+        given = {name: value for name, value in values.items() if value is not None}
         return [
-            f"{name}={value} is below {least[name]}"
-            for name, value in values.items()
-            if value is not None and value < least[name]
+            *(f"{n}={value} is below {least[n]}" for n, value in given.items() if value < least[n]),
+            *(f"{n}={given[n]} is above {most}" for n, most in MOST.items() if given[n] > most),
         ]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -10,6 +9,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+from segzoo.base import children
 
 __all__ = ["Asked", "asked_to_stop", "requeue"]
 
@@ -77,12 +78,10 @@ def requeue() -> str:
     job = os.environ.get("SLURM_JOB_ID", "")
     if not job.isdigit():
         return "not a Slurm job: nothing to put back in a queue"
-    if shutil.which("scontrol") is None:
-        return f"scontrol is not here: put the job {job} back in the queue by hand"
     try:
-        done = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60
-        )
+        done = children.run_program("scontrol", "requeue", job, timeout=60)
+    except FileNotFoundError:
+        return f"scontrol is not here: put the job {job} back in the queue by hand"
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"scontrol requeue {job} failed: {error}"
     if done.returncode:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import random
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from segzoo.base.records import Json
+from segzoo.base.terminal import warn
 from segzoo.data.draws import drawn, sample_seed
 from segzoo.engine import checkpoint, optimizer_state
 from segzoo.engine.checkpoint import Checkpoint
@@ -175,7 +175,7 @@ def forget_lost_best(run: Path, progress: Progress) -> None:
         try:
             checkpoint.find(run, step=progress.best_step)
         except CheckpointError as error:
-            warnings.warn(f"the best weights are lost: {error}", stacklevel=2)
+            warn(f"the best weights are lost: {error}", stacklevel=2)
             progress.forget_best()
 
 

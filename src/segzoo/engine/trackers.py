@@ -2,12 +2,12 @@
 
 import contextlib
 import importlib.util
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segzoo.base.records import Json
+from segzoo.base.terminal import warn
 
 __all__ = ["Trackers"]
 
@@ -31,7 +31,7 @@ class Trackers:
         plain = {k: v for k, v in recipe.items() if isinstance(v, bool | int | float | str)}
         for name in names:
             if importlib.util.find_spec(name) is None:
-                warnings.warn(
+                warn(
                     f"the tracker {name} is not installed and is left out. Run: pip install {name}",
                     stacklevel=2,
                 )
@@ -62,7 +62,7 @@ class Trackers:
         except Exception as error:  # another's program, and often a network
             self.active.pop(name, None)
             cause = " ".join(str(error).split())[:200]
-            warnings.warn(
+            warn(
                 f"the tracker {name} failed and is left out: {type(error).__name__}: {cause}",
                 stacklevel=4,
             )

@@ -3,12 +3,12 @@
 import dataclasses
 import fnmatch
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from segzoo.base.records import Json, asdict
+from segzoo.base.terminal import warn
 from segzoo.errors import ConfigError, UsageError
 from segzoo.model import origin
 from segzoo.model.origin import Origin, find_spec
@@ -174,7 +174,7 @@ def load(
             allow_nonfinite=allow_nonfinite,
         )
     for note in notes:
-        warnings.warn(note, stacklevel=2)
+        warn(note, stacklevel=2)
     model = Model(network, spec=spec, config=wanted, weights=found.record, notes=notes)
     return model.eval().to(place)
 

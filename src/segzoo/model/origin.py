@@ -5,13 +5,13 @@ What is fetched is checked before it is used; nothing here imports torch at its 
 
 import dataclasses
 import os
-import warnings
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segzoo.base.records import Json
+from segzoo.base.terminal import warn
 from segzoo.errors import (
     ConfigError,
     IntegrityError,
@@ -180,17 +180,28 @@ def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
         entry = registry.find(f"{config.distribution}/{config.model}")
     except UnknownModelError:
         made_with = f"{config.distribution} {config.version}"
-        requirement = f"{config.distribution}>={config.version}".removesuffix(">=")
         raise PluginMissingError(
             f"made with {made_with.strip()}, which does not offer '{config.model}' here",
             file=folder,
-            next_step=f'Run: pip install "{requirement}"',
+            next_step=_to_install(config),
         ) from None
     spec = entry.load()
     custom = spec.preprocess.custom  # code comes from the installed plugin, never from a config
     preprocess = dataclasses.replace(config.preprocess, custom=custom)
     options = _options_of(config, spec, folder)
     return entry, spec, dataclasses.replace(config, preprocess=preprocess, options=options)
+
+
+def _to_install(config: Config) -> str:
+    """What to do for a plugin that is missing. A stranger's file chooses no command to copy."""
+    known = registry.known(config.distribution)
+    if not known:
+        return (
+            "That name is the file's claim, and no plugin known here has it: find out who "
+            "publishes it, and what it depends on, before you install it"
+        )
+    requirement = f"{known}>={config.version}".removesuffix(">=")
+    return f'Run: pip install --upgrade "{requirement}"'
 
 
 def record_of(
@@ -222,7 +233,7 @@ def record_of(
         )
     record = spec.weights[tag]
     if record.retired:
-        warnings.warn(f"{entry.name}.{tag} is retired: {record.retired}", stacklevel=3)
+        warn(f"{entry.name}.{tag} is retired: {record.retired}", stacklevel=3)
     return record
 
 

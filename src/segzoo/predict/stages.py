@@ -112,7 +112,7 @@ class Stages:
         except (DataError, PluginError) as error:
             return _of_its_own(error, name)
         except MemoryError:
-            return _too_large("it was read", name)
+            return self._too_large("it was read", name)
         return Read(name, picture, geometry, x)
 
     def together(self, read: Read) -> Hashable | None:
@@ -135,7 +135,7 @@ class Stages:
                 half = len(batch) // 2
                 return self.run(batch[:half]) + self.run(batch[half:])
             next_step = self.smaller(*batch[0].geometry.picture)
-            return [_too_large("the network ran", batch[0].name, next_step)]
+            return [self._too_large("the network ran", batch[0].name, next_step)]
         return [
             Ran(read.name, read.picture, tuple(output[n] for output in outputs), read.geometry)
             for n, read in enumerate(batch)
@@ -148,8 +148,17 @@ class Stages:
         except PluginError as error:
             return _of_its_own(error, ran.name)
         except MemoryError:
-            return _too_large("its mask was made", ran.name)
+            return self._too_large("its mask was made", ran.name)
         return dataclasses.replace(final, heads=tuple(heads))
+
+    def _too_large(
+        self, when: str, name: str, next_step: str = "Make the picture smaller"
+    ) -> PictureTooLargeError:
+        """Memory has run out for a picture, or for what the model makes of every one."""
+        if self.network.preprocess.size is not None:
+            height, width = self.network.preprocess.size
+            next_step = f"It is the model that makes {height}x{width} of every picture"
+        return PictureTooLargeError(f"memory ran out while {when}", file=name, next_step=next_step)
 
     def _grid(self, read: Read) -> Grid | None:
         return self.grid(*read.geometry.picture)
@@ -181,9 +190,3 @@ def _of_its_own(error: SegzooError, name: str) -> SegzooError:
     own.__cause__ = error.__cause__
     own.file = error.file or name
     return own
-
-
-def _too_large(
-    when: str, name: str, next_step: str = "Make the picture smaller"
-) -> PictureTooLargeError:
-    return PictureTooLargeError(f"memory ran out while {when}", file=name, next_step=next_step)

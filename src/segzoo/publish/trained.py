@@ -6,13 +6,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from segzoo.base import files
+from segzoo.base import children, files
 from segzoo.base.records import Json, asdict
 from segzoo.engine import journal, recipes
 from segzoo.engine.record import RUN
@@ -119,11 +118,11 @@ def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
 
 def _git_revision(place: Path | None) -> str:
     """The commit of the repository that a folder lies in; empty where there is none, or no git."""
-    if place is None or shutil.which("git") is None:
+    if place is None:
         return ""
-    line = ["git", "-C", os.fspath(place), "rev-parse", "--verify", "--quiet", "HEAD"]
+    line = ["-C", os.fspath(place), "rev-parse", "--verify", "--quiet", "HEAD"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(line, capture_output=True, text=True, timeout=GIT_SECONDS)
+        done = children.run_program("git", *line, timeout=GIT_SECONDS)
         found = done.stdout.strip()
         return found if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", found) else ""
     return ""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from segzoo.base.files import replacing
-from segzoo.errors import DependencyMissingError
+from segzoo.errors import DependencyMissingError, printable
 
 __all__ = ["draw_confusion", "refuse_missing"]
 
@@ -31,7 +31,7 @@ def draw_confusion(
     Figure, Canvas, colormaps = _matplotlib()
     counts, whole = np.asarray(matrix, np.float64), np.asarray(pixels, np.float64)[:, None]
     shares = np.divide(counts, whole, out=np.full_like(counts, np.nan), where=whole > 0)
-    names = [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in classes]
+    names = [as_drawn(n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…") for n in classes]
     count = len(names)
     cell = 0.55 if count <= WRITTEN else 0.28
     side = min(LARGEST, 2.4 + cell * count + 0.05 * max(map(len, names)))
@@ -54,6 +54,11 @@ def draw_confusion(
     figure.colorbar(image, ax=axes, shrink=0.7, format=lambda share, _: f"{100 * share:g}")
     with replacing(path) as stream:
         figure.savefig(stream, format="png", dpi=DPI)
+
+
+def as_drawn(text: str) -> str:
+    """Text that matplotlib draws as it is: it would read formulas between dollar signs."""
+    return printable(text).replace("$", r"\$")
 
 
 def refuse_missing() -> None:

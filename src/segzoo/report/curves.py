@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from segzoo.base.files import replacing
 from segzoo.engine import journal
 from segzoo.errors import DependencyMissingError
+from segzoo.report.confusion import as_drawn
 from segzoo.saved import config
 
 __all__ = ["CURVES", "draw_curves"]
@@ -48,7 +49,7 @@ def draw_curves(run: str | os.PathLike[str]) -> Path:
     measured = [{"step": r["step"], **r["val"]} for r in records if r.get("val")]
     for name in _names(run, measured)[:MOST]:
         points = _points(measured, name)
-        right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+        right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=as_drawn(name))
     best = [r["step"] for r in records if r.get("best")]
     if best:
         right.axvline(best[-1], color="0.4", linewidth=1, linestyle="--", label=f"best: {best[-1]}")

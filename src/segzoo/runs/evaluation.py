@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 import platform
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from segzoo.base.files import make_folder
 from segzoo.base.records import Json, asdict
+from segzoo.base.terminal import warn
 from segzoo.data.agreement import in_other_order, suit
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.sample import Dataset, Info, checked, info_of
@@ -158,7 +158,7 @@ def evaluate(
             progress=_counting(progress, len(range(rank, len(dataset), world))),
         )
         if found.batch_size < batch_size:
-            warnings.warn(f"memory held {found.batch_size} pictures at once", stacklevel=2)
+            warn(f"memory held {found.batch_size} pictures at once", stacklevel=2)
         main = "mean_iou" if overlapping else MAIN[zoo.task]
         rows = _rows(found, measures)
         protocol = {
@@ -236,7 +236,7 @@ def task_for(zoo: Model, info: Info) -> Task:
     if here > 1 and there == len(zoo.classes):
         for number, names in enumerate(zip(info.classes, zoo.classes, strict=True)):
             if len({registry.fold(name) for name in names}) > 1:
-                warnings.warn(
+                warn(
                     f"class {number} is {names[0]!r} in the data set, {names[1]!r} to the model",
                     stacklevel=3,
                 )

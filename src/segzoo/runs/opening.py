@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from segzoo.base.terminal import to_stderr
 from segzoo.data.sample import Dataset
 from segzoo.engine import recipes
 from segzoo.engine.schedule import steps_of
@@ -29,12 +30,11 @@ def show(rows: Rows) -> None:
 
         table = Table.grid(padding=(0, 2))
         for name, value in rows:
-            table.add_row(Text(name, "bold"), Text(printable(value)))
+            table.add_row(Text(printable(name), "bold"), Text(printable(value)))
         Console(stderr=True).print(table)
     else:
         width = max(len(name) for name, _ in rows)
-        lines = (f"{name:{width}}  {printable(value)}" for name, value in rows)
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        to_stderr(*(f"{name:{width}}  {value}" for name, value in rows))
 
 
 def rows_of_model(subject: Subject, begins: str) -> Rows:

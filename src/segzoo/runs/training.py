@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -15,6 +14,7 @@ from torch import nn
 from segzoo.base import files
 from segzoo.base.files import make_folder
 from segzoo.base.records import Json
+from segzoo.base.terminal import warn
 from segzoo.data.agreement import agree, suit
 from segzoo.data.decoded import Decoded
 from segzoo.data.sample import Dataset, Info, info_of
@@ -338,7 +338,7 @@ def _drawing() -> Callable[[Path], object] | None:
     """What draws the curves; nothing where matplotlib is not installed."""
     if util.find_spec("matplotlib") is not None:
         return draw_curves
-    warnings.warn(
+    warn(
         "no curves.png: matplotlib is not installed; run: pip install 'segzoo-core[train]'",
         stacklevel=3,
     )

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
+from segzoo.base import children
 from segzoo.base.strictjson import strict_json
 from segzoo.errors import (
     DependencyMissingError,
@@ -79,15 +80,10 @@ FORBIDDEN = (
 CHANGING = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.utime")  # of paths
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-# No environment, no user's site, no current folder on the path: see python's -I. Modules are found
-# where this process finds them.
 CHILD = """
-import json, sys
-path, arguments = json.loads(sys.argv[1])
-sys.path[:] = path
 sys.dont_write_bytecode = True
 from segzoo.weights.pickles import child
-child(**arguments)
+child(**json.loads(sys.argv[1]))
 """
 ERRORS: Mapping[str, type[SegzooError]] = {
     each.__name__: each
@@ -193,21 +189,21 @@ def _in_a_child(
     """Let a child turn the file into TENSORS in the folder; gives its report."""
     from segzoo.weights import safetensors as weights
 
-    places = [p for p in sys.path if p and os.path.isabs(p)]
-    arguments = json.dumps([places, {"budget": FACTOR * size + LEAST, "seconds": int(seconds) + 1}])
+    arguments = json.dumps({"budget": FACTOR * size + LEAST, "seconds": int(seconds) + 1})
     # What an interpreter and torch's libraries need to start, and nothing that could be a secret.
     kept = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"TMPDIR": folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", CHILD, arguments],
+        done = children.run_python(
+            CHILD,
+            arguments,
+            timeout=seconds,
+            environment=environment,
             stdin=file,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env=environment,
-            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
         raise UnsafeFormatError(

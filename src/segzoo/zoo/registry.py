@@ -34,7 +34,7 @@ from segzoo.errors import (
 )
 from segzoo.spec import IMPORT_PATH, MODEL_NAME, ModelSpec
 
-__all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "resolve", "rows"]
+__all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "known", "resolve", "rows"]
 
 GROUP = "segzoo.models"  # a group's name is the contract's version
 READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
@@ -52,6 +52,8 @@ T = TypeVar("T")
 UNKNOWN_FIELD = re.compile(
     rf"({'|'.join(records.__all__)})\.__init__\(\) got an unexpected keyword argument ('\w+')"
 )
+CORE = "segzoo-core"
+OURS = re.compile(r"segzoo-(?!core\b)[a-z0-9-]+")  # what an extra of the core installs
 SLOW_SECONDS = 1.0  # a spec is data; what takes longer is named with its time
 SET_ASIDE = "set aside by SEGZOO_DISABLE"
 ENVIRONMENT = "SEGZOO_MODELS"
@@ -186,6 +188,20 @@ def find(name: str, group: str = GROUP) -> Entry:
         next_step += f" A model on the Hub is written hf-hub:{name[:100]}"
     problem = f"no {GROUPS[group]} {printable(name)[:100]!r}"
     raise (UnknownModelError if group == GROUP else UsageError)(problem, next_step=next_step)
+
+
+def known(distribution: str) -> str:
+    """The name, as its own metadata spell it, of a plugin of ours or one that is installed.
+
+    Empty for any other: a name that only a file says could be anybody's.
+    """
+    installed = [entry.distribution for group in GROUPS for entry in entries(group)]
+    try:
+        required = metadata.requires(CORE) or []
+    except metadata.PackageNotFoundError:
+        required = []
+    ours = [match[0] for text in required if (match := OURS.match(text))]
+    return next((name for name in (*ours, *installed) if same_distribution(name, distribution)), "")
 
 
 def resolve(path: str) -> Any:

@@ -15,7 +15,6 @@ import os
 import re
 import urllib.error
 import urllib.request
-import warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base.formats import endings
+from segzoo.base.terminal import warn
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
 from segzoo.data.paired import read_sample
 from segzoo.data.sample import Sample
@@ -420,7 +420,7 @@ class _Losses:
             ) from error
         self.met += int(number)
         self.lost += int(number)
-        warnings.warn(
+        warn(
             f"{error}. Samples lost: {self.lost} of {self.met} so far", RuntimeWarning, stacklevel=4
         )
 
