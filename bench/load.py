@@ -1,7 +1,7 @@
 """How long it takes to load U²-Net (176 MB) with segzoo, against the usual three lines of torch,
 and against reading the file's bytes.
 
-    python bench/load.py [--rounds 15]
+    python bench/load.py [--rounds 15] [--before SRC]
 
 One run, the ways in turn within each round, each in a process of its own that has imported torch
 and segzoo, the files in the page cache: a program loads a model once, into memory that it has not
@@ -15,6 +15,9 @@ repeated          the same, the file stamped by an earlier load
 folder first      segzoo.load(FOLDER) of a saved model with a manifest: config and weights against
                   it, and all values checked
 folder repeated   the same, the file stamped by an earlier load
+library           constructor on "meta", safetensors.torch.load_file, load_state_dict(assign=True):
+                  nothing is checked, and the file is mapped, so that its bytes come later
+before            "first", with the segzoo of another source folder SRC (a worktree of some commit)
 bytes             reading the file into memory, no more
 hash              reading the file and its sha256
 """
@@ -30,6 +33,7 @@ import time
 from pathlib import Path
 
 import machine
+import safetensors.torch
 import torch
 from segzoo_u2net.model import u2net
 
@@ -39,7 +43,7 @@ from segzoo.model import loaded as model  # noqa: F401  # what segzoo.load impor
 from segzoo.predict.runtimes import torch as runtime  # noqa: F401
 
 AIMS = {  # at most, of another way
-    "first": {"torch": 0.9, "hash": 1.5},
+    "first": {"torch": 0.9, "hash": 1.5, "before": 1.1},
     "repeated": {"torch": 0.5, "bytes": 1.5},
     "folder first": {"hash": 1.5},
     "folder repeated": {"bytes": 1.5},
@@ -54,12 +58,20 @@ def by_torch() -> object:
     return network
 
 
+def by_the_library() -> object:
+    with torch.device("meta"):
+        network = u2net()
+    network.load_state_dict(safetensors.torch.load_file(SAFETENSORS), assign=True)
+    return network
+
+
 WAYS = {
     "torch": by_torch,
     "first": lambda: segzoo.load("u2net", weights=SAFETENSORS, verify=True),
     "repeated": lambda: segzoo.load("u2net", weights=SAFETENSORS),
     "folder first": lambda: segzoo.load(f"local-dir:{FOLDER}", verify=True),
     "folder repeated": lambda: segzoo.load(f"local-dir:{FOLDER}"),
+    "library": by_the_library,
     "bytes": SAFETENSORS.read_bytes,
     "hash": lambda: hashlib.sha256(SAFETENSORS.read_bytes()).hexdigest(),
 }
@@ -72,7 +84,7 @@ def seconds_of(way: str) -> float:
     return time.perf_counter() - start
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
+def measure(rounds: int, before: Path | None) -> dict[str, list[float]]:
     """Seconds of each way in each round; one round before the first is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         saved = segzoo.load("u2net", seed=0)
@@ -80,12 +92,16 @@ def measure(rounds: int) -> dict[str, list[float]]:
         saved.save_pretrained(folder / FOLDER)
         time.sleep(2.5)  # a file that has just changed is not stamped
         environment = os.environ | {"SEGZOO_HOME": folder}
-        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        ways = {name: (name, environment) for name in WAYS}
+        if before is not None:
+            ways["before"] = "first", environment | {"PYTHONPATH": str(before.resolve())}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds + 1):
             for name, values in seconds.items():
-                command = [sys.executable, str(Path(__file__).resolve()), "--way", name]
+                way, where = ways[name]
+                command = [sys.executable, str(Path(__file__).resolve()), "--way", way]
                 done = subprocess.run(
-                    command, capture_output=True, text=True, check=True, cwd=folder, env=environment
+                    command, capture_output=True, text=True, check=True, cwd=folder, env=where
                 )
                 values.append(float(done.stdout))
     return {name: values[1:] for name, values in seconds.items()}
@@ -94,6 +110,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--before", type=Path, help="a folder src of another commit")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -104,10 +121,10 @@ def main() -> None:
     here = machine.describe()
     print(f"{rounds} rounds, load average {here['load_average']}\n")
 
-    seconds = measure(rounds)
+    seconds = measure(rounds, args.before)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = {
-        name: {other: medians[name] / medians[other] for other in aims}
+        name: {other: medians[name] / medians[other] for other in aims if other in medians}
         for name, aims in AIMS.items()
     }
     for name, value in medians.items():

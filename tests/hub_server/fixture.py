@@ -34,7 +34,8 @@ def hub_here(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+    agents = str(tmp_path / "agents.json")
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", agents, raising=False)  # since 1.x
     close_session()
     yield hub
     close_session()

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from segzoo.base.records import Json
@@ -107,7 +106,8 @@ def freeze(network: nn.Module, prefixes: Iterable[str]) -> list[nn.Module]:
     frozen: list[nn.Module] = [
         module
         for name, module in network.named_modules()
-        if isinstance(module, _NormBase) and f"{name}.".startswith(prefixes)
+        # what torch's norms with running statistics have, and what their subclasses inherit
+        if hasattr(module, "track_running_stats") and f"{name}.".startswith(prefixes)
     ]
     for module in frozen:
         module.eval()
