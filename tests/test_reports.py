@@ -444,6 +444,7 @@ IMPORTS = {  # where a path becomes an object, and whose word the path is
     "losses": "a recipe's, judged by begun.py where it comes from a run; else a spec's",
     "model.origin": "the package of a spec's bundled weights",
     "predict.preprocess": "a spec's custom; config.py refuses a config with one",
+    "checks.losses": "a spec's",
     "checks.promises": "a spec's",
     "weights.pickles": "a table of its own",
     "zoo.registry": "an entry point's",
