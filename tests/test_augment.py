@@ -762,7 +762,7 @@ def test_everything_that_is_wrong_is_told_at_once():
 
 
 def test_without_torchvision_the_install_line_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
+    monkeypatch.setitem(sys.modules, "torchvision.transforms.v2", None)
     with pytest.raises(DependencyMissingError) as caught:
         augmenter([("flip", {})], ignore_index=None)
     assert str(caught.value) == (

@@ -1,12 +1,22 @@
 """What people met: messages that were loud but wrong, each of which now leads to the right line."""
 
+import importlib.util
 import json
+import sys
+import warnings
+from importlib import metadata
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import segzoo
+from segzoo.checks import doctor
+from segzoo.cli import main
 from segzoo.cli.main import run
+from segzoo.data import views
+from segzoo.engine import optim
+from segzoo.errors import DependencyMissingError
 from segzoo.zoo import refs
 
 # --- C6: slips on the command line ----------------------------------------------------------------
@@ -110,3 +120,91 @@ def test_c6_a_run_stands_for_its_model(folder):
 def test_c6_a_file_named_like_weights_of_a_model_hides_nothing(folder):
     (folder / "u2netp.duts").write_bytes(b"")
     assert refs.parse("u2netp.duts") == refs.Named("u2netp", "duts")
+
+
+# --- C7: without the train extra ------------------------------------------------------------------
+
+
+def test_c7_without_accelerate_it_is_said_before_anything_is_built(capsys, folder, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "accelerate" else found(name)
+    )
+    assert run(["train", "no-such-model", "--data", "arrays:none.npz"]) == 2
+    assert capsys.readouterr().err == (
+        "segzoo: training needs accelerate. Run: pip install 'segzoo-core[train]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("category", "where", "shown"),
+    [
+        (UserWarning, segzoo, "segzoo: no curves\\n.png\n"),
+        (UserWarning, np, "UserWarning: no curves"),
+        (DeprecationWarning, segzoo, "DeprecationWarning: no curves"),
+    ],
+)
+def test_c7_a_warning_of_ours_is_a_sentence(capsys, category, where, shown):
+    main.show_warning(category("no curves\n.png"), category, where.__file__, 7)
+    said = capsys.readouterr().err
+    assert said == shown if shown.endswith("\n") else shown in said
+
+
+def test_c7_main_shows_warnings_so(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["segzoo", "--version"])
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        main.main()
+        assert warnings.showwarning is main.show_warning
+
+
+# --- C8: libraries that do not go together --------------------------------------------------------
+
+
+class OfAnotherTorch:
+    """An importer under which these modules fail as a torchvision of another torch does."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return None
+
+
+@pytest.fixture
+def mismatched(monkeypatch):
+    names = [n for n in sys.modules if n.partition(".")[0] in ("torchvision", "timm")]
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
+    importer = OfAnotherTorch("torchvision", "timm")
+    monkeypatch.setattr(sys, "meta_path", [importer, *sys.meta_path])
+
+
+@pytest.mark.parametrize("load", [views.torchvision, optim._timm_optim])
+def test_c8_the_two_builds_are_named(mismatched, load):
+    with pytest.raises(DependencyMissingError) as caught:
+        load()
+    text = str(caught.value)
+    assert "cannot be imported: RuntimeError: operator torchvision::nms does not exist" in text
+    assert f"torch {metadata.version('torch')}, " in text
+    assert f"torchvision {metadata.version('torchvision')}" in text
+    assert text.endswith("pip install --force-reinstall torch torchvision")
+
+
+def test_c8_the_doctor_finds_it(mismatched):
+    found = {finding.what.split()[0]: finding for finding in doctor._extras()}
+    assert found.keys() == {"torchvision"}
+    assert found["torchvision"].state == "broken"
+    assert found["torchvision"].what.endswith(f"; torch is {metadata.version('torch')}")
+    assert found["torchvision"].next_step == "Run: pip install --force-reinstall torch torchvision"
+
+
+def test_c8_the_doctor_knows_everything_that_the_extras_name():
+    named = set()
+    for requirement in metadata.requires("segzoo-core"):
+        name, _, extra = requirement.partition("; extra == ")
+        if extra.strip("'") in ("train", "convert", "data", "heic", "signing"):
+            named.add(name.partition(">=")[0])
+    assert named == {*doctor.OPTIONAL, *doctor.UNTOUCHED}

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from segzoo.base import cache
+from segzoo.base.extras import PAIRED
 from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
 from segzoo.zoo import registry
@@ -31,7 +32,19 @@ __all__ = ["Finding", "StaleInstall", "examine", "stale_installs"]
 CORE = "segzoo-core"
 NAMESAKE = "segzoo"  # another project's distribution, which unpacks into a package of the same name
 RUNTIMES = ("torch", "onnxruntime", "openvino")
-OPTIONAL = ("accelerate", "timm", "torchvision", "h5py", "model-signing")  # of the extras
+# What the extras need, and the module by whose import its compiled parts show whether they work.
+OPTIONAL = {
+    "accelerate": "accelerate",
+    "torchvision": "torchvision.transforms.v2",
+    "scipy": "scipy.ndimage",
+    "scikit-learn": "sklearn",
+    "onnx": "onnx",
+    "pillow-heif": "pillow_heif",
+    "pycocotools": "pycocotools.mask",
+    "model-signing": "model_signing",
+}
+# The import of these makes a folder or starts a program, which the doctor does not.
+UNTOUCHED = ("datasets", "h5py", "matplotlib", "pyopenssl", "timm")
 MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL"}  # where the names differ
 MINIMUM = re.compile(r"([\w.-]+)>=([\d.]+)")
 
@@ -77,7 +90,7 @@ def examine() -> dict[str, Json]:
     "findings" is a list of {"state", "what", "next_step"}; something is wrong when one of them has
     the state "broken".
     """
-    findings = [*_unreadable_metadata(), *_libraries(), *_namesake()]
+    findings = [*_unreadable_metadata(), *_libraries(), *_extras(), *_namesake()]
     devices, no_cuda = _devices()
     caches = _caches(findings)
     rows = list(registry.rows())
@@ -92,7 +105,7 @@ def examine() -> dict[str, Json]:
         "devices": devices,
         "no_cuda": no_cuda,
         "runtimes": {name: _version(name) for name in RUNTIMES},
-        "optional": {name: _version(name) for name in OPTIONAL},
+        "optional": {name: _version(name) for name in (*OPTIONAL, *UNTOUCHED)},
         "caches": caches,
         "plugins": [_plugin(row) for row in rows],
         "findings": [finding._asdict() for finding in findings],
@@ -157,15 +170,34 @@ def _libraries() -> Iterator[Finding]:
         if _numbers(version) < _numbers(minimum):
             next_step = f"Run: pip install --upgrade {name}"
             yield Finding("broken", f"{name} {version} is older than {minimum}", next_step)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(MODULES.get(name, name))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            what = f"{name} {version} cannot be imported: {registry.cause(error)}"
+        if cause := _broken(MODULES.get(name, name)):
+            what = f"{name} {version} cannot be imported: {cause}"
             yield Finding("broken", what, f"Run: pip install --force-reinstall {name}")
+
+
+def _extras() -> Iterator[Finding]:
+    """What of the extras is installed and broken; of torchvision, beside which torch."""
+    for name, module in OPTIONAL.items():
+        version = _version(name)
+        if version is None or not (cause := _broken(module)):
+            continue
+        what, both = f"{name} {version} cannot be imported: {cause}", name
+        if name in PAIRED:
+            what, both = f"{what}; torch is {_version('torch')}", "torch torchvision"
+        yield Finding("broken", what, f"Run: pip install --force-reinstall {both}")
+
+
+def _broken(module: str) -> str:
+    """Why a module cannot be imported; "" where it can."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return registry.cause(error)
+    return ""
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 
@@ -100,12 +101,29 @@ def main() -> None:
     """Run the command line of this process. An error is one line, without its traceback."""
     # What Pillow says of a damaged EXIF block; a picture's own notes tell what matters.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.showwarning = show_warning
     arguments, debug = sys.argv[1:], False
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" in arguments[:end]:
         arguments.remove("--debug")
         debug = True
     sys.exit(run(arguments, debug=debug))
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What segzoo warns of is a sentence for a person; another library's keeps its place."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        text = f"segzoo: {printable(str(message))}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.base.extras import imported
 from segzoo.data import warp
 from segzoo.data.sample import Sample, checked
-from segzoo.errors import DatasetError, DependencyMissingError, PluginError, UsageError
+from segzoo.errors import DatasetError, PluginError, UsageError
 from segzoo.zoo import registry
 
 __all__ = [
@@ -119,14 +120,7 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 
 def torchvision() -> Any:
     """The module torchvision.transforms.v2. DependencyMissingError."""
-    try:
-        from torchvision.transforms import v2
-    except ImportError as error:
-        raise DependencyMissingError(
-            "augmentation needs torchvision",
-            next_step="Run: pip install 'segzoo-core[train]'",
-        ) from error
-    return v2
+    return imported("torchvision.transforms.v2", needed="augmentation needs torchvision")
 
 
 # --- a user's own ---------------------------------------------------------------------------------

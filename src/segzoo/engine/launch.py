@@ -5,6 +5,7 @@ variables are handed on in torch's words.
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,14 @@ from segzoo.errors import ConfigError, DependencyMissingError, RunError
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.spec import Recipe
 
-__all__ = ["agreed", "launched", "rank_of_this_process", "refuse_uneven", "wrapped"]
+__all__ = [
+    "agreed",
+    "launched",
+    "rank_of_this_process",
+    "refuse_uneven",
+    "refuse_without_accelerate",
+    "wrapped",
+]
 
 INSTALL = "Run: pip install 'segzoo-core[train]'"
 PRECISIONS = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -33,6 +41,12 @@ REFUSED = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
 }
 YES = ("1", "true", "yes", "on")
+
+
+def refuse_without_accelerate() -> None:
+    """DependencyMissingError, to be had before anything is built."""
+    if importlib.util.find_spec("accelerate") is None:
+        raise DependencyMissingError("training needs accelerate", next_step=INSTALL)
 
 
 @contextlib.contextmanager

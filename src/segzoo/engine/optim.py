@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from segzoo.base.extras import imported
 from segzoo.base.records import Json
 from segzoo.errors import DependencyMissingError, UsageError, printable
 from segzoo.spec import Recipe
@@ -189,16 +190,9 @@ def _timm(name: str) -> Maker:
 
 
 def _timm_optim() -> Any:
-    try:
-        import timm.optim
-    except ImportError:
-        raise DependencyMissingError(
-            "optimizers beside "
-            + ", ".join(OPTIMIZERS)
-            + ", and layers of timm's networks, need timm",
-            next_step="Run: pip install 'segzoo-core[train]'",
-        ) from None
-    return timm.optim
+    named = ", ".join(OPTIMIZERS)
+    needed = f"optimizers beside {named}, and layers of timm's networks, need timm"
+    return imported("timm.optim", needed=needed)
 
 
 def _options_of(cls: type[Optimizer]) -> list[str]:

@@ -20,7 +20,7 @@ from segzoo.data.decoded import Decoded
 from segzoo.data.sample import Dataset, Info, info_of
 from segzoo.data.source import held_out, open_data, parse
 from segzoo.engine import recipes
-from segzoo.engine.launch import rank_of_this_process
+from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
 from segzoo.engine.record import MODEL, RUN
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
@@ -101,6 +101,7 @@ def train(
 
     SegzooError says what to do. The folder `run/model` holds the best weights; load it by name.
     """
+    refuse_without_accelerate()
     settings = settings or settings_of(resume)
     rebuilt = False
     changes = changes if isinstance(changes, Mapping) else [*changes]
