@@ -80,7 +80,7 @@ def test_where_no_class_was_taken_a_mask_is_255():
 def test_a_cutout_is_the_picture_as_opaque_as_it_is_likely():
     likely = np.array([[0.0, 0.001, 0.25], [0.5, 0.75, 1.0]])
     prediction = one_class(likely, icc_profile=SRGB, dpi=(300.0, 150.0))
-    im = decoded(outputs.cutout(prediction))
+    im = decoded(outputs.cutout(prediction, edges="raw"))
     assert im.mode == "RGBA"
     values = np.asarray(im)
     assert values[..., 3].tolist() == [[0, 0, 64], [128, 191, 255]]

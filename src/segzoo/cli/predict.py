@@ -42,6 +42,13 @@ if TYPE_CHECKING:
 WRITERS = 4  # threads; PNG is compressed without holding the interpreter
 
 
+class Edges(StrEnum):
+    """What is done to the edges of a cut-out."""
+
+    clean = "clean"
+    raw = "raw"
+
+
 class Heads(StrEnum):
     """Which of a network's outputs."""
 
@@ -78,6 +85,13 @@ class Outputs:
             metavar="COLOUR|FILE",
         ),
     ] = None
+    edges: Annotated[
+        Edges,
+        typer.Option(
+            help="Of cut-outs. clean: follow the picture's edges, and leave out what was behind; "
+            "raw: what the network said."
+        ),
+    ] = Edges.clean
     crop: Annotated[
         bool, typer.Option("--crop", help="Cut every output to the box around what was found.")
     ] = False
@@ -222,7 +236,13 @@ def predict(
         outcomes = Outcomes(
             layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=network.random_init
         )
-        writer = Writer(layout=layout, predictor=predictor, background=behind, crop=outputs.crop)
+        writer = Writer(
+            layout=layout,
+            predictor=predictor,
+            background=behind,
+            edges=outputs.edges.value,
+            crop=outputs.crop,
+        )
         with outcomes:
             _work(jobs.jobs_of(folders), writer, outcomes, skip_existing=outputs.skip_existing)
     if outcomes.failed:

@@ -11,7 +11,7 @@ from segzoo.cli.jobs import STDIO, Job, Layout
 from segzoo.errors import OutputError, ResourceError, SegzooError, printable
 
 if TYPE_CHECKING:
-    from segzoo.predict.outputs import Background
+    from segzoo.predict.outputs import Background, Edges
     from segzoo.predict.prediction import Prediction
     from segzoo.predict.predictor import Predictor
 
@@ -75,6 +75,7 @@ class Writer:
     layout: Layout
     predictor: "Predictor"
     background: "Background | None"
+    edges: "Edges"
     crop: bool
 
     def __call__(self, job: Job, result: "Prediction | SegzooError") -> Written:
@@ -94,7 +95,12 @@ class Writer:
         for number, head in enumerate(heads):
             for kind in self.layout.kinds:
                 output = render(
-                    kind, head, palette=predictor.palette, background=self.background, box=box
+                    kind,
+                    head,
+                    palette=predictor.palette,
+                    background=self.background,
+                    edges=self.edges,
+                    box=box,
                 )
                 path = self.layout.path(job, kind, number)
                 _put(path, encode(output))

@@ -6,7 +6,7 @@ picture's upright size. Which of several classes is the background, the predicti
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from PIL import Image, ImageColor, ImageOps
 from segzoo.errors import UsageError, printable
 from segzoo.pictures import codec
 from segzoo.pictures.labels import Colour, Palette, default_palette
+from segzoo.predict import edges as clean
 
 if TYPE_CHECKING:
     from segzoo.predict.prediction import Prediction
@@ -23,6 +24,7 @@ __all__ = [
     "KINDS",
     "Background",
     "Box",
+    "Edges",
     "Output",
     "background_of",
     "color",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 Background: TypeAlias = Colour | NDArray[np.uint8]  # one colour, or a picture (H, W, 3)
+Edges: TypeAlias = Literal["clean", "raw"]
 FOREGROUND: Colour = (255, 0, 144)  # of a single class that declares no colour: rare in photos
 TINT = 120  # of 255: how much of an overlay's colour covers the picture
 LINES = 200  # an outline is as wide as the picture's shorter side divided by this
@@ -71,9 +74,16 @@ def mask(prediction: "Prediction", palette: Palette = ()) -> Output:
 
 
 def cutout(
-    prediction: "Prediction", palette: Palette = (), *, background: Background | None = None
+    prediction: "Prediction",
+    palette: Palette = (),
+    *,
+    background: Background | None = None,
+    edges: Edges = "clean",
 ) -> Output:
     """The subject with soft edges on transparency: RGBA; on a background: RGB.
+
+    edges: "clean" follows the picture's own edges and takes what was behind the subject out of its
+    border pixels (`segzoo.predict.edges`); "raw" is the network's map and the picture's pixels.
 
     A pixel is as opaque as its probability and its own opacity in the picture say. With several
     classes it is that of not being background; where none is the background, of the likeliest.
@@ -81,14 +91,18 @@ def cutout(
     resized to cover, and cut evenly at its edges.
     """
     picture, opacity = prediction.picture, _subject(prediction)
+    colours = codec.visible(picture)
+    if edges == "clean":
+        opacity = clean.refined(colours, opacity)
+        colours = clean.foreground(colours, opacity)
     if picture.alpha is not None:
         opacity = np.multiply(opacity, picture.alpha / np.float32(255))
     alpha = np.rint(opacity * 255).astype(np.uint8)
     if background is None:
-        image = np.dstack([codec.visible(picture), alpha])
+        image = np.dstack([colours, alpha])
         image[alpha == 0] = 0
     else:
-        image = _composite(codec.visible(picture), _fitted(background, *alpha.shape), alpha)
+        image = _composite(colours, _fitted(background, *alpha.shape), alpha)
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
 
 
@@ -131,11 +145,12 @@ def render(
     *,
     palette: Palette = (),
     background: Background | None = None,
+    edges: Edges = "clean",
     box: Box | None = None,
 ) -> Output:
-    """An output of one of `KINDS`, cut to a box. background: of a cut-out."""
+    """An output of one of `KINDS`, cut to a box. background, edges: of a cut-out."""
     if kind == "cutout":
-        output = cutout(prediction, palette, background=background)
+        output = cutout(prediction, palette, background=background, edges=edges)
     else:
         output = KINDS[kind](prediction, palette)
     if box is None:
