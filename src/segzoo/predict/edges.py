@@ -116,7 +116,8 @@ def _spread(image: Floats, sure: NDArray[np.bool_]) -> Floats:
     """(h, w, 3) The mean colour of the sure pixels around each, as near as there are enough."""
     weight = sure.astype(np.float32)
     weighed = np.dstack([image * weight[..., None], weight])
-    result, missing = np.zeros_like(image), np.ones(sure.shape, np.float32)
+    result: Floats = np.zeros_like(image)
+    missing: Floats = np.ones(sure.shape, np.float32)
     means = image
     for reach in REACHES:
         sums = _box_mean(weighed, reach)
@@ -124,8 +125,9 @@ def _spread(image: Floats, sure: NDArray[np.bool_]) -> Floats:
         share = np.minimum(sums[..., 3] / ENOUGH, 1) * missing
         result += means * share[..., None]
         missing -= share
-    everywhere = image[sure].mean(0)
-    return result + everywhere * missing[..., None]
+    everywhere: Floats = image[sure].mean(0)
+    result += everywhere * missing[..., None]
+    return result
 
 
 def _box_mean(values: Floats, reach: int) -> Floats:
@@ -174,12 +176,14 @@ def _each_plane(values: Floats, size: tuple[int, int], how: Any, box: Any) -> Fl
         np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], how, box))
         for plane in planes
     ]
-    return np.stack(made, -1) if values.ndim == 3 else made[0]
+    result: Floats = np.stack(made, -1) if values.ndim == 3 else made[0]
+    return result
 
 
 def _nearest(values: Floats, size: tuple[int, int]) -> Floats:
     rows, columns = (np.arange(n) * m // n for n, m in zip(size, values.shape, strict=False))
-    return values[rows][:, columns]
+    result: Floats = values[rows][:, columns]
+    return result
 
 
 def _neighbours(values: Floats) -> Iterator[Floats]:
