@@ -39,8 +39,12 @@ def test_every_model_names_the_stages_that_info_lists(name):
     names = [stage.name for stage in stages[:-1]]
     given = {name: [f.name for f in found if f"{f.name}.".startswith(f"{name}.")] for name in names}
     assert sorted(f.name for f in found) == sorted(n for several in given.values() for n in several)
-    # a backbone whose layers the network calls one by one has no output of its own
-    assert [name for name, several in given.items() if not several] in ([], ["backbone"])
+    # a backbone whose layers the network calls one by one, or that gives a list, has no output of
+    # its own; heads of side outputs rest in eval mode
+    silent = [name for name, several in given.items() if not several and name != "backbone"]
+    assert all(f"{name}.".startswith(spec.head) for name in silent)
+    heads = [name for name in names if f"{name}.".startswith(spec.head)]
+    assert not heads or {*heads} - {*silent}
     for feature in found:
         if len(feature.shape) == 2 or 0 in feature.shape:
             continue  # a transformer's tokens; a stage that a mixed transformer leaves empty

@@ -115,15 +115,13 @@ def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
 def _spread(image: Floats, sure: NDArray[np.bool_]) -> Floats:
     """(h, w, 3) The mean colour of the sure pixels around each, as near as there are enough."""
     weight = sure.astype(np.float32)
-    weighed = np.dstack([image * weight[..., None], weight])
+    weighed: Floats = np.dstack([image * weight[..., None], weight])
     result: Floats = np.zeros_like(image)
     missing: Floats = np.ones(sure.shape, np.float32)
-    means = image
     for reach in REACHES:
         sums = _box_mean(weighed, reach)
-        means = sums[..., :3] / np.maximum(sums[..., 3:], LEAST)
         share = np.minimum(sums[..., 3] / ENOUGH, 1) * missing
-        result += means * share[..., None]
+        result += sums[..., :3] / np.maximum(sums[..., 3:], LEAST) * share[..., None]
         missing -= share
     everywhere: Floats = image[sure].mean(0)
     result += everywhere * missing[..., None]
