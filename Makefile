@@ -53,6 +53,9 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/for-use: $(PROJECTS) | .venv/pyvenv.cfg
+	@echo "Downloads $(TORCH) and what the plugins need, into .venv. torch brings the libraries of CUDA on"
+	@echo "Linux, 5 GB in all; for a machine without a GPU there is a small build:"
+	@echo '  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"'
 	.venv/bin/pip install $(TORCH)
 	.venv/bin/pip install -e . $(EDITABLE)
 	touch $@

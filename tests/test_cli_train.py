@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,10 +44,13 @@ def test_from_pictures_to_masks(capsys):
     line = ["train", *MODEL, *BOTH, *FAST, "steps=4", "--eval-every", "2", "-o", "run"]
     assert run(line) == 0
     shown = capsys.readouterr()
-    saved, how = shown.out.splitlines()
+    saved, measure, how = shown.out.splitlines()
     best = max(record["val"]["iou"] for record in journal.read("run") if "val" in record)
     assert saved.startswith("run/model: the weights of step ")
-    assert saved.endswith(f", the best of 4: {best:.4f}")
+    assert saved.endswith(f", the best iou in 4: {best:.4f}")
+    assert measure == f"segzoo eval run/model --data '{VAL}'"
+    assert run([*shlex.split(measure)[1:], "--quiet"]) == 0
+    capsys.readouterr()
     assert how == "segzoo predict run/model PHOTO -o out"
     assert "takes         4 steps of 2 samples: 1 epoch\n" in shown.err
     there = {path.name for path in Path("run").iterdir()}
@@ -74,7 +78,7 @@ def test_going_on(capsys):
     shown = capsys.readouterr()
     assert "goes on from step 1, to the last bit" in shown.err
     assert "begins       as run ended\n" in shown.err
-    assert "the best of 3: " in shown.out
+    assert "the best iou in 3: " in shown.out
     assert run(["train", "--resume", "run", "-o", "run2", "steps=+2", "--workers", "0"]) == 0
     assert "run2/model: the weights of step " in capsys.readouterr().out
     assert run(["train", "--resume", "run", "steps=+2", "--workers", "0"]) == 2
@@ -166,7 +170,7 @@ def test_of_several_processes_one_speaks():
         [*command, "-m", "segzoo.cli.main", *line], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1:] == ["segzoo predict run/model PHOTO -o out"]
+    assert done.stdout.splitlines()[2:] == ["segzoo predict run/model PHOTO -o out"]
     assert done.stderr.count("2 processes, fp32") == 1
     assert segzoo.load("run/model").classes == ("square",)
 

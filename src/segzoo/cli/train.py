@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -288,17 +289,23 @@ def _interval(text: str | None) -> tuple[int | None, float | None]:
 
 def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     """What a person reads at the end, and the exit code."""
-    from segzoo.runs.begun import typed_again
+    from segzoo.runs.begun import measured_by, typed_again
 
     result, folder = trained.result, trained.run / "model"
     if not quiet:
         step = result.step if result.best_step is None else result.best_step
-        best = "" if result.best is None else f", the best of {result.step}: {result.best:.4f}"
+        metric, words = measured_by(trained.run)
+        best = (
+            f", the best {metric} in {result.step}: {result.best:.4f}"
+            if result.best is not None
+            else ""
+        )
         say(f"{folder}: the weights of step {step}{best}")
         here = str(folder) if os.sep in str(folder) else f"local-dir:{folder}"
         config = getattr(trained.model, "config", None)
         if config is not None and not config.distribution:  # no plugin offers its spec
             here = f"{reference} --weights {folder / 'model.safetensors'}"
+        say(f"segzoo eval {here} --data {shlex.quote(words) if words else 'WORDS'}")
         say(f"segzoo predict {here} PHOTO -o out")
         if result.stopped:
             say(" ".join(["segzoo train --resume", str(trained.run), *typed_again(trained.run)]))

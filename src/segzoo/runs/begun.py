@@ -23,7 +23,15 @@ from segzoo.runs.subject import Subject
 from segzoo.saved import config as configs
 from segzoo.spec import ModelSpec, Recipe
 
-__all__ = ["Begun", "begun_of", "identity_of", "rebuilt_of", "settings_of", "typed_again"]
+__all__ = [
+    "Begun",
+    "begun_of",
+    "identity_of",
+    "measured_by",
+    "rebuilt_of",
+    "settings_of",
+    "typed_again",
+]
 
 CODE = "code that nothing installed declares"
 PLACE = "a folder outside the run"
@@ -92,6 +100,15 @@ def begun_of(run: Path, *, typed: Collection[str] = (), specs: Iterable[ModelSpe
         tuple(identity.get("metrics") or ()),
         version_in(identity, file=run / RUN, error=RunError),
         str(identity.get("weights") or ""),
+    )
+
+
+def measured_by(run: Path) -> tuple[str, str]:
+    """The metric that chose the best weights, and the words of what it was measured on, if any."""
+    record = _record(run)
+    words = _words(record)
+    return (record.get("recipe") or {}).get("eval_metric") or "loss", words.get(
+        "val", words.get("data", "")
     )
 
 
