@@ -38,9 +38,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import segzoo
+from segzoo.data.opened import Data
 from segzoo.data.sample import Sample
 from segzoo.engine import journal
 from segzoo.engine.evaluate import Task
+from segzoo.engine.job import TrainingJob
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train
 from segzoo.model import build, profile
@@ -198,10 +200,10 @@ def by_segzoo(
         return loss_of(outputs, batch["target"])
 
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            network,
+        job = TrainingJob(
+            network=network,
             loss=loss,
-            data=Noise(case),
+            data=Data(Noise(case)),
             recipe=Recipe(
                 steps=length.total,
                 batch_size=case.batch,
@@ -225,6 +227,7 @@ def by_segzoo(
                 quiet=True,
             ),
         )
+        train(job)
         records = journal.read(Path(folder) / "run")
     return {"data_wait": records[-1]["data_wait"]}
 

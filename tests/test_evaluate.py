@@ -17,7 +17,7 @@ from torch import nn
 
 import segzoo
 from segzoo.data.sample import Info
-from segzoo.engine.evaluate import Task, distinct, evaluate, judged
+from segzoo.engine.evaluate import Task, Views, distinct, evaluate, judged
 from segzoo.engine.maps import NO_LABEL
 from segzoo.errors import DatasetError, PluginError, ResourceError
 from segzoo.metrics.overlapping import Overlapping
@@ -173,7 +173,9 @@ def test_gray_and_transparent_pictures_are_seen_as_predict_sees_them(channels):
 def test_mirrored_pictures_are_predicted_and_mirrored_back():
     model = segzoo.load("u2netp.duts")
     (image,) = photos((120, 90))
-    (one,) = judged(model.network, Listed([image]), [0], task=task_of(model), flip=True)
+    (one,) = judged(
+        model.network, Listed([image]), [0], task=task_of(model), views=Views(flip=True)
+    )
     mirrored = model.predict(np.ascontiguousarray(image[:, ::-1])).probability[:, ::-1]
     mean = (model.predict(image).probability + mirrored) / 2
     np.testing.assert_allclose(one.probabilities[0], mean, rtol=0, atol=1e-5)
@@ -192,7 +194,9 @@ def test_other_scales_are_other_sizes_of_the_picture(name, options, size, larger
     model = segzoo.load(name, seed=0, **options)
     (image,) = photos(size)
     other = changed(model, preprocess=dataclasses.replace(model.preprocess, **larger))
-    (one,) = judged(model.network, Listed([image]), [0], task=task_of(model), scales=[1.25])
+    (one,) = judged(
+        model.network, Listed([image]), [0], task=task_of(model), views=Views(scales=(1.25,))
+    )
     mean = (model.predict(image).probability + other.predict(image).probability) / 2
     np.testing.assert_allclose(one.probabilities.squeeze(0), mean, rtol=0, atol=1e-6)
 
@@ -257,6 +261,7 @@ torch.set_num_threads(1)
 from squares import Squares
 import segzoo
 from test_evaluate import differences, measured
+from segzoo.engine.evaluate import Share
 
 class Bad(Squares):
     def __getitem__(self, index):
@@ -269,7 +274,7 @@ model = segzoo.load("u2netp.duts")
 said = {}
 for name, dataset in (("many", Squares(5)), ("one", Squares(1)), ("bad", Bad(4))):
     try:
-        found = measured(dataset, model, batch_size=2, rank=rank, world=world)
+        found = measured(dataset, model, batch_size=2, share=Share(rank, world))
         said[name] = differences(found, measured(dataset, model, batch_size=2))
     except segzoo.SegzooError as error:
         said[name] = str(error)

@@ -31,6 +31,7 @@ from segzoo.errors import (
 from segzoo.losses import binary_cross_entropy
 from segzoo.model.load import find_spec
 from segzoo.runs import subject
+from segzoo.runs.request import Wishes
 from segzoo.runs.training import measures_of, train
 from segzoo.spec import Preprocess, Recipe
 
@@ -186,7 +187,7 @@ def test_classes_and_task_follow_the_data(data, want):
     assert (found.task, found.num_classes) == want
 
 
-NO_WISHES = subject.Wishes()
+NO_WISHES = Wishes()
 
 
 @pytest.mark.parametrize(

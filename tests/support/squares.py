@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 import segzoo
+from segzoo.data.opened import Data
 from segzoo.data.sample import Info, Sample
 from segzoo.engine import recipes
 from segzoo.engine.evaluate import Task
+from segzoo.engine.job import Hooks, Result, Start, TrainingJob
 from segzoo.engine.settings import Settings
-from segzoo.engine.train import Result, train
+from segzoo.engine.train import train
 from segzoo.metrics.semantic import Semantic
 from segzoo.zoo.registry import resolve
 
@@ -49,7 +51,16 @@ class Squares:
         return f"square-{index}"
 
 
-def fitted(
+def fitted(model: str, run: Path, **wishes: Any) -> tuple[segzoo.Model, Result]:
+    """Train a model of the zoo on squares, in this process as a part of however many there are.
+
+    wishes: of `job_of`.
+    """
+    zoo, job = job_of(model, run, **wishes)
+    return zoo, train(job)
+
+
+def job_of(
     model: str,
     run: Path,
     *,
@@ -64,24 +75,27 @@ def fitted(
     seed: int = 0,
     resume: bool | Path = False,
     at: tuple[int, str, int] | None = None,
+    force_resume: bool = False,
+    identity: dict[str, Any] | None = None,
+    hooks: Hooks | None = None,
+    measures: dict[str, Any] | None = None,
     network_of: Callable[[nn.Module], nn.Module] = lambda network: network,
-    **rest: Any,
-) -> tuple[segzoo.Model, Result]:
-    """Train a model of the zoo on squares, in this process as a part of however many there are.
+) -> tuple[segzoo.Model, TrainingJob]:
+    """A model of the zoo, and the job of training it on squares.
 
     at: (call of the loss, what happens then, in which process), see `FAULTS`. network_of: changes
-    the network before. rest: of `train`.
+    the network before.
     """
     zoo = segzoo.load(model, seed=seed, num_classes=1 if ignored == 0 else 2, **(options or {}))
     if not callable(loss):
         loss = resolve(loss or zoo.spec.tasks[zoo.task].loss)()
     if at is not None and at[2] == int(os.environ.get("RANK", "0")):
         loss = Faulty(loss, at[0], FAULTS[at[1]])
-    result = train(
-        network_of(zoo.network),
+    job = TrainingJob(
+        network=network_of(zoo.network),
         loss=loss,
-        data=Squares(length, ignored=ignored) if data is None else data,
-        val=Squares(val, ignored=ignored) if val else None,
+        data=Data(Squares(length, ignored=ignored) if data is None else data),
+        val=Data(Squares(val, ignored=ignored)) if val else None,
         recipe=recipes.from_json({"optimizer": ["adam", {}], "lr": 1e-2, **recipe}),
         task=Task(
             preprocess=zoo.preprocess,
@@ -91,13 +105,16 @@ def fitted(
             ignore_index=255,
         ),
         run=run,
-        measures=rest.pop("measures", None)
-        or {"semantic": Semantic(num_classes=zoo.num_classes, ignore_index=255)},
+        measures=measures or {"semantic": Semantic(num_classes=zoo.num_classes, ignore_index=255)},
         settings=Settings(**{"device": "cpu", "workers": 0, "quiet": True, **(settings or {})}),
-        resume=run if resume is True else resume or None,
-        **rest,
+        start=Start(
+            identity=identity or {},
+            resume=run if resume is True else resume or None,
+            force=force_resume,
+        ),
+        hooks=hooks or Hooks(),
     )
-    return zoo, result
+    return zoo, job
 
 
 class Faulty:

@@ -11,6 +11,7 @@ import segzoo
 from segzoo.errors import IntegrityError, UsageError
 from segzoo.runs import subject
 from segzoo.runs.convert import convert
+from segzoo.runs.request import Wishes
 
 
 @pytest.fixture(scope="module")
@@ -70,5 +71,5 @@ def test_training_takes_it_as_a_start(tmp_path, vgg):
     save_file(vgg.state_dict(), tmp_path / "model.safetensors")
     out = tmp_path / "out"
     convert(tmp_path / "model.safetensors", to="fcn_vgg16", part="backbone", out=out)
-    wishes = subject.Wishes(init_from=out)
+    wishes = Wishes(init_from=out)
     assert subject.reference_of("fcn_vgg16", wishes) == (f"local-dir:{out}", None)

@@ -44,7 +44,9 @@ __all__ = [
     "Evaluation",
     "Judged",
     "Row",
+    "Share",
     "Task",
+    "Views",
     "distinct",
     "evaluate",
     "input_of",
@@ -65,6 +67,26 @@ class Task:
     in_channels: int
     num_classes: int
     ignore_index: int | None = None
+
+
+class Views(NamedTuple):
+    """How each picture is looked at; what counts is the mean of the probabilities.
+
+    flip: mirrored too. scales: at these factors of its size too.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = ()
+
+
+class Share(NamedTuple):
+    """Which pictures are this process's: every `world`-th, from number `rank` on."""
+
+    rank: int = 0
+    world: int = 1
+
+
+PLAIN, ALL = Views(), Share()
 
 
 class Row(NamedTuple):
@@ -137,11 +159,9 @@ def evaluate(
     loss: Loss | None = None,
     batch_size: int = 8,
     workers: int = 0,
-    flip: bool = False,
-    scales: Sequence[float] = (),
+    views: Views = PLAIN,
     keep_rows: bool = False,
-    rank: int = 0,
-    world: int = 1,
+    share: Share = ALL,
     precision: str = "fp32",
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
@@ -149,18 +169,17 @@ def evaluate(
 
     measures: by name; their numbers get that name in front where two are called alike.
     loss: averaged over the pictures, at the network's size. batch_size: halved, and tried again,
-    when memory runs out. flip, scales: also look at the mirrored picture, and at it at these
-    factors of its size, and take the mean of the probabilities.
-    rank, world: this process takes every `world`-th picture; all of them get the result, or raise
-    what one of them does. progress: called with the number of pictures that were just measured.
+    when memory runs out. views: how each picture is looked at.
+    share: this process's pictures; all processes get the result, or raise what one of them does.
+    progress: called with the number of pictures that were just measured.
 
     DatasetError for an empty set, for labels outside the classes and for what a data set raises;
     PluginError when the network fails; ResourceError when a single picture does not fit.
     """
     if len(dataset) == 0:
         raise DatasetError("the data set to measure on is empty", expected="at least one sample")
-    source = _Pictures(dataset, task, scales=scales, with_loss=loss is not None)
-    look = partial(_answers, network, task, flip, precision, all_heads=loss is not None)
+    source = _Pictures(dataset, task, scales=views.scales, with_loss=loss is not None)
+    look = partial(_answers, network, task, views.flip, precision, all_heads=loss is not None)
     rows: list[Row] = []
     losses: list[float] = []
     totals: dict[str, dict[str, Tensor]] = {name: {} for name in measures}
@@ -168,7 +187,7 @@ def evaluate(
     try:
         # not inference_mode: what a network keeps for later could then never be trained with
         with evaluating(network), torch.no_grad():
-            for items in _groups(source, batch_size, workers, rank, world):
+            for items in _groups(source, batch_size, workers, share):
                 while items:
                     found = _measured(items[:batch_size], look, task.postprocess, measures, loss)
                     if found is None:
@@ -185,10 +204,10 @@ def evaluate(
                         progress(len(found))
                     items = items[batch_size:]
     except SegzooError as error:
-        if world == 1:
+        if share.world == 1:
             raise
         failed = error
-    if world > 1:
+    if share.world > 1:
         parts = _gathered((failed, totals, losses, rows))
         faults = [part[0] for part in parts if part[0] is not None]
         if faults:
@@ -222,17 +241,16 @@ def judged(
     numbers: Sequence[int],
     *,
     task: Task,
-    flip: bool = False,
-    scales: Sequence[float] = (),
+    views: Views = PLAIN,
 ) -> Iterator[Judged]:
     """Some of the pictures with the network's answers, one by one, as `evaluate` sees them."""
-    source = _Pictures(dataset, task, scales=scales, with_loss=False)
+    source = _Pictures(dataset, task, scales=views.scales, with_loss=False)
     for number in numbers:
         item = source[number]
         if isinstance(item, SegzooError):
             raise item
         with evaluating(network), torch.no_grad():
-            answers = _answers(network, task, flip, "fp32", [item], all_heads=False)
+            answers = _answers(network, task, views.flip, "fp32", [item], all_heads=False)
             probabilities = _probabilities(answers, 0, item, task.postprocess)
         mask = mask_of(probabilities, task.postprocess, overlapping=item.target.ndim == 3)
         yield Judged(item.image, item.target, probabilities.cpu(), mask.cpu(), item.id)
@@ -310,12 +328,12 @@ class _Pictures:
 
 
 def _groups(
-    source: _Pictures, batch_size: int, workers: int, rank: int, world: int
+    source: _Pictures, batch_size: int, workers: int, share: Share
 ) -> Iterator[list[_Item]]:
     """This process's pictures, at most `batch_size` at once, those of the same sizes together."""
     loader: DataLoader[Any] = DataLoader(
         source,  # type: ignore[arg-type]  # it has what the loader needs
-        sampler=range(rank, len(source), world),
+        sampler=range(share.rank, len(source), share.world),
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=list,

@@ -1,4 +1,4 @@
-"""Training any network with any loss on any data set: one loop, to be read from top to bottom.
+"""Training any network with any loss on any data set: `train` is the loop, its stages follow.
 
 accelerate starts the processes' side (devices, autocast and scaler, DistributedDataParallel). The
 order of the samples, the rate, the accumulation, the update, the checkpoints and the guard against
@@ -6,27 +6,26 @@ NaN are here, as they decide whether a resumed run gives the same bits.
 """
 
 import contextlib
-import functools
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from segzoo.base import files
 from segzoo.base.records import Json
-from segzoo.data.loader import Prepared, batches, ignore_index_of
-from segzoo.data.sample import Dataset
+from segzoo.data.loader import Batch, Prepared, batches, ignore_index_of
 from segzoo.engine import batch as batching
 from segzoo.engine import checkpoint, journal, launch, optim, optimizer_state, record, state
 from segzoo.engine.ema import Average
-from segzoo.engine.evaluate import Task, evaluate
+from segzoo.engine.evaluate import Share, evaluate
 from segzoo.engine.failures import explained
 from segzoo.engine.flags import process_flags
-from segzoo.engine.guard import Guard, clipped, update
+from segzoo.engine.guard import Guard, clipped
+from segzoo.engine.guard import update as update_weights
+from segzoo.engine.job import Result, TrainingJob
 from segzoo.engine.journal import Journal
 from segzoo.engine.lock import locked
 from segzoo.engine.lookout import POLL, Lookout
@@ -34,271 +33,480 @@ from segzoo.engine.recompute import recomputing
 from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss, counts_of, reduced, summed
 from segzoo.engine.schedule import rate_at, steps_of
-from segzoo.engine.settings import Settings
-from segzoo.engine.signals import asked_to_stop, requeue
+from segzoo.engine.signals import Asked, asked_to_stop, requeue
 from segzoo.engine.state import Progress, State
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import ConfigError, DatasetError
 from segzoo.metrics.measure import Measure
 from segzoo.spec import Recipe
 
-__all__ = ["RUN", "Result", "train"]
+__all__ = [
+    "RUN",
+    "Place",
+    "Sitting",
+    "Trainee",
+    "Training",
+    "backward",
+    "begun",
+    "ended",
+    "look_up",
+    "measure",
+    "next_parts",
+    "note",
+    "place_of",
+    "save",
+    "set_rate",
+    "train",
+    "trainee_of",
+    "training_of",
+    "update",
+]
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    stopped: why before its last step: "", "SIGINT" (Ctrl-C), "SIGTERM", "SIGUSR1", "max_minutes" or
-    "patience".
-    values: of the last measurement. best, best_step: of the recipe's metric; None without a
-    validation set. exact: whether it was, or would be after a resumption, equal to the last bit.
-    """
-
-    step: int
-    stopped: str
-    values: Mapping[str, Any]
-    best: float | None
-    best_step: int | None
-    exact: bool
-
-
-def train(
-    network: nn.Module,
-    *,
-    loss: Loss,
-    data: Dataset,
-    recipe: Recipe,
-    task: Task,
-    run: Path,
-    val: Dataset | None = None,
-    measures: Mapping[str, Measure] | None = None,
-    settings: Settings | None = None,
-    identity: Mapping[str, Json] | None = None,
-    resume: Path | None = None,
-    force_resume: bool = False,
-    transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
-    on_best: Callable[[nn.Module], None] | None = None,
-    after_measuring: Callable[[Path], object] | None = None,
-) -> Result:
+def train(job: TrainingJob) -> Result:
     """Train a network in place; at the end it holds its best weights, in eval mode.
 
     The best are those of the moving average where the recipe asks for one, and of the step with
     the best value of `recipe.eval_metric` where there is a validation set; else of the last step.
 
-    loss: (outputs, batch) -> a scalar, or {"loss": scalar, named parts}. measures: of the
-    validation. run: the folder of checkpoints and metrics. identity: what else must be the same in
-    a resumed run: the model and the data. resume: the folder of a run to go on from, this one or a
-    finished one. on_best: called with the network whenever it is the best so far, by the first
-    process; after_measuring: with the run's folder, after each measurement.
-
     RunError, NonFiniteError, ResourceError, DatasetError, CheckpointError and what the network
     raises; whatever happens, the checkpoints written so far stay as they are.
     """
-    settings, measures = settings or Settings(), measures or {}
-    is_heard = not settings.quiet and launch.rank_of_this_process() == 0
-    with contextlib.ExitStack() as stack:
-        asked = stack.enter_context(asked_to_stop(aloud=is_heard))
-        stack.enter_context(
-            process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32")
-        )
-        stack.enter_context(explained(recipe))
-        accelerator = stack.enter_context(launch.launched(recipe, settings))
-        device: torch.device = accelerator.device
-        rank, world = accelerator.process_index, accelerator.num_processes
-        launch.refuse_uneven(recipe, world)
-        if len(data) == 0:
-            raise DatasetError("the data set to train on is empty", expected="a sample")
-        if rank == 0:
-            files.make_folder(run)
-            stack.enter_context(locked(run))
+    with place_of(job) as place, trainee_of(job, place) as trainee:
+        sitting = begun(job, place, trainee)
+        with training_of(job, place, trainee, sitting) as training:
+            while not training.is_over:
+                rate = set_rate(training)
+                parts = next_parts(training)
+                losses, heads = backward(training, parts)
+                update(training, parts, losses)
+                due = look_up(training)
+                if due.noting:
+                    note(training, rate)
+                if due.measuring:
+                    due = measure(training, due, heads)
+                if due.saving:
+                    save(training)
+                if due.measuring or due.saving:
+                    training.guard.resume()  # what was done meanwhile was not training
+                training.stopped = due.stopped
+            return ended(training)
 
-        # --- what trains ------------------------------------------------------------------------
-        stack.enter_context(state.randomness(recipe.seed, rank=rank, device=device))
+
+# --- where it runs --------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """This process among those of the run. asked: whether it is to stop."""
+
+    accelerator: Any
+    asked: Asked
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def share(self) -> Share:
+        return Share(self.accelerator.process_index, self.accelerator.num_processes)
+
+    @property
+    def is_first(self) -> bool:
+        return self.share.rank == 0
+
+
+@contextlib.contextmanager
+def place_of(job: TrainingJob) -> Iterator[Place]:
+    """The processes, devices and flags of the job, and the lock on its folder."""
+    recipe, settings = job.recipe, job.settings
+    is_heard = not settings.quiet and launch.rank_of_this_process() == 0
+    with (
+        asked_to_stop(aloud=is_heard) as asked,
+        process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32"),
+        explained(recipe),
+        launch.launched(recipe, settings) as accelerator,
+    ):
+        place = Place(accelerator, asked)
+        launch.refuse_uneven(recipe, place.share.world)
+        if len(job.data) == 0:
+            raise DatasetError("the data set to train on is empty", expected="a sample")
+        if place.is_first:
+            files.make_folder(job.run)
+        with locked(job.run) if place.is_first else contextlib.nullcontext():
+            yield place
+
+
+# --- what trains ----------------------------------------------------------------------------------
+
+
+class Trainee(NamedTuple):
+    """A network with all that changes while it trains.
+
+    wrapped: the network in the run's precision, with gradients shared by all processes. forward:
+    the same, compiled where that is asked for.
+    """
+
+    state: State
+    wrapped: Any
+    forward: Callable[[Tensor], Any]
+
+
+@contextlib.contextmanager
+def trainee_of(job: TrainingJob, place: Place) -> Iterator[Trainee]:
+    """The network on its device with its optimiser, and the process's random numbers.
+
+    Afterwards the random numbers are the caller's again, and the network's forward its own.
+    """
+    recipe, settings, device = job.recipe, job.settings, place.device
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(state.randomness(recipe.seed, rank=place.share.rank, device=device))
+        network = job.network
         network.to(device)
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
-        if world > 1 and device.type == "cuda":
+        if place.share.world > 1 and device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network.train()
         optimizer = optim.optimizer_of(network, recipe)  # which puts frozen normalisations to rest
         optimizer_state.refuse_unknown(optimizer)
         average = Average(network, recipe.ema) if recipe.ema is not None else None
         stack.enter_context(recomputing(network, enabled=settings.checkpointing))
-        wrapped = stack.enter_context(launch.wrapped(accelerator, network))
+        wrapped = stack.enter_context(launch.wrapped(place.accelerator, network))
         forward = torch.compile(wrapped) if settings.compile else wrapped
-        scaler, progress = accelerator.scaler, Progress()
-        now = State(network, optimizer, average, scaler, progress)
-        total = steps_of(recipe, len(data))
+        now = State(network, optimizer, average, place.accelerator.scaler, Progress())
+        yield Trainee(now, wrapped, forward)
 
-        # --- where it begins --------------------------------------------------------------------
-        about = record.about_of(recipe, identity or {}, data, settings, device=device, world=world)
-        exact = device.type == "cpu" or (device.type == "cuda" and settings.deterministic)
-        goes_on, changes = "", list[str]()
-        here = resume is not None and resume.resolve() == run.resolve()
-        if not here:
-            record.refuse_used(run)
-        if resume is not None:
-            found, then = record.latest(resume, here=here)
-            changes = record.changes(then, about, file=resume, here=here, force=force_resume)
-            if found is not None:
-                state.restore(found, now, rank=rank, world=world, seed=recipe.seed)
-            goes_on = record.how(then, about, exact=exact)
-            exact = goes_on == record.EXACT
-            if changes or not here:
-                progress.forget_best()  # it was the best of something else, or lies elsewhere
-            else:
-                state.forget_lost_best(run, progress)
-        accelerator.wait_for_everyone()  # everyone has looked at the folder before it changes
-        if rank == 0:
-            files.sweep(run)
-            checkpoint.clean(run, after=progress.step if resume is not None else None)
-            journal.trim(run, progress.step)
-            sitting = {"from_step": progress.step, "goes_on": goes_on, "forced": changes}
-            record.write(run, about, settings, sitting)
-        book = Journal(
-            run,
-            total=total,
-            start=progress.step,
-            metric=None if val is None else recipe.eval_metric or "loss",
-            quiet=settings.quiet,
-            silent=rank != 0,
-            trackers=Trackers(settings.trackers, run=run, recipe=about["recipe"])
-            if rank == 0
-            else None,
-        )
+
+# --- where it begins ------------------------------------------------------------------------------
+
+
+class Sitting(NamedTuple):
+    """A stretch of a run without an interruption.
+
+    about: what decides the run's bits, as run.json holds it. exact: whether it is, or would be
+    after a resumption, equal to the last bit. goes_on: how it goes on from an earlier stretch, in
+    words; empty where it begins. first, before: the step and the seconds of training before it.
+    """
+
+    about: Mapping[str, Json]
+    exact: bool
+    goes_on: str
+    first: int
+    before: float
+
+
+def begun(job: TrainingJob, place: Place, trainee: Trainee) -> Sitting:
+    """Begin the run, or put the trainee where an earlier one was; then write run.json.
+
+    RunError for a folder in use, and for a run that was begun otherwise.
+    """
+    run, recipe, (rank, world) = job.run, job.recipe, place.share
+    resume, progress, device = job.start.resume, trainee.state.progress, place.device
+    about = record.about_of(
+        recipe, job.start.identity, job.data.dataset, job.settings, device=device, world=world
+    )
+    exact = device.type == "cpu" or (device.type == "cuda" and job.settings.deterministic)
+    goes_on, changes = "", list[str]()
+    here = resume is not None and resume.resolve() == run.resolve()
+    if not here:
+        record.refuse_used(run)
+    if resume is not None:
+        found, then = record.latest(resume, here=here)
+        changes = record.changes(then, about, file=resume, here=here, force=job.start.force)
+        if found is not None:
+            state.restore(found, trainee.state, rank=rank, world=world, seed=recipe.seed)
+        goes_on = record.how(then, about, exact=exact)
+        exact = goes_on == record.EXACT
+        if changes or not here:
+            progress.forget_best()  # it was the best of something else, or lies elsewhere
+        else:
+            state.forget_lost_best(run, progress)
+    place.accelerator.wait_for_everyone()  # everyone has looked at the folder before it changes
+    if place.is_first:
+        files.sweep(run)
+        checkpoint.clean(run, after=progress.step if resume is not None else None)
+        journal.trim(run, progress.step)
+        sitting = {"from_step": progress.step, "goes_on": goes_on, "forced": changes}
+        record.write(run, about, job.settings, sitting)
+    return Sitting(about, exact, goes_on, progress.step, progress.seconds)
+
+
+# --- the loop's state -----------------------------------------------------------------------------
+
+
+@dataclass
+class Training:
+    """A run in progress: all that the stages of a step share.
+
+    total: steps of the whole run. book: what it says. feed: batches, a part of a step each.
+    values: of the last measurement. stopped: why the run ends before its last step.
+    """
+
+    job: TrainingJob
+    place: Place
+    trainee: Trainee
+    sitting: Sitting
+    total: int
+    book: Journal
+    feed: Iterator[Batch]
+    guard: Guard
+    lookout: Lookout
+    values: Mapping[str, Any] = field(default_factory=dict)
+    stopped: str = ""
+
+    @property
+    def state(self) -> State:
+        return self.trainee.state
+
+    @property
+    def progress(self) -> Progress:
+        return self.trainee.state.progress
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.stopped) or self.progress.step >= self.total
+
+
+@contextlib.contextmanager
+def training_of(
+    job: TrainingJob, place: Place, trainee: Trainee, sitting: Sitting
+) -> Iterator[Training]:
+    """The run, ready for its next step. Afterwards its journal and its readers are closed."""
+    progress = trainee.state.progress
+    total = steps_of(job.recipe, len(job.data))
+    with contextlib.ExitStack() as stack:
+        book = _book_of(job, place, sitting, total=total)
         stack.callback(book.close)
-        if goes_on:
-            book.say(f"goes on from step {progress.step}, {goes_on}")
-
-        # --- the loop ---------------------------------------------------------------------------
-        feed = batches(
-            Prepared(
-                data,
-                recipe=recipe,
-                preprocess=task.preprocess,
-                in_channels=task.in_channels,
-                num_classes=task.num_classes,
-                scale=task.postprocess.scale,
-                transform=transform,
-            ),
-            start=progress.step,
-            stop=total,
-            rank=rank,
-            world=world,
-            workers=settings.workers,
-            timeout=settings.worker_timeout,
-            pin=device.type == "cuda",
-        )
+        if sitting.goes_on:
+            book.say(f"goes on from step {progress.step}, {sitting.goes_on}")
+        feed = _feed_of(job, place, start=progress.step, stop=total)
         stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
-        measuring = (
-            None
-            if val is None
-            else functools.partial(
-                evaluate,
-                dataset=val,
-                task=task,
-                measures=measures,
-                batch_size=settings.eval_batch_size,
-                workers=settings.workers,
-                rank=rank,
-                world=world,
-                precision=recipe.precision,
-            )
+        yield Training(
+            job,
+            place,
+            trainee,
+            sitting,
+            total,
+            book,
+            feed,
+            Guard(job.recipe, scaler=trainee.state.scaler),
+            Lookout(place.accelerator, place.asked, job.settings, step=progress.step),
         )
-        guard = Guard(recipe, scaler=scaler)
-        lookout = Lookout(accelerator, asked, settings, step=progress.step)
-        sized = (recipe.crop or recipe.size or task.preprocess.size) is not None
-        first, before = progress.step, progress.seconds
-        values, stopped = dict[str, Any](), ""
-        while progress.step < total and not stopped:
-            rate = rate_at(progress.step, total=total, recipe=recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("lr_scale", 1.0)
 
-            asking = time.monotonic()
-            read = [next(feed) for _ in range(recipe.accumulate)]
-            guard.waited += time.monotonic() - asking
-            parts = [batching.on_device(b, device, task.preprocess, settings) for b in read]
-            if progress.step == first:
-                batching.refuse_ignored(parts, ignore_index_of(recipe, data), accelerator)
 
-            shares = counts_of(loss, parts)
-            if shares is None and world > 1 and not sized:
-                batching.refuse_sizes(parts, accelerator)
-            losses: dict[str, Tensor] = {}
-            for number, batch in enumerate(parts):
-                is_last = number == len(parts) - 1
-                with contextlib.nullcontext() if is_last else accelerator.no_sync(wrapped):
-                    outputs = forward(batch["image"])
-                    share = None if shares is None else shares[number]
-                    back, named = reduced(loss, outputs, batch, share=share, parts=len(parts))
-                    accelerator.backward(back)
-                for name, value in named.items():
-                    losses[name] = losses[name] + value if name in losses else value
-            losses = summed(losses, shared=shares is not None)
+def _book_of(job: TrainingJob, place: Place, sitting: Sitting, *, total: int) -> Journal:
+    trackers = None
+    if place.is_first:
+        recipe = sitting.about["recipe"]
+        trackers = Trackers(job.settings.trackers, run=job.run, recipe=recipe)
+    return Journal(
+        job.run,
+        total=total,
+        start=sitting.first,
+        metric=None if job.val is None else job.recipe.eval_metric or "loss",
+        quiet=job.settings.quiet,
+        silent=not place.is_first,
+        trackers=trackers,
+    )
 
-            if scaler is not None:
-                scaler.unscale_(optimizer)
-            norm = clipped(network, recipe.grad_clip)
-            ids = [name for batch in parts for name in batch["id"]]
-            allowed = guard.judge(losses, norm, step=progress.step + 1, ids=ids)
-            update(optimizer, allowed, scaled=scaler is not None)
-            if scaler is not None:
-                scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            if average is not None:
-                average.update()
-            progress.step += 1
 
-            # --- between steps: look, record, measure, save, stop -------------------------------
-            step, is_end, saves = progress.step, progress.step == total, False
-            if lookout.is_due(step):
-                book.at(step, loss=guard.check())
-                stopped, saves = lookout.agree(step)
-            every = settings.eval_every
-            is_due = step % every == 0 if every else _ends_epoch(step, len(data), recipe)
-            measure = measuring if is_end or is_due else None
-            stopped = "" if is_end else stopped
-            saves |= is_end or bool(stopped)
-            saves |= is_due if settings.save_every is None else step % settings.save_every == 0
-            if measure or saves or step % POLL == 0:
-                progress.seconds = before + lookout.seconds
-                facts = guard.read()
-                progress.overflows += facts["overflows"]
-                facts |= {"step": step, "lr": rate, "overflows": progress.overflows}
-                facts |= {"epoch": step * recipe.batch_size / len(data)}
-                book.write(facts | {"seconds": progress.seconds})
-            if measure:
-                candidate = network if average is None else average.network
-                values = measure(candidate, loss=_of_heads(loss, outputs)).values
-                is_best = _note(progress, values, recipe, measures)
-                book.write({"step": step, "val": values, "best": is_best})
-                if rank == 0 and is_best and on_best is not None:
-                    on_best(candidate)
-                if rank == 0 and after_measuring is not None:
-                    after_measuring(run)
-                if settings.patience is not None and progress.waited >= settings.patience:
-                    stopped = stopped or ("" if is_end else "patience")
-                saves |= is_best or bool(stopped)
-            if saves:
-                state.save(run, now, rank=rank, world=world, about={"about": about})
-                lookout.has_saved()
-                if rank == 0:
-                    best = [] if progress.best_step is None else [progress.best_step]
-                    checkpoint.prune(run, keep_last=settings.keep, keep=best)
-            if measure or saves:
-                guard.resume()  # what was done meanwhile was not training
+def _feed_of(job: TrainingJob, place: Place, *, start: int, stop: int) -> Any:
+    task, settings = job.task, job.settings
+    prepared = Prepared(
+        job.data.dataset,
+        recipe=job.recipe,
+        preprocess=task.preprocess,
+        in_channels=task.in_channels,
+        num_classes=task.num_classes,
+        scale=task.postprocess.scale,
+        transform=job.hooks.transform,
+    )
+    rank, world = place.share
+    return batches(
+        prepared,
+        start=start,
+        stop=stop,
+        rank=rank,
+        world=world,
+        workers=settings.workers,
+        timeout=settings.worker_timeout,
+        pin=place.device.type == "cuda",
+    )
 
-        # --- the end ----------------------------------------------------------------------------
-        if stopped:
-            book.say(f"stopped at step {progress.step} of {total}: {stopped}")
-        if stopped == "SIGUSR1" and rank == 0:
-            book.say(requeue())
-        accelerator.wait_for_everyone()
-        state.load_best(run, now)
-        network.eval()
-        return Result(progress.step, stopped, values, progress.best, progress.best_step, exact)
+
+# --- a step ---------------------------------------------------------------------------------------
+
+
+def set_rate(training: Training) -> float:
+    """Give the optimiser the rate of this step, which depends on the step alone."""
+    rate = rate_at(training.progress.step, total=training.total, recipe=training.job.recipe)
+    for group in training.state.optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+    return rate
+
+
+def next_parts(training: Training) -> list[Batch]:
+    """This process's part of the step's samples, in `accumulate` batches on the device.
+
+    DatasetError when nothing in the first step counts.
+    """
+    job, place = training.job, training.place
+    asking = time.monotonic()
+    read = [next(training.feed) for _ in range(job.recipe.accumulate)]
+    training.guard.waited += time.monotonic() - asking
+    parts = [batching.on_device(b, place.device, job.task.preprocess, job.settings) for b in read]
+    if training.progress.step == training.sitting.first:
+        ignored = ignore_index_of(job.recipe, job.data.dataset)
+        batching.refuse_ignored(parts, ignored, place.accelerator)
+    return parts
+
+
+def backward(training: Training, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], int]:
+    """Add the gradients of the step's loss to the network's parameters.
+
+    Gives the losses of the whole step, "loss" first, and how many outputs the network had: 0 for
+    one that is not in a list. RunError for sizes that a loss of the whole batch cannot gather.
+    """
+    job, accelerator, trainee = training.job, training.place.accelerator, training.trainee
+    recipe, task = job.recipe, job.task
+    shares = counts_of(job.loss, parts)
+    sized = (recipe.crop or recipe.size or task.preprocess.size) is not None
+    if shares is None and training.place.share.world > 1 and not sized:
+        batching.refuse_sizes(parts, accelerator)
+    losses: dict[str, Tensor] = {}
+    heads = 0
+    for number, batch in enumerate(parts):
+        is_last = number == len(parts) - 1
+        # The processes share their gradients once, after the last part.
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(trainee.wrapped):
+            outputs = trainee.forward(batch["image"])
+            share = None if shares is None else shares[number]
+            back, named = reduced(job.loss, outputs, batch, share=share, parts=len(parts))
+            accelerator.backward(back)
+        for name, value in named.items():
+            losses[name] = losses[name] + value if name in losses else value
+        heads = len(outputs) if isinstance(outputs, tuple | list) else 0
+    return summed(losses, shared=shares is not None), heads
+
+
+def update(training: Training, parts: Sequence[Batch], losses: Mapping[str, Tensor]) -> None:
+    """Change the weights by the gradients, unless they or the loss are not finite; count the step.
+
+    Whether they are is decided on the device: the host learns of it in `look_up`.
+    """
+    now, progress = training.state, training.progress
+    optimizer, scaler = now.optimizer, now.scaler
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    norm = clipped(now.network, training.job.recipe.grad_clip)
+    ids = [name for batch in parts for name in batch["id"]]
+    allowed = training.guard.judge(losses, norm, step=progress.step + 1, ids=ids)
+    update_weights(optimizer, allowed, scaled=scaler is not None)
+    if scaler is not None:
+        scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    if now.average is not None:
+        now.average.update()
+    progress.step += 1
+
+
+# --- between steps --------------------------------------------------------------------------------
+
+
+class Due(NamedTuple):
+    """What is to be done after a step. stopped: why no other step follows; empty if one does."""
+
+    noting: bool
+    measuring: bool
+    saving: bool
+    stopped: str
+
+
+def look_up(training: Training) -> Due:
+    """What is due after this step, the same for all processes. NonFiniteError for a bad step."""
+    job, step = training.job, training.progress.step
+    settings, is_end = job.settings, step == training.total
+    stopped, saving = "", False
+    if training.lookout.is_due(step):
+        training.book.at(step, loss=training.guard.check())
+        stopped, saving = training.lookout.agree(step)
+    every = settings.eval_every
+    is_due = step % every == 0 if every else _ends_epoch(step, len(job.data), job.recipe)
+    measuring = job.val is not None and (is_end or is_due)
+    stopped = "" if is_end else stopped
+    saving |= is_end or bool(stopped)
+    saving |= is_due if settings.save_every is None else step % settings.save_every == 0
+    return Due(measuring or saving or step % POLL == 0, measuring, saving, stopped)
+
+
+def note(training: Training, rate: float) -> None:
+    """Write down what the steps since the last note gave."""
+    job, progress, step = training.job, training.progress, training.progress.step
+    progress.seconds = training.sitting.before + training.lookout.seconds
+    facts = training.guard.read()
+    progress.overflows += facts["overflows"]
+    facts |= {"step": step, "lr": rate, "overflows": progress.overflows}
+    facts |= {"epoch": step * job.recipe.batch_size / len(job.data)}
+    training.book.write(facts | {"seconds": progress.seconds})
+
+
+def measure(training: Training, due: Due, heads: int) -> Due:
+    """Measure on the validation set; what is due then, as the best step is saved.
+
+    heads: how many outputs the network had in training.
+    """
+    job, place, progress = training.job, training.place, training.progress
+    average, settings = training.state.average, job.settings
+    assert job.val is not None
+    candidate = training.state.network if average is None else average.network
+    training.values = evaluate(
+        candidate,
+        job.val.dataset,
+        task=job.task,
+        measures=job.measures,
+        loss=_of_heads(job.loss, heads),
+        batch_size=settings.eval_batch_size,
+        workers=settings.workers,
+        share=place.share,
+        precision=job.recipe.precision,
+    ).values
+    is_best = _is_best(progress, training.values, job.recipe, job.measures)
+    training.book.write({"step": progress.step, "val": training.values, "best": is_best})
+    if place.is_first and is_best and job.hooks.on_best is not None:
+        job.hooks.on_best(candidate)
+    if place.is_first and job.hooks.after_measuring is not None:
+        job.hooks.after_measuring(job.run)
+    stopped = due.stopped
+    if settings.patience is not None and progress.waited >= settings.patience:
+        stopped = stopped or ("" if progress.step == training.total else "patience")
+    return due._replace(saving=due.saving or is_best or bool(stopped), stopped=stopped)
+
+
+def save(training: Training) -> None:
+    """Write the checkpoint of this step; the first process removes those that need not stay."""
+    job, place, progress = training.job, training.place, training.progress
+    rank, world = place.share
+    about = {"about": training.sitting.about}
+    state.save(job.run, training.state, rank=rank, world=world, about=about)
+    training.lookout.has_saved()
+    if place.is_first:
+        best = [] if progress.best_step is None else [progress.best_step]
+        checkpoint.prune(job.run, keep_last=job.settings.keep, keep=best)
+
+
+def ended(training: Training) -> Result:
+    """Say how the run ended, and put the best weights into the network."""
+    place, progress, stopped = training.place, training.progress, training.stopped
+    if stopped:
+        training.book.say(f"stopped at step {progress.step} of {training.total}: {stopped}")
+    if stopped == "SIGUSR1" and place.is_first:
+        training.book.say(requeue())
+    place.accelerator.wait_for_everyone()
+    state.load_best(training.job.run, training.state)
+    training.state.network.eval()
+    exact = training.sitting.exact
+    return Result(progress.step, stopped, training.values, progress.best, progress.best_step, exact)
 
 
 def _ends_epoch(step: int, length: int, recipe: Recipe) -> bool:
@@ -306,12 +514,11 @@ def _ends_epoch(step: int, length: int, recipe: Recipe) -> bool:
     return step * recipe.batch_size // length > (step - 1) * recipe.batch_size // length
 
 
-def _of_heads(loss: Loss, trained: Any) -> Loss:
+def _of_heads(loss: Loss, heads: int) -> Loss:
     """The loss of as many outputs as training has: a network may add their mean when it evaluates.
 
-    trained: the outputs of a step of training.
+    heads: 0 for an output that is not in a list.
     """
-    heads = len(trained) if isinstance(trained, tuple | list) else 0
 
     def of_heads(outputs: Any, batch: Mapping[str, Tensor]) -> Any:
         return loss(outputs[-heads:] if heads else outputs, batch)
@@ -319,7 +526,7 @@ def _of_heads(loss: Loss, trained: Any) -> Loss:
     return of_heads
 
 
-def _note(
+def _is_best(
     progress: Progress, values: Mapping[str, Any], recipe: Recipe, measures: Mapping[str, Measure]
 ) -> bool:
     """Whether this measurement is the best so far; without a metric, the loss decides."""

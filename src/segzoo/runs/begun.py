@@ -5,12 +5,11 @@ Whatever is read here is judged here: see `segzoo.runs.claims`.
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from segzoo.base.records import Json, asdict, from_dict
-from segzoo.data.sample import Dataset
 from segzoo.engine import recipes
 from segzoo.engine.record import RUN
 from segzoo.engine.settings import OF_ONE_OCCASION, Settings
@@ -19,6 +18,7 @@ from segzoo.metrics.versions import FIRST, version_in
 from segzoo.model import build, origin
 from segzoo.model.loaded import Model
 from segzoo.runs import claims
+from segzoo.runs.request import TrainRequest
 from segzoo.runs.subject import Subject
 from segzoo.saved import config as configs
 from segzoo.spec import ModelSpec, Recipe
@@ -37,19 +37,13 @@ CODE = "code that nothing installed declares"
 PLACE = "a folder outside the run"
 
 
-def identity_of(
-    subject: Subject,
-    data: str | Dataset,
-    val: str | Dataset | None,
-    metrics: Sequence[str],
-    metrics_version: int,
-    begun_with: str,
-) -> dict[str, Json]:
+def identity_of(request: TrainRequest, subject: Subject, begun_with: str) -> dict[str, Json]:
     """What a resumed run must have in common with the one before, besides its recipe.
 
     begun_with: the weights that its first sitting began with; empty for random ones.
     """
-    words = {"data": data, "val": val, "weights": begun_with or None}
+    version = request.method.metrics_version
+    words = {"data": request.data, "val": request.val, "weights": begun_with or None}
     identity: dict[str, Json] = {k: v for k, v in words.items() if isinstance(v, str)}
     config = None if subject.zoo is None else subject.zoo.config
     return identity | {
@@ -59,9 +53,9 @@ def identity_of(
             "num_classes": subject.about.num_classes,
             "in_channels": subject.about.in_channels,
         },
-        "metrics": [*metrics],
+        "metrics": [*request.method.metrics],
         # what says nothing is of the first version: such a run has to be equal to itself
-        **({} if metrics_version == FIRST else {"metrics_version": metrics_version}),
+        **({} if version == FIRST else {"metrics_version": version}),
         "preprocess": asdict(subject.about.preprocess),
     }
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,10 +22,11 @@ from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
 from segzoo.data.agreement import in_other_order, suit
 from segzoo.data.fingerprint import fingerprint
-from segzoo.data.sample import Dataset, Info, checked, info_of
-from segzoo.data.source import held_out, open_data
+from segzoo.data.opened import Data, opened
+from segzoo.data.sample import Dataset, Info
+from segzoo.data.source import held_out
 from segzoo.engine import evaluate as engine
-from segzoo.engine.evaluate import Evaluation, Judged, Task
+from segzoo.engine.evaluate import Evaluation, Judged, Share, Task, Views
 from segzoo.errors import UsageError
 from segzoo.metrics.bootstrap import intervals
 from segzoo.metrics.measure import MAIN, Measure
@@ -44,12 +45,46 @@ from segzoo.saved.config import WEIGHTS_NAME
 from segzoo.spec import ModelSpec
 from segzoo.zoo import registry
 
-__all__ = ["Evaluated", "evaluate", "measures_for", "opened", "task_for"]
+__all__ = [
+    "EvaluateRequest",
+    "Evaluated",
+    "Machine",
+    "evaluate",
+    "evaluated",
+    "measures_for",
+    "task_for",
+    "to_measure",
+]
 
 SALIENT = ("saliency", "binary")  # tasks that the saliency metrics are made for
 SHOWN = 6  # pictures of the data set on panels.png
 SEED = 0  # of the bootstrap
 LARGEST_SCALE = 8.0
+
+
+class Machine(NamedTuple):
+    """How the machine is used. workers: processes that read pictures."""
+
+    device: str = "auto"
+    batch_size: int = 8
+    workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """What to measure, on what, and how. See `evaluate`, whose arguments these are."""
+
+    model: str | ModelSpec | Model
+    weights: str | os.PathLike[str] | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    data: str | Dataset
+    metrics: Sequence[str] = ()
+    views: Views = engine.PLAIN
+    machine: Machine = field(default_factory=Machine)
+    bootstrap: int = 1000
+    out: Path | None = None
+    num_worst: int = 16
+    progress: Callable[[int, int], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,98 +154,78 @@ def evaluate(
 
     SegzooError says what to do.
     """
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("workers", workers, 0),
-        ("bootstrap", bootstrap, 0),
-        ("num_worst", num_worst, 0),
-    ):
-        if value < least:
-            raise UsageError(f"{name}={value} is below {least}")
-    if not all(0 < scale <= LARGEST_SCALE for scale in scales):
-        raise UsageError(f"scales={tuple(scales)}", expected=f"above 0, at most {LARGEST_SCALE:g}")
-    dataset = opened(data)
-    with _processes(device) as (rank, world, place):
-        zoo, origin = _loaded(model, weights, place, options)
-        info = info_of(dataset)
-        suit(zoo.preprocess, zoo.in_channels, info, by_words=isinstance(data, str))
-        task = task_for(zoo, info)
-        default = ["saliency"] if zoo.task in SALIENT else []
-        measures = measures_for(zoo, dataset, [*default, *metrics])
-        overlapping = isinstance(measures["semantic"], Overlapping)
-        folder = Path(out) if out is not None and rank == 0 else None
+    request = EvaluateRequest(
+        model=model,
+        weights=weights,
+        options=options,
+        data=data,
+        metrics=metrics,
+        views=Views(flip, tuple(scales)),
+        machine=Machine(device, batch_size, workers),
+        bootstrap=bootstrap,
+        out=None if out is None else Path(out),
+        num_worst=num_worst,
+        progress=progress,
+    )
+    return evaluated(request)
+
+
+def evaluated(request: EvaluateRequest) -> Evaluated:
+    """Do what `evaluate` says, whose arguments the request holds."""
+    _refuse_out_of_range(request)
+    data, wanted = to_measure(request.data), request.machine.batch_size
+    with _processes(request.machine.device) as (share, device):
+        candidate = _candidate_of(request, data, device)
+        zoo, info = candidate.zoo, data.info
+        folder = request.out if share.rank == 0 else None
         if folder is not None:
             make_folder(folder)
-            if not overlapping:
+            if not candidate.overlapping:
                 refuse_missing()
         found = engine.evaluate(
             zoo.network,
-            dataset,
-            task=task,
-            measures=measures,
-            batch_size=batch_size,
-            workers=workers,
-            flip=flip,
-            scales=scales,
+            data.dataset,
+            task=candidate.task,
+            measures=candidate.measures,
+            batch_size=wanted,
+            workers=request.machine.workers,
+            views=request.views,
             keep_rows=True,
-            rank=rank,
-            world=world,
-            progress=_counting(progress, len(range(rank, len(dataset), world))),
+            share=share,
+            progress=_counting(request.progress, len(range(share.rank, len(data), share.world))),
         )
-        if found.batch_size < batch_size:
-            warn(f"memory held {found.batch_size} pictures at once", stacklevel=2)
-        main = "mean_iou" if overlapping else MAIN[zoo.task]
-        rows = _rows(found, measures)
-        protocol = {
-            "model": origin,
-            "data": {
-                "words": data if isinstance(data, str) else None,
-                "part": "val" if isinstance(data, str) and held_out(data) else None,
-                "samples": len(dataset),
-                "sha256": fingerprint(dataset),
-                "ignore_index": info.ignore_index,
-            },
-            "metrics": {name: registry.find(name, registry.METRICS).value for name in measures},
-            "metrics_version": VERSION,
-            "main": main,
-            "overlapping": overlapping,
-            "preprocess": asdict(task.preprocess),
-            "postprocess": asdict(task.postprocess),
-            "flip": flip,
-            "scales": [*scales],
-            "bootstrap": {"rounds": bootstrap, "seed": SEED, "confidence": 0.95},
-            "versions": _versions(zoo),
-            "device": str(next(zoo.parameters(), torch.empty(0)).device),
-            "processes": world,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        if found.batch_size < wanted:
+            warn(f"memory held {found.batch_size} pictures at once", stacklevel=3)
+        rows, overlapping = _rows(found, candidate.measures), candidate.overlapping
         result = Evaluated(
             values=found.values,
-            intervals=_intervals(found, measures, bootstrap),
+            intervals=_intervals(found, candidate.measures, request.bootstrap),
             rows=rows,
-            worst=_worst(rows, main, measures)[:num_worst],
+            worst=_worst(rows, candidate.main, candidate.measures)[: request.num_worst],
             classes=_labels(zoo, info),
             confusion=None if overlapping else confusion_matrix(found.totals["semantic"]),
-            protocol=protocol,
+            protocol=_protocol(request, data, candidate, processes=share.world),
         )
         if folder is not None:
-            look = partial(engine.judged, zoo.network, dataset, task=task, flip=flip, scales=scales)
+            look = partial(
+                engine.judged, zoo.network, data.dataset, task=candidate.task, views=request.views
+            )
             _report(folder, result, found, look, _palette(zoo, info, overlapping=overlapping))
     return result
 
 
-def opened(data: str | Dataset) -> Dataset:
+def to_measure(given: str | Dataset) -> Data:
     """The data set to measure on; of words that part theirs, the held-out part.
 
     UsageError for a stream.
     """
-    dataset = open_data(data, part="val") if isinstance(data, str) else data
-    if not isinstance(dataset, Dataset):
+    found = opened(given, part="val")
+    if not isinstance(found, Data):
         raise UsageError(
             "a stream cannot be measured on: its samples have no numbers",
             next_step="Download its shards, or write samples to a folder first",
         )
-    return dataset
+    return found
 
 
 def task_for(zoo: Model, info: Info) -> Task:
@@ -238,7 +253,7 @@ def task_for(zoo: Model, info: Info) -> Task:
             if len({registry.fold(name) for name in names}) > 1:
                 warn(
                     f"class {number} is {names[0]!r} in the data set, {names[1]!r} to the model",
-                    stacklevel=3,
+                    stacklevel=5,
                 )
     return Task(
         preprocess=zoo.preprocess,
@@ -249,27 +264,36 @@ def task_for(zoo: Model, info: Info) -> Task:
     )
 
 
-def measures_for(zoo: Model, dataset: Dataset, names: Sequence[str] = ()) -> dict[str, Measure]:
-    """Metrics by name, "semantic" always the last; of each class by itself where classes overlap.
-
-    Whether they do, the first target tells: it then is a map per class.
-    """
-    several = zoo.num_classes > 1 and len(dataset) > 0
-    overlapping = several and checked(dataset[0])["target"].ndim == 3
-    ignore_index = info_of(dataset).ignore_index
-    return measures_of(names, zoo.num_classes, ignore_index, overlapping=overlapping)
+def measures_for(zoo: Model, data: Data, names: Sequence[str] = ()) -> dict[str, Measure]:
+    """Metrics by name, "semantic" the last; of each class by itself where classes overlap."""
+    overlapping = zoo.num_classes > 1 and len(data) > 0 and data.overlaps
+    return measures_of(names, zoo.num_classes, data.info.ignore_index, overlapping=overlapping)
 
 
 # --- what is measured -----------------------------------------------------------------------------
 
 
+def _refuse_out_of_range(request: EvaluateRequest) -> None:
+    for name, value, least in (
+        ("batch_size", request.machine.batch_size, 1),
+        ("workers", request.machine.workers, 0),
+        ("bootstrap", request.bootstrap, 0),
+        ("num_worst", request.num_worst, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name}={value} is below {least}")
+    scales = request.views.scales
+    if not all(0 < scale <= LARGEST_SCALE for scale in scales):
+        raise UsageError(f"scales={scales}", expected=f"above 0, at most {LARGEST_SCALE:g}")
+
+
 @contextlib.contextmanager
-def _processes(device: str) -> Iterator[tuple[int, int, str]]:
-    """This process's number, how many there are, and its device; as torchrun started them."""
+def _processes(device: str) -> Iterator[tuple[Share, str]]:
+    """This process among those that torchrun started, and its device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or dist.is_initialized():
         here = dist.is_available() and dist.is_initialized()
-        yield (dist.get_rank(), dist.get_world_size(), device) if here else (0, 1, device)
+        yield Share(dist.get_rank(), dist.get_world_size()) if here else Share(), device
         return
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
@@ -277,18 +301,40 @@ def _processes(device: str) -> Iterator[tuple[int, int, str]]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield dist.get_rank(), world, device
+        yield Share(dist.get_rank(), world), device
     finally:
         dist.destroy_process_group()
 
 
-def _loaded(
-    model: str | ModelSpec | Model,
-    weights: str | os.PathLike[str] | None,
-    device: str,
-    options: Mapping[str, Json],
-) -> tuple[Model, dict[str, Json]]:
+class _Candidate(NamedTuple):
+    """What is measured, and how. origin: the model's name, options and weights, as JSON values."""
+
+    zoo: Model
+    origin: dict[str, Json]
+    task: Task
+    measures: Mapping[str, Measure]
+
+    @property
+    def overlapping(self) -> bool:
+        return isinstance(self.measures["semantic"], Overlapping)
+
+    @property
+    def main(self) -> str:
+        """The metric that pictures are sorted by."""
+        return "mean_iou" if self.overlapping else MAIN[self.zoo.task]
+
+
+def _candidate_of(request: EvaluateRequest, data: Data, device: str) -> _Candidate:
+    zoo, origin = _loaded(request, device)
+    suit(zoo.preprocess, zoo.in_channels, data.info, by_words=data.words is not None)
+    task = task_for(zoo, data.info)
+    default = ["saliency"] if zoo.task in SALIENT else []
+    return _Candidate(zoo, origin, task, measures_for(zoo, data, [*default, *request.metrics]))
+
+
+def _loaded(request: EvaluateRequest, device: str) -> tuple[Model, dict[str, Json]]:
     """The model, and what it is: its name, options and weights."""
+    model, weights, options = request.model, request.weights, request.options
     name: str | None = None
     sha256: str | None = None
     if isinstance(model, Model):
@@ -387,6 +433,38 @@ def _palette(zoo: Model, info: Info, *, overlapping: bool) -> Palette:
     if overlapping and not info.palette:
         return default_palette(zoo.num_classes + 1)[1:]  # without the background's black
     return palette_of(info, zoo.num_classes)
+
+
+def _protocol(
+    request: EvaluateRequest, data: Data, candidate: _Candidate, *, processes: int
+) -> dict[str, Json]:
+    """What one needs to know to measure the same again."""
+    words, zoo, task = data.words, candidate.zoo, candidate.task
+    return {
+        "model": candidate.origin,
+        "data": {
+            "words": words,
+            "part": "val" if words is not None and held_out(words) else None,
+            "samples": len(data),
+            "sha256": fingerprint(data.dataset),
+            "ignore_index": data.info.ignore_index,
+        },
+        "metrics": {
+            name: registry.find(name, registry.METRICS).value for name in candidate.measures
+        },
+        "metrics_version": VERSION,
+        "main": candidate.main,
+        "overlapping": candidate.overlapping,
+        "preprocess": asdict(task.preprocess),
+        "postprocess": asdict(task.postprocess),
+        "flip": request.views.flip,
+        "scales": [*request.views.scales],
+        "bootstrap": {"rounds": request.bootstrap, "seed": SEED, "confidence": 0.95},
+        "versions": _versions(zoo),
+        "device": str(next(zoo.parameters(), torch.empty(0)).device),
+        "processes": processes,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _versions(zoo: Model) -> dict[str, str]:

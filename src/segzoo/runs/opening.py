@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from segzoo.base.terminal import to_stderr
-from segzoo.data.sample import Dataset
+from segzoo.data.opened import Data
 from segzoo.engine import recipes
 from segzoo.engine.schedule import steps_of
 from segzoo.engine.settings import Settings
@@ -55,27 +55,20 @@ def rows_of_model(subject: Subject, begins: str) -> Rows:
     ]
 
 
-def rows_of_data(
-    data: str | Dataset,
-    dataset: Dataset,
-    held: str | Dataset | None,
-    measured: Dataset | None,
-    metrics_version: int,
-) -> Rows:
-    def told(words: str | Dataset | None, found: Dataset) -> str:
-        name = words if isinstance(words, str) else type(found).__name__
-        return f"{name}: {len(found):,} samples"
+def rows_of_data(data: Data, val: Data | None, metrics_version: int) -> Rows:
+    def told(found: Data) -> str:
+        return f"{found.name}: {len(found):,} samples"
 
-    val = "nothing: no --val" if measured is None else told(held, measured)
-    rows = [("trains on", told(data, dataset)), ("measures on", val)]
-    if measured is not None and (words := difference(metrics_version)):
+    measures_on = "nothing: no --val" if val is None else told(val)
+    rows = [("trains on", told(data)), ("measures on", measures_on)]
+    if val is not None and (words := difference(metrics_version)):
         rows.append(("by", f"version {metrics_version} of the metrics, as it began: {words}"))
     return rows
 
 
-def rows_of_run(folder: Path, recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:
-    steps = steps_of(recipe, len(dataset))
-    samples, epochs = recipe.batch_size, f"{steps * recipe.batch_size / len(dataset):.3g}"
+def rows_of_run(folder: Path, recipe: Recipe, data: Data, settings: Settings) -> Rows:
+    steps = steps_of(recipe, len(data))
+    samples, epochs = recipe.batch_size, f"{steps * recipe.batch_size / len(data):.3g}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     many = f"{processes} process{'es' * (processes > 1)}"
     return [

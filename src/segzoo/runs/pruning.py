@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from segzoo.base.records import Json
-from segzoo.data.sample import Dataset, info_of
+from segzoo.data.sample import Dataset
 from segzoo.engine.evaluate import evaluate, input_of
 from segzoo.errors import DatasetError, UsageError, WeightsMismatchError
 from segzoo.model import build, origin, profile
 from segzoo.model.load import find_spec, load
 from segzoo.model.loaded import Model
 from segzoo.predict.runtimes.torch import TorchRuntime
-from segzoo.runs.evaluation import measures_for, opened, task_for
+from segzoo.runs.evaluation import measures_for, task_for, to_measure
 from segzoo.spec import ModelSpec
 from segzoo.zoo import refs, registry
 from segzoo.zoo.refs import HUB
@@ -91,18 +91,18 @@ def prune(
     """
     if not 0 <= within <= 1:
         raise UsageError(f"within={within}", expected="0 to 1")
-    dataset = opened(data)
+    found = to_measure(data)
     reference, arguments = _reference(model, weights)
     networks = _networks(reference, arguments, device)
     whole = networks[0]
     metric = "iou" if whole.num_classes == 1 else "mean_iou"
-    tasks = [task_for(network, info_of(dataset)) for network in networks]
+    tasks = [task_for(network, found.info) for network in networks]
     values: list[float] = [
         evaluate(
             network.network,
-            dataset,
+            found.dataset,
             task=task,
-            measures=measures_for(network, dataset),
+            measures=measures_for(network, found),
             batch_size=batch_size,
             workers=workers,
         ).values[metric]
@@ -110,7 +110,7 @@ def prune(
     ]
     if all(map(math.isnan, values)):
         raise DatasetError("no picture holds a class to judge by")
-    inputs = [input_of(dataset[0], task) for task in tasks]
+    inputs = [input_of(found.first, task) for task in tasks]
     times = _milliseconds(networks, inputs)
     parts = [
         Part(
@@ -134,7 +134,7 @@ def prune(
         parts=parts,
         chosen=chosen,
         load=f"segzoo.load({', '.join(words)})",
-        samples=len(dataset),
+        samples=len(found),
         size=inputs[0].shape[-2:],
         device=str(next(whole.parameters()).device),
         threads=torch.get_num_threads(),

@@ -2,16 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from torch import nn
 
 from segzoo.base.records import Json
-from segzoo.data.check import classes_of
 from segzoo.data.loader import ignore_index_of
-from segzoo.data.sample import Dataset, checked, info_of
+from segzoo.data.opened import Data
 from segzoo.data.statistics import mean_and_std
 from segzoo.engine import recipes
 from segzoo.engine.evaluate import Task
@@ -20,34 +19,15 @@ from segzoo.errors import UsageError
 from segzoo.model import build, origin
 from segzoo.model.load import find_spec, load
 from segzoo.model.loaded import Model
+from segzoo.runs.request import Changes, Method, TrainRequest, Wishes
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, Recipe
 from segzoo.zoo import refs
 
-__all__ = ["Changes", "Subject", "Wishes", "of_network", "of_zoo"]
+__all__ = ["Subject", "of_network", "of_zoo", "subject_of"]
 
 ONE_CLASS = ("binary", "saliency")  # tasks that tell one class from the rest
-
-Changes: TypeAlias = Mapping[str, str] | Iterable[str]
-
-
-class Wishes(NamedTuple):
-    """What a caller asks for, of `train`'s arguments.
-
-    normalized: mean and std are the data set's already.
-    """
-
-    num_classes: int | None = None
-    in_channels: int | None = None
-    task: str | None = None
-    preprocess: Preprocess | None = None
-    postprocess: Postprocess | None = None
-    pretrained: bool = False
-    init_from: str | os.PathLike[str] | None = None
-    backbone: str | None = None
-    options: Mapping[str, Json] = {}
-    normalized: bool = False
 
 
 class Subject(NamedTuple):
@@ -68,14 +48,16 @@ class Subject(NamedTuple):
     about: Task
 
 
-def of_network(
-    network: nn.Module,
-    dataset: Dataset,
-    recipe: str | Recipe | None,
-    changes: Changes,
-    wishes: Wishes,
-) -> Subject:
+def subject_of(model: str | ModelSpec | nn.Module, data: Data, request: TrainRequest) -> Subject:
+    """What the request's model is for this data."""
+    if isinstance(model, str | ModelSpec | Model):
+        return of_zoo(model, data, request.method, request.wishes)
+    return of_network(model, data, request.method, request.wishes)
+
+
+def of_network(network: nn.Module, data: Data, method: Method, wishes: Wishes) -> Subject:
     """A network of the caller's own, of which nothing is known."""
+    recipe = method.recipe
     if not isinstance(recipe, Recipe) or wishes.num_classes is None:
         raise UsageError("an nn.Module needs recipe=Recipe(...) and num_classes=")
     if wishes.options or wishes.pretrained or wishes.init_from:
@@ -84,24 +66,18 @@ def of_network(
             found=", ".join(wishes.options),
             next_step="Build the nn.Module, with its weights, before it is trained",
         )
-    recipe = recipes.overridden(recipe, changes)
-    overlapping = _overlaps(dataset)
+    recipe = recipes.overridden(recipe, method.changes)
+    overlapping = data.overlaps
     suits = "multilabel" if overlapping else "multiclass"
     task = wishes.task or ("binary" if wishes.num_classes == 1 else suits)
     post = Postprocess()
     if task == "multiclass":
         post = Postprocess(activation="softmax", threshold=None)
-    about = _task_of(Preprocess(), post, wishes.num_classes, 3, recipe, dataset, wishes)
+    about = _task_of(Preprocess(), post, wishes.num_classes, 3, recipe, data, wishes)
     return Subject(network, None, "as it is", "", "", recipe, task, overlapping, about)
 
 
-def of_zoo(
-    model: str | ModelSpec | Model,
-    dataset: Dataset,
-    recipe: str | Recipe | None,
-    changes: Changes,
-    wishes: Wishes,
-) -> Subject:
+def of_zoo(model: str | ModelSpec | Model, data: Data, method: Method, wishes: Wishes) -> Subject:
     """A model of the zoo: by name, by its spec, saved in a folder, or loaded before."""
     reference, file = reference_of(model, wishes)
     if isinstance(reference, Model):
@@ -109,18 +85,18 @@ def of_zoo(
     else:
         spec, config, weighs = origin_of(reference, wishes.pretrained)
         weighs = weighs if file is None else os.fspath(file)
-    changes = changes if isinstance(changes, Mapping) else [*changes]
-    _refuse_misplaced(config.model, spec, changes, wishes.options)
+    _refuse_misplaced(config.model, spec, method.changes, wishes.options)
+    recipe = method.recipe
     name, chosen = ("", recipe) if isinstance(recipe, Recipe) else recipes.of_spec(spec, recipe)
-    chosen = recipes.overridden(chosen, changes)
-    overlapping = _overlaps(dataset)
+    chosen = recipes.overridden(chosen, method.changes)
+    overlapping = data.overlaps
     if isinstance(reference, Model):
         zoo, begins = reference, "as it is"
     else:
         begins = f"with the weights of {weighs}" if weighs else f"at random, seed {chosen.seed}"
         begins += f"; backbone {wishes.backbone}" if wishes.backbone else ""
         has = config.num_classes if weighs else None
-        num_classes, task = suiting(spec, has, _classes_in(dataset), overlapping, wishes)
+        num_classes, task = suiting(spec, has, data.classes, overlapping, wishes)
         zoo = load(
             reference,
             pretrained=wishes.pretrained,
@@ -143,7 +119,7 @@ def of_zoo(
         zoo.num_classes,
         zoo.in_channels,
         chosen,
-        dataset,
+        data,
         wishes,
     )
     return Subject(zoo.network, zoo, begins, weighs, name, chosen, zoo.task, overlapping, about)
@@ -233,14 +209,13 @@ def _task_of(
     num_classes: int,
     in_channels: int,
     recipe: Recipe,
-    dataset: Dataset,
+    data: Data,
     wishes: Wishes,
 ) -> Task:
     """What the network's numbers mean in this run, and in what it saves."""
     pre = wishes.preprocess or preprocess
     in_channels = wishes.in_channels or in_channels
-    info = info_of(dataset)
-    bands = bands_of(dataset)
+    bands = data.bands
     if bands is not None and bands != in_channels:
         raise UsageError(
             "the data set's pictures have not as many bands as the network takes",
@@ -249,20 +224,20 @@ def _task_of(
         )
     if bands is not None:
         pre = dataclasses.replace(pre, mode="bands")
-    if info.peak is not None:
-        pre = dataclasses.replace(pre, peak=info.peak)
+    if data.info.peak is not None:
+        pre = dataclasses.replace(pre, peak=data.info.peak)
     if recipe.size is not None:
         resize = pre.resize if pre.resize != "none" else "stretch"
         pre = dataclasses.replace(pre, size=recipe.size, resize=resize)
     if recipe.normalize == "dataset" and not wishes.normalized:
-        mean, std = mean_and_std(dataset, pre, in_channels)
+        mean, std = mean_and_std(data.dataset, pre, in_channels)
         pre = dataclasses.replace(pre, mean=mean, std=std)
     return Task(
         preprocess=pre,
         postprocess=wishes.postprocess or postprocess,
         in_channels=in_channels,
         num_classes=num_classes,
-        ignore_index=ignore_index_of(recipe, dataset),
+        ignore_index=ignore_index_of(recipe, data.dataset),
     )
 
 
@@ -292,23 +267,3 @@ def _refuse_misplaced(
             right = f"changes=['{key}={given}']"
             right = right if key in fields else f"settings=Settings({key}={given!r})"
             raise UsageError(f"{key!r} is not an option of {model}", next_step=f"Give {right}")
-
-
-def _overlaps(dataset: Dataset) -> bool:
-    """Whether targets have a map per class."""
-    return bool(checked(dataset[0])["target"].ndim == 3)
-
-
-def bands_of(dataset: Dataset) -> int | None:
-    """How many measured bands the pictures have; None where they are gray or colours.
-
-    Pictures of another number of channels than these have say it by themselves.
-    """
-    count = int(checked(dataset[0])["image"].shape[2])
-    return info_of(dataset).bands or (count if count not in (1, 3, 4) else None)
-
-
-def _classes_in(dataset: Dataset) -> int | None:
-    """How many classes there are, where the data set knows."""
-    target = checked(dataset[0])["target"]
-    return classes_of(info_of(dataset)) or (len(target) if target.ndim == 3 else None)

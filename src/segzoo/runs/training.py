@@ -2,11 +2,11 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,14 +17,15 @@ from segzoo.base.records import Json
 from segzoo.base.terminal import warn
 from segzoo.data.agreement import agree, suit
 from segzoo.data.decoded import Decoded
-from segzoo.data.sample import Dataset, Info, info_of
-from segzoo.data.source import held_out, open_data, parse
+from segzoo.data.opened import Data, opened
+from segzoo.data.sample import Dataset, Info
+from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
+from segzoo.engine.job import Hooks, Result, Start, TrainingJob
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
 from segzoo.engine.record import MODEL, RUN
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
-from segzoo.engine.train import Result
 from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.metrics.measure import MAIN, Measure
@@ -34,15 +35,25 @@ from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
 from segzoo.report.curves import draw_curves
 from segzoo.runs import opening
-from segzoo.runs.begun import begun_of, identity_of, rebuilt_of, settings_of
-from segzoo.runs.subject import Changes, Subject, Wishes, of_network, of_zoo
+from segzoo.runs.begun import Begun, begun_of, identity_of, rebuilt_of, settings_of
+from segzoo.runs.request import Method, TrainRequest, Wishes
+from segzoo.runs.subject import Subject, subject_of
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
 from segzoo.spec import IMPORT_PATH, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
 from segzoo.weights import safetensors as weights
 from segzoo.zoo import registry
 
-__all__ = ["Trained", "measures_of", "train"]
+__all__ = [
+    "Plan",
+    "Trained",
+    "data_of",
+    "measures_of",
+    "plan_of",
+    "resumed",
+    "train",
+    "trained",
+]
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ def train(
     run: str | os.PathLike[str] = "run",
     val: str | Dataset | None = None,
     recipe: str | Recipe | None = None,
-    changes: Changes = (),
+    changes: Mapping[str, str] | Iterable[str] = (),
     loss: Loss | str | None = None,
     metrics: Sequence[str] = (),
     settings: Settings | None = None,
@@ -101,115 +112,105 @@ def train(
 
     SegzooError says what to do. The folder `run/model` holds the best weights; load it by name.
     """
-    refuse_without_accelerate()
-    settings = settings or settings_of(resume)
-    rebuilt = False
     changes = changes if isinstance(changes, Mapping) else [*changes]
-    begun, version = None, VERSION
-    if resume is not None:
-        given = {"data": data, "val": val, "loss": loss}
-        typed = {name for name, value in given.items() if value is not None}
-        typed |= recipes.fields_of(recipe, changes)
-        begun = begun_of(Path(resume), typed=typed, specs=_specs_of(model))
-        data, val = (begun.data if data is None else data), (begun.val if val is None else val)
-        version = begun.metrics_version
-        recipe, metrics = (begun.recipe if recipe is None else recipe), metrics or begun.metrics
-        if model is None:
-            model, rebuilt = rebuilt_of(Path(resume)), True
-    if data is None or model is None:
-        raise UsageError("nothing to train, or to train on", expected="a model and data")
-    dataset = _opened(data, "train")
-    held = val if val is not None else data if isinstance(data, str) and held_out(data) else None
-    measured = None if held is None else _opened(held, "val")
-
-    wishes = Wishes(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        task=task,
-        preprocess=preprocess,
-        postprocess=postprocess,
-        pretrained=pretrained,
-        init_from=init_from,
-        backbone=backbone,
-        options=options,
-        normalized=rebuilt,
-    )
-    if isinstance(model, str | ModelSpec | Model):
-        subject = of_zoo(model, dataset, recipe, changes, wishes)
-    else:
-        subject = of_network(model, dataset, recipe, changes, wishes)
-    about, chosen = subject.about, subject.recipe
-    suit(about.preprocess, about.in_channels, info_of(dataset), by_words=isinstance(data, str))
-    if measured is not None:
-        agree(info_of(dataset), info_of(measured), ignore_index=about.ignore_index)
-    kind = [subject.task] if subject.task == "saliency" else []
-    measures = measures_of(
-        [*kind, *metrics],
-        about.num_classes,
-        about.ignore_index,
-        overlapping=subject.overlapping,
-        version=version,
-    )
-    if measured is not None:
-        chosen = dataclasses.replace(chosen, eval_metric=chosen.eval_metric or MAIN[subject.task])
-        _refuse_unmeasured(chosen.eval_metric, measures, subject)
-    if isinstance(loss, str):
-        chosen = dataclasses.replace(chosen, loss=(loss, {}))
-    function = _loss(chosen, subject) if loss is None or isinstance(loss, str) else loss
-
-    folder, is_first = Path(run), rank_of_this_process() == 0
-    config = _config_for(subject, info_of(dataset))
-    if is_first and config is not None and not (folder / RUN).exists():
-        make_folder(folder)
-        files.write(folder / configs.CONFIG_NAME, configs.dump(config).encode())
-    if is_first and not settings.quiet:
-        begins = subject.begins if resume is None else f"as {os.fspath(resume)} ended"
-        opening.show(
-            [
-                *opening.rows_of_model(subject, begins),
-                *opening.rows_of_data(data, dataset, held, measured, version),
-                *opening.rows_of_run(folder, chosen, dataset, settings),
-                *opening.rows_of_recipe(subject.recipe_name, chosen),
-            ]
-        )
-    if settings.cache:
-        stretched = about.preprocess.resize == "stretch"
-        kept = about.preprocess if stretched else dataclasses.replace(about.preprocess, **UNSIZED)
-        dataset = _decoded(dataset, data, settings.cache, kept)
-        kept = dataclasses.replace(kept, **UNSIZED)  # each is judged at its own size
-        measured = measured and _decoded(measured, held, settings.cache, kept)
-
-    def keep(best: nn.Module) -> None:
-        _save(best, folder / MODEL, subject, config)
-
-    draw = _drawing() if is_first else None
-    result = run_engine(
-        subject.network,
-        loss=function,
-        data=dataset,
-        val=measured,
-        recipe=chosen,
-        task=about,
-        run=folder,
-        measures=measures,
-        settings=settings,
-        identity=identity_of(
-            subject, data, val, metrics, version, begun.weights if begun else subject.weights
+    request = TrainRequest(
+        model=model,
+        data=data,
+        val=val,
+        run=Path(run),
+        method=Method(recipe, changes, loss, metrics, VERSION, transform),
+        wishes=Wishes(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            task=task,
+            preprocess=preprocess,
+            postprocess=postprocess,
+            pretrained=pretrained,
+            init_from=init_from,
+            backbone=backbone,
+            options=options,
         ),
+        settings=settings,
         resume=None if resume is None else Path(resume),
         force_resume=force_resume,
-        transform=transform,
-        on_best=keep,
-        after_measuring=draw,
     )
+    return trained(request)
+
+
+def trained(request: TrainRequest) -> Trained:
+    """Do what `train` says, whose arguments the request holds."""
+    refuse_without_accelerate()
+    settings = request.settings or settings_of(request.resume)
+    request, begun = resumed(request)
+    if request.data is None or request.model is None:
+        raise UsageError("nothing to train, or to train on", expected="a model and data")
+    data, val = data_of(request.data, request.val)
+    subject = subject_of(request.model, data, request)
+    plan = plan_of(request, subject, data, val)
+    is_first = rank_of_this_process() == 0
+    if is_first:
+        _begin(request, plan, settings, data, val)
+    if settings.cache:
+        data, val = _cached(data, val, settings.cache, subject.about.preprocess)
+
+    def keep(best: nn.Module) -> None:
+        _save(best, request.run / MODEL, plan)
+
+    draw = _drawing() if is_first else None
+    job = TrainingJob(
+        network=subject.network,
+        loss=plan.loss,
+        data=data,
+        val=val,
+        recipe=plan.recipe,
+        task=subject.about,
+        measures=plan.measures,
+        run=request.run,
+        settings=settings,
+        start=Start(
+            identity=identity_of(request, subject, begun.weights if begun else subject.weights),
+            resume=request.resume,
+            force=request.force_resume,
+        ),
+        hooks=Hooks(transform=request.method.transform, on_best=keep, after_measuring=draw),
+    )
+    result = run_engine(job)
     if is_first and result.best_step is None:
         keep(subject.network)
         if draw is not None:
-            draw(folder)
+            draw(request.run)
     finished = subject.network
-    if subject.zoo is not None and config is not None:
-        finished = Model(finished, spec=subject.zoo.spec, config=config).eval()
-    return Trained(finished, result, folder)
+    if subject.zoo is not None and plan.config is not None:
+        finished = Model(finished, spec=subject.zoo.spec, config=plan.config).eval()
+    return Trained(finished, result, request.run)
+
+
+def resumed(request: TrainRequest) -> tuple[TrainRequest, Begun | None]:
+    """The request with what it does not say as it was in the run to go on from.
+
+    Also what that run was begun with; None where there is none.
+    """
+    run, method = request.resume, request.method
+    if run is None:
+        return request, None
+    given = {"data": request.data, "val": request.val, "loss": method.loss}
+    typed = {name for name, value in given.items() if value is not None}
+    typed |= recipes.fields_of(method.recipe, method.changes)
+    begun = begun_of(run, typed=typed, specs=_specs_of(request.model))
+    request = dataclasses.replace(
+        request,
+        data=begun.data if request.data is None else request.data,
+        val=begun.val if request.val is None else request.val,
+        method=method._replace(
+            recipe=begun.recipe if method.recipe is None else method.recipe,
+            metrics=method.metrics or begun.metrics,
+            metrics_version=begun.metrics_version,
+        ),
+    )
+    if request.model is None:
+        rebuilt, wishes = rebuilt_of(run), request.wishes._replace(normalized=True)
+        request = dataclasses.replace(request, model=rebuilt, wishes=wishes)
+    return request, begun
 
 
 def _specs_of(model: str | ModelSpec | nn.Module | None) -> tuple[ModelSpec, ...]:
@@ -248,30 +249,107 @@ def measures_of(
 UNSIZED: Mapping[str, Any] = {"size": None, "resize": "none"}
 
 
-def _opened(data: str | Dataset, part: Any) -> Dataset:
-    """A data set whose samples are numbered."""
-    dataset = open_data(data, part=part) if isinstance(data, str) else data
-    if not isinstance(dataset, Dataset):
+def data_of(data: str | Dataset, val: str | Dataset | None) -> tuple[Data, Data | None]:
+    """What to train on, and what to measure on, if anything.
+
+    Without `val`, words that part their set give both sides. UsageError for a stream; DatasetError
+    for an empty set.
+    """
+    if val is None and isinstance(data, str) and held_out(data):
+        val = data
+    return _opened(data, "train"), None if val is None else _opened(val, "val")
+
+
+def _opened(given: str | Dataset, part: Part) -> Data:
+    found = opened(given, part=part)
+    if not isinstance(found, Data):
         raise UsageError(
             "a stream cannot be trained on: its samples have no numbers to resume by",
-            found=type(dataset).__name__,
+            found=type(found).__name__,
             next_step="Download its shards, or write samples to a folder first",
         )
-    if len(dataset) == 0:
+    if len(found) == 0:
         raise DatasetError("the data set is empty", expected="at least one sample")
-    return dataset
+    return found
 
 
-def _decoded(dataset: Dataset, words: Any, folder: str, preprocess: Preprocess) -> Decoded:
-    """The data set with its samples decoded, and resized as the preprocess says, in a file."""
+def _cached(
+    data: Data, val: Data | None, folder: str, preprocess: Preprocess
+) -> tuple[Data, Data | None]:
+    """Both sets with their samples decoded, and resized as the preprocess says, in files."""
+    whole = dataclasses.replace(preprocess, **UNSIZED)
+    data = _decoded(data, folder, preprocess if preprocess.resize == "stretch" else whole)
+    return data, None if val is None else _decoded(val, folder, whole)  # each at its own size
+
+
+def _decoded(data: Data, folder: str, preprocess: Preprocess) -> Data:
     key = ""
-    if isinstance(words, str) and os.path.isfile(path := os.path.expanduser(parse(words).path)):
-        status = os.stat(path)
-        key = f"{words} {status.st_size} {status.st_mtime_ns}"
-    return Decoded(dataset, size=preprocess.size, preprocess=preprocess, folder=folder, key=key)
+    if data.words is not None:
+        path = os.path.expanduser(parse(data.words).path)
+        if os.path.isfile(path):
+            status = os.stat(path)
+            key = f"{data.words} {status.st_size} {status.st_mtime_ns}"
+    decoded = Decoded(
+        data.dataset, size=preprocess.size, preprocess=preprocess, folder=folder, key=key
+    )
+    return data.over(decoded)
 
 
 # --- what is trained ------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """How the subject is trained and measured. config: of what is saved, for a model of the zoo."""
+
+    subject: Subject
+    recipe: Recipe
+    loss: Loss
+    measures: Mapping[str, Measure]
+    config: Config | None
+
+
+def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | None) -> Plan:
+    """The recipe, loss and measures of the run. UsageError for a metric that none of them gives."""
+    recipe, loss, about = subject.recipe, request.method.loss, subject.about
+    suit(about.preprocess, about.in_channels, data.info, by_words=data.words is not None)
+    if val is not None:
+        agree(data.info, val.info, ignore_index=about.ignore_index)
+    kind = [subject.task] if subject.task == "saliency" else []
+    measures = measures_of(
+        [*kind, *request.method.metrics],
+        about.num_classes,
+        about.ignore_index,
+        overlapping=subject.overlapping,
+        version=request.method.metrics_version,
+    )
+    if val is not None:
+        recipe = dataclasses.replace(recipe, eval_metric=recipe.eval_metric or MAIN[subject.task])
+        _refuse_unmeasured(recipe.eval_metric, measures, subject)
+    if isinstance(loss, str):
+        recipe = dataclasses.replace(recipe, loss=(loss, {}))
+    function = _loss(recipe, subject) if loss is None or isinstance(loss, str) else loss
+    return Plan(subject, recipe, function, measures, _config_for(subject, data.info))
+
+
+def _begin(
+    request: TrainRequest, plan: Plan, settings: Settings, data: Data, val: Data | None
+) -> None:
+    """Write the config of a new run's folder, and tell a person what is about to happen."""
+    folder, subject = request.run, plan.subject
+    if plan.config is not None and not (folder / RUN).exists():
+        make_folder(folder)
+        files.write(folder / configs.CONFIG_NAME, configs.dump(plan.config).encode())
+    if not settings.quiet:
+        resume = request.resume
+        begins = subject.begins if resume is None else f"as {os.fspath(resume)} ended"
+        opening.show(
+            [
+                *opening.rows_of_model(subject, begins),
+                *opening.rows_of_data(data, val, request.method.metrics_version),
+                *opening.rows_of_run(folder, plan.recipe, data, settings),
+                *opening.rows_of_recipe(subject.recipe_name, plan.recipe),
+            ]
+        )
 
 
 def _loss(recipe: Recipe, subject: Subject) -> Loss:
@@ -327,9 +405,10 @@ def _config_for(subject: Subject, info: Info) -> Config | None:
     )
 
 
-def _save(network: nn.Module, folder: Path, subject: Subject, config: Config | None) -> None:
-    if subject.zoo is not None and config is not None:
-        Model(network, spec=subject.zoo.spec, config=config).save_pretrained(folder)
+def _save(network: nn.Module, folder: Path, plan: Plan) -> None:
+    zoo, config = plan.subject.zoo, plan.config
+    if zoo is not None and config is not None:
+        Model(network, spec=zoo.spec, config=config).save_pretrained(folder)
     else:
         make_folder(folder)
         weights.save(network.state_dict(), folder / configs.WEIGHTS_NAME)
@@ -341,6 +420,6 @@ def _drawing() -> Callable[[Path], object] | None:
         return draw_curves
     warn(
         "no curves.png: matplotlib is not installed; run: pip install 'segzoo-core[train]'",
-        stacklevel=3,
+        stacklevel=4,
     )
     return None
