@@ -5,11 +5,23 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.options import Options, options_of
+from segzoo.cli.options import (
+    AsJson,
+    BatchSize,
+    Device,
+    ModelName,
+    Options,
+    WeightsFile,
+    Workers,
+    options_of,
+    spelled_out,
+)
 from segzoo.cli.text import print_json, progress_bar, say, table, tell
 from segzoo.errors import UsageError
 
@@ -17,8 +29,11 @@ if TYPE_CHECKING:
     from segzoo.runs.evaluation import Evaluated
 
 
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A model's name, name.tag, or a saved folder.")],
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What is measured, on what, and where that goes."""
+
+    model: ModelName
     data: Annotated[
         str | None,
         typer.Option(
@@ -26,7 +41,7 @@ def evaluate(
             "(val=0.2) it is the held-out part.",
             metavar="WORDS",
         ),
-    ] = None,
+    ] = None
     out: Annotated[
         str | None,
         typer.Option(
@@ -35,32 +50,45 @@ def evaluate(
             help="A folder for metrics.json, rows.csv, panels.png, worst.png and confusion.png.",
             metavar="FOLDER",
         ),
-    ] = None,
+    ] = None
     metric: Annotated[
         list[str] | None,
         typer.Option(help="Measure this too, beside those of the task: boundary, saliency ..."),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
-    ] = None,
-    option: Options = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored pictures too.")] = False,
+    ] = None
+    weights: WeightsFile = None
+    option: Options = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looks:
+    """How each picture is looked at."""
+
+    flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored pictures too.")] = False
     scale: Annotated[
         list[float] | None,
         typer.Option(help="Look at pictures of this size too: 0.75, 1.25 ...", metavar="FACTOR"),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Pictures at once, at most; fewer where memory is short.", min=1)
-    ] = 8,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
-    ] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 2,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    """How the machine is used."""
+
+    batch_size: BatchSize = 8
+    device: Device = "auto"
+    workers: Workers = 2
+
+
+@spelled_out
+def evaluate(
+    measured: _Measured,
+    looks: _Looks,
+    machine: _Machine,
     worst: Annotated[int, typer.Option(help="Pictures on worst.png.", min=0)] = 16,
     no_bootstrap: Annotated[
         bool, typer.Option("--no-bootstrap", help="Leave the intervals out.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
     """Measure a model on a data set.
@@ -70,29 +98,28 @@ def evaluate(
     The interval of a number holds 95 in 100 bootstrap samples of the pictures. A class that neither
     truth nor prediction holds is absent, and in no mean.
     """
-    if data is None:
+    if measured.data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
+    from segzoo.engine.evaluate import Views
     from segzoo.engine.launch import rank_of_this_process
-    from segzoo.runs import evaluation
+    from segzoo.runs.evaluation import EvaluateRequest, Machine, evaluated
 
     with warnings.catch_warnings(record=True) as heard, _progress(quiet) as progress:
         warnings.simplefilter("always", UserWarning)
-        found = evaluation.evaluate(
-            model,
-            data,
-            metrics=metric or (),
-            weights=weights,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            flip=flip,
-            scales=scale or (),
+        request = EvaluateRequest(
+            model=measured.model,
+            weights=measured.weights,
+            options=options_of(measured.option),
+            data=measured.data,
+            metrics=measured.metric or (),
+            views=Views(looks.flip, tuple(looks.scale or ())),
+            machine=Machine(machine.device, machine.batch_size, machine.workers),
             bootstrap=0 if no_bootstrap else 1000,
-            out=out,
+            out=None if measured.out is None else Path(measured.out),
             num_worst=worst,
             progress=progress,
-            **options_of(option),
         )
+        found = evaluated(request)
     if rank_of_this_process() > 0:
         return  # the first of several processes speaks for all
     for warning in () if quiet else heard:

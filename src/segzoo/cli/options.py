@@ -5,14 +5,41 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 import typer
 
 from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
 
-__all__ = ["Options", "options_of", "spelled_out"]
+__all__ = [
+    "AsJson",
+    "BatchSize",
+    "Device",
+    "ModelName",
+    "Options",
+    "WeightsFile",
+    "Workers",
+    "options_of",
+    "spelled_out",
+]
+
+T = TypeVar("T")
+
+ModelName: TypeAlias = Annotated[
+    str, typer.Argument(help="A model's name, name.tag, or a saved folder.")
+]
+WeightsFile: TypeAlias = Annotated[
+    str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
+]
+BatchSize: TypeAlias = Annotated[
+    int, typer.Option(help="Pictures at once, at most; fewer where memory is short.", min=1)
+]
+Workers: TypeAlias = Annotated[int, typer.Option(help="Processes that read pictures.", min=0)]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 Options: TypeAlias = Annotated[
     list[str] | None,
@@ -38,7 +65,7 @@ def options_of(items: Sequence[str] | None) -> dict[str, Json]:
     return options
 
 
-def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
+def spelled_out(verb: Callable[..., T]) -> Callable[..., T]:
     """A verb as typer wants it, which knows no records: each field is a parameter of its own.
 
     A record is a dataclass whose fields are annotated for typer. So a verb is given few values, and
@@ -49,11 +76,11 @@ def spelled_out(verb: Callable[..., None]) -> Callable[..., None]:
         p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)
     }
 
-    def call(**given: Any) -> None:
+    def call(**given: Any) -> T:
         for name, record in records.items():
             values = {field.name: given.pop(field.name) for field in dataclasses.fields(record)}
             given[name] = record(**values)
-        verb(**given)
+        return verb(**given)
 
     spelled: list[inspect.Parameter] = []
     for p in parameters:

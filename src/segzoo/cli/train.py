@@ -7,6 +7,7 @@ import os
 import shlex
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,12 @@ import typer
 from typer.models import OptionInfo
 
 from segzoo.base import files
-from segzoo.cli.options import Options, options_of
+from segzoo.cli.options import Options, options_of, spelled_out
 from segzoo.cli.text import say
 from segzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from segzoo.runs.request import TrainRequest
     from segzoo.runs.training import Trained
 
 EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143}  # 128 + the signal, as a shell has it
@@ -29,8 +31,10 @@ FOLDS = "folds.json"
 NAMED = {"compile": "compiled", "trackers": "tracker", "save_minutes": "save_every"}
 
 
-def train(
-    context: typer.Context,
+@dataclass(frozen=True, kw_only=True)
+class _Begin:
+    """What trains, on what, by which recipe."""
+
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -38,48 +42,54 @@ def train(
             "epochs=+2, crop=256, optimizer.betas=[0.9,0.99] ...",
             metavar="[MODEL] [KEY=VALUE]...",
         ),
-    ] = None,
+    ] = None
     data: Annotated[
         str | None,
         typer.Option(help="What to train on: reader:path?option=value.", metavar="WORDS"),
-    ] = None,
+    ] = None
     val: Annotated[
         str | None,
         typer.Option(
             help="What to measure on; or let --data part its set: 'folder:cells?val=0.2'.",
             metavar="WORDS",
         ),
-    ] = None,
+    ] = None
     run: Annotated[
         str | None,
         typer.Option(
             "--out", "-o", help="A folder of its own for the run.  [default: run]", metavar="RUN"
         ),
-    ] = None,
+    ] = None
     recipe: Annotated[
         str | None, typer.Option(help="One of the model's recipes.  [default: its first]")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="A loss by name instead of the task's.")] = None,
+    ] = None
+    loss: Annotated[str | None, typer.Option(help="A loss by name instead of the task's.")] = None
     metric: Annotated[
         list[str] | None, typer.Option(help="Measure this too: boundary, saliency ...")
-    ] = None,
-    option: Options = None,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """What the network should be, and begin with."""
+
+    option: Options = None
     num_classes: Annotated[
         int | None, typer.Option(help="[default: the data's]", show_default=False, min=1)
-    ] = None,
-    in_channels: Annotated[int | None, typer.Option(help="Of the pictures.", min=1)] = None,
+    ] = None
+    in_channels: Annotated[int | None, typer.Option(help="Of the pictures.", min=1)] = None
     task: Annotated[
         str | None, typer.Option(help="binary, multiclass, multilabel or saliency.")
-    ] = None,
+    ] = None
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Begin with the model's published weights.")
-    ] = False,
+    ] = False
     init_from: Annotated[
         str | None,
         typer.Option(
             help="Begin with a safetensors file, a saved model or hf-hub:user/name.", metavar="REF"
         ),
-    ] = None,
+    ] = None
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +97,13 @@ def train(
             "imagenet=FILE from a file or wheel that you have.",
             metavar="NAME",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Again:
+    """A run to go on from, or several to make."""
+
     resume: Annotated[
         str | None,
         typer.Option(
@@ -95,52 +111,79 @@ def train(
             "its own (epochs=+2).",
             metavar="RUN",
         ),
-    ] = None,
+    ] = None
     force_resume: Annotated[
         bool, typer.Option("--force-resume", help="Although data or recipe are not the same.")
-    ] = False,
+    ] = False
     folds: Annotated[
         int | None,
         typer.Option(help="Train as often, each time measuring on another part.", min=2),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that read data.", min=0)] = 2,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """Where it runs, and what reads the data."""
+
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
+    workers: Annotated[int, typer.Option(help="Processes that read data.", min=0)] = 2
     cache: Annotated[
         str, typer.Option(help="Keep decoded pictures in this folder.", metavar="DIR")
-    ] = "",
+    ] = ""
     worker_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for one of them; 0 for ever.", min=0)
-    ] = 600,
+    ] = 600
     process_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for another training process.", min=1)
-    ] = 600,
-    eval_batch_size: Annotated[int, typer.Option(help="Pictures measured at once.", min=1)] = 8,
+    ] = 600
+    eval_batch_size: Annotated[int, typer.Option(help="Pictures measured at once.", min=1)] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pace:
+    """When it measures, saves and ends."""
+
     eval_every: Annotated[
         int | None, typer.Option(help="Steps.  [default: an epoch]", show_default=False, min=1)
-    ] = None,
+    ] = None
     save_every: Annotated[
         str | None,
         typer.Option(help="Steps, or minutes: 500, 10m.  [default: when measuring]"),
-    ] = None,
-    keep: Annotated[int, typer.Option(help="Newest checkpoints that stay.", min=1)] = 2,
+    ] = None
+    keep: Annotated[int, typer.Option(help="Newest checkpoints that stay.", min=1)] = 2
     max_minutes: Annotated[
         float | None, typer.Option(help="Save and end after so long.", min=0)
-    ] = None,
+    ] = None
     patience: Annotated[
         int | None, typer.Option(help="End after so many measurements without a better one.", min=1)
-    ] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory.")] = False,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    """How the network runs, and who hears of it."""
+
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory.")] = False
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Less memory for more time.")
-    ] = False,
+    ] = False
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits again on a GPU, too.")
-    ] = False,
-    tracker: Annotated[
-        list[str] | None, typer.Option(help="tensorboard, wandb or trackio.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.")] = False,
+    ] = False
+    tracker: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb or trackio.")] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.")] = False
+
+
+@spelled_out
+def train(
+    context: typer.Context,
+    begin: _Begin,
+    network: _Network,
+    again: _Again,
+    reading: _Reading,
+    pace: _Pace,
+    running: _Running,
 ) -> int:
     """Train a model on a data set.
 
@@ -150,41 +193,15 @@ def train(
     tell how it went. Ctrl-C and SIGTERM save a checkpoint and say how to go on; a second Ctrl-C
     leaves at once.
     """
-    model, changes = _split(arguments or [])
-    if model is None and resume is None:
-        raise UsageError("no model", next_step="Run: segzoo train MODEL --data WORDS")
-    if data is None and resume is None:
-        raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
-    if folds is not None and (data is None or val is not None):
-        raise UsageError("--folds parts what --data names, so it needs that and no --val")
+    model, changes = _split(begin.arguments or [])
+    _refuse_missing(model, begin, again)
     from segzoo.engine.launch import rank_of_this_process
-    from segzoo.engine.record import RUN
-    from segzoo.runs import training
     from segzoo.runs.begun import settings_of
     from segzoo.runs.claims import refuse_links
+    from segzoo.runs.training import trained
 
-    folder = run or resume or "run"
-    steps, minutes = _interval(save_every)
-    given: dict[str, object] = {
-        "device": device,
-        "workers": workers,
-        "worker_timeout": worker_timeout,
-        "process_timeout": process_timeout,
-        "eval_batch_size": eval_batch_size,
-        "cache": cache,
-        "compile": compiled,
-        "channels_last": channels_last,
-        "checkpointing": checkpointing,
-        "deterministic": deterministic,
-        "eval_every": eval_every,
-        "save_every": steps,
-        "save_minutes": minutes,
-        "keep": keep,
-        "max_minutes": max_minutes,
-        "patience": patience,
-        "trackers": tuple(tracker or ()),
-        "quiet": quiet,
-    }
+    given = _settings(reading, pace, running)
+    resume, folds = again.resume, again.folds
     if resume is not None:  # what is not typed again is as it was
         refuse_links(Path(resume))
         given = {name: value for name, value in given.items() if _is_typed(context, name)}
@@ -193,43 +210,83 @@ def train(
         settings = settings_of(begun_in, **given)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    folder = Path(begin.run or resume or "run")
+    request = replace(
+        _request(model, changes, begin, network),
+        run=folder,
+        settings=settings,
+        resume=None if resume is None else Path(resume),
+        force_resume=again.force_resume,
+    )
+    quiet = running.quiet or rank_of_this_process() > 0
+    if folds is not None:
+        return _fold(request, folds, quiet)
+    return _said(trained(request), model, quiet)
 
-    def once(words: str | None, folder: str, resume: str | None) -> "Trained":
-        return training.train(
-            model,
-            words,
-            run=folder,
-            val=val,
-            recipe=recipe,
-            changes=changes,
-            loss=loss,
-            metrics=metric or (),
-            settings=settings,
-            pretrained=pretrained,
-            init_from=init_from,
-            backbone=backbone,
-            resume=resume,
-            force_resume=force_resume,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            task=task,
-            **options_of(option),
-        )
 
-    is_first = rank_of_this_process() == 0
-    quiet = quiet or not is_first
-    if folds is None:
-        return _said(once(data, folder, resume), model, quiet)
-    values = []
+def _refuse_missing(model: str | None, begin: _Begin, again: _Again) -> None:
+    if model is None and again.resume is None:
+        raise UsageError("no model", next_step="Run: segzoo train MODEL --data WORDS")
+    if begin.data is None and again.resume is None:
+        raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
+    if again.folds is not None and (begin.data is None or begin.val is not None):
+        raise UsageError("--folds parts what --data names, so it needs that and no --val")
+
+
+def _settings(reading: _Reading, pace: _Pace, running: _Running) -> dict[str, object]:
+    """How the machine is used, as `Settings` calls it."""
+    steps, minutes = _interval(pace.save_every)
+    given = asdict(reading) | asdict(pace) | asdict(running)
+    given |= {"save_every": steps, "save_minutes": minutes}
+    given["trackers"] = tuple(given.pop("tracker") or ())
+    given["compile"] = given.pop("compiled")
+    return given
+
+
+def _request(
+    model: str | None, changes: list[str], begin: _Begin, network: _Network
+) -> "TrainRequest":
+    from segzoo.runs.request import Method, TrainRequest, Wishes
+
+    return TrainRequest(
+        model=model,
+        data=begin.data,
+        val=begin.val,
+        method=Method(begin.recipe, changes, begin.loss, begin.metric or ()),
+        wishes=Wishes(
+            num_classes=network.num_classes,
+            in_channels=network.in_channels,
+            task=network.task,
+            pretrained=network.pretrained,
+            init_from=network.init_from,
+            backbone=network.backbone,
+            options=options_of(network.option),
+        ),
+    )
+
+
+def _fold(request: "TrainRequest", folds: int, quiet: bool) -> int:
+    """Train as often as there are folds, each time measuring on another part of the data."""
+    from segzoo.engine.launch import rank_of_this_process
+    from segzoo.engine.record import RUN
+    from segzoo.runs.training import trained
+
+    values, data, folder = [], str(request.data), request.run
     for number in range(folds):
-        words = f"{data}{'&' if '?' in str(data) else '?'}fold={number}/{folds}"
-        part = os.path.join(folder, f"fold-{number}")
-        begun = resume is not None and os.path.exists(os.path.join(part, RUN))
-        trained = once(words, part, part if begun else None)
-        if code := _said(trained, model, quiet):
+        part = folder / f"fold-{number}"
+        begun = request.resume is not None and (part / RUN).exists()
+        found = trained(
+            replace(
+                request,
+                data=f"{data}{'&' if '?' in data else '?'}fold={number}/{folds}",
+                run=part,
+                resume=part if begun else None,
+            )
+        )
+        if code := _said(found, request.model, quiet):
             return code
-        values.append(trained.result.best)
-    if is_first:
+        values.append(found.result.best)
+    if rank_of_this_process() == 0:
         _sum_up(values, folder, quiet)
     return 0
 
@@ -287,7 +344,7 @@ def _interval(text: str | None) -> tuple[int | None, float | None]:
         ) from None
 
 
-def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
+def _said(trained: "Trained", reference: object, quiet: bool) -> int:
     """What a person reads at the end, and the exit code."""
     from segzoo.runs.begun import measured_by, typed_again
 
@@ -312,13 +369,13 @@ def _said(trained: "Trained", reference: str | None, quiet: bool) -> int:
     return EXITS.get(result.stopped, 0)
 
 
-def _sum_up(values: Sequence[float | None], folder: str, quiet: bool) -> None:
+def _sum_up(values: Sequence[float | None], folder: Path, quiet: bool) -> None:
     """Mean and standard deviation over the folds, on the terminal and in folds.json."""
     found = [value for value in values if value is not None]
     mean = statistics.mean(found) if found else math.nan
     spread = statistics.stdev(found) if len(found) > 1 else math.nan
     record = {"values": values, "mean": mean, "standard_deviation": spread}
     text = json.dumps(record, indent=1).replace("NaN", "null")
-    files.write(os.path.join(folder, FOLDS), text.encode())
+    files.write(folder / FOLDS, text.encode())
     if not quiet:
         say(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
