@@ -40,6 +40,7 @@ from segzoo.model import golden
 from segzoo.publish import privacy
 from segzoo.publish.folder import build_folder, dataset_of
 from segzoo.publish.publish import publish
+from segzoo.publish.request import PublishRequest
 from segzoo.publish.trained import _git_revision
 from segzoo.runs.training import train
 from segzoo.saved import config as configs
@@ -110,14 +111,18 @@ def to_hub(hub_here, monkeypatch):
     return hub_here
 
 
+def folder_of(source, folder, **more):
+    return build_folder(PublishRequest(source, **more), folder)
+
+
 def built(place, folder, source="run", **more):
     more = {"repo": REPO, "evaluation": place / "report", **SAID, **more}
-    return build_folder(source, folder, **more)
+    return folder_of(source, folder, **more)
 
 
 def sent(place, source="run", **more):
     more = {"evaluation": place / "report", **SAID, **more}
-    return publish(source, REPO, **more)
+    return publish(PublishRequest(source, REPO, **more))
 
 
 def front_matter(folder):
@@ -255,7 +260,7 @@ def test_the_training_command_trains_the_same_weights(place, tmp_path):
 
 
 def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
-    found = build_folder("u2netp.duts", tmp_path / "out", repo=REPO)
+    found = folder_of("u2netp.duts", tmp_path / "out", repo=REPO)
     record = segzoo.load("u2netp.duts").weights
     config = configs.read(found.path / "config.json")
     assert (config.license, config.trained_on, config.dtype) == (
@@ -273,7 +278,7 @@ def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
 def test_a_saved_model_is_published_with_what_its_config_says(place, tmp_path):
     one = built(place, tmp_path / "one")
     evaluation = place / "report"
-    other = build_folder(one.path, tmp_path / "two", repo=REPO, evaluation=evaluation)
+    other = folder_of(one.path, tmp_path / "two", repo=REPO, evaluation=evaluation)
     assert other.manifest.files["model.safetensors"] == one.manifest.files["model.safetensors"]
     assert other.facts.config.trained_on == (SQUARES,)
 
@@ -305,7 +310,7 @@ ALL = (
 
 def test_what_is_missing_is_said_all_at_once(place, tmp_path):
     with pytest.raises(UsageError) as caught:
-        build_folder("./run/model", tmp_path / "out", repo=REPO)
+        folder_of("./run/model", tmp_path / "out", repo=REPO)
     assert str(caught.value) == ALL
     assert not (tmp_path / "out").exists()
 
@@ -381,16 +386,16 @@ def test_numbers_of_something_else_are_refused(place, tmp_path, change, error, w
 
 def test_a_model_of_no_plugin_is_refused(place, tmp_path):
     with pytest.raises(ConfigError, match="is of a spec that no plugin offers, so nobody could"):
-        build_folder(segzoo.load(TINY), tmp_path / "out", repo=REPO, **SAID)
+        folder_of(segzoo.load(TINY), tmp_path / "out", repo=REPO, **SAID)
     with pytest.raises(PluginMissingError):
         saved = segzoo.load(TINY).save_pretrained(tmp_path / "saved")
-        build_folder(saved, tmp_path / "out", repo=REPO, **SAID)
+        folder_of(saved, tmp_path / "out", repo=REPO, **SAID)
 
 
 def test_a_run_that_saved_no_model_is_refused(place, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ConfigError, match="the run has saved no model that a plugin offers"):
-        build_folder(tmp_path, tmp_path / "out", repo=REPO, **SAID)
+        folder_of(tmp_path, tmp_path / "out", repo=REPO, **SAID)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=", "=b", " = "])
@@ -519,7 +524,7 @@ def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["identity"]["weights"] == f"hf-hub:{REPO}@{first.commit}"
 
-    found = build_folder(
+    found = folder_of(
         run,
         tmp_path / "out",
         repo="alice/tuned",
@@ -531,7 +536,7 @@ def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
     assert f" --init-from hf-hub:{REPO}@{first.commit} " in found.facts.train
     assert front_matter(found.path)["base_model"] == REPO
     with pytest.raises(UsageError, match=r"not to be published without a licence .*; the data"):
-        build_folder(run, tmp_path / "none", repo="alice/tuned")
+        folder_of(run, tmp_path / "none", repo="alice/tuned")
     with pytest.raises(UsageError, match="are of another model; found unetpp, expected unet"):
         train("unet", data, init_from=f"hf-hub:{REPO}", run=tmp_path / "no", settings=QUIET)
 
@@ -637,7 +642,7 @@ def test_the_lines_for_a_spec_are_python_that_makes_the_record(to_hub, place):
 
 
 def test_the_record_says_nothing_that_the_spec_says(to_hub):
-    found = publish("u2netp.duts", REPO)
+    found = publish(PublishRequest("u2netp.duts", REPO))
     own = segzoo.load("u2netp.duts").weights
     kept = replace(own, bundled=None, repo=REPO, revision=found.commit, file="model.safetensors")
     # The task is the spec's first, so it need not be said.

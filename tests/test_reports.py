@@ -21,6 +21,7 @@ from segzoo.engine import recipes
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, RunError, SegzooError
 from segzoo.publish.folder import build_folder
+from segzoo.publish.request import PublishRequest
 from segzoo.runs import claims
 from segzoo.runs.begun import begun_of, settings_of, typed_again
 from segzoo.runs.training import train
@@ -251,9 +252,10 @@ def test_a1_no_config_runs_code(place, change):
 
 def published():
     squares = Dataset(name="Squares", license="CC0-1.0")
-    return build_folder(
-        "run", "shared", repo="alice/squares", license="Apache-2.0", trained_on=(squares,)
+    request = PublishRequest(
+        "run", repo="alice/squares", license="Apache-2.0", trained_on=(squares,)
     )
+    return build_folder(request, "shared")
 
 
 def test_a1_a_run_with_code_is_measured_and_published_without_it(place):

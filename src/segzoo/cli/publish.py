@@ -1,10 +1,12 @@
 """segzoo publish: weights to the Hub, with a card that says what they are."""
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import AsJson, spelled_out
 from segzoo.cli.text import print_json, say
 from segzoo.errors import UsageError
 
@@ -13,51 +15,62 @@ if TYPE_CHECKING:
     from segzoo.publish.publish import Published
 
 
-def publish(
+@dataclass(frozen=True, kw_only=True)
+class _What:
+    """What is published, where to, and what its card says."""
+
     source: Annotated[
         str,
         typer.Argument(
             help="The folder of a run or of a saved model, or name.tag of a plugin's weights.",
             metavar="RUN_OR_WEIGHTS",
         ),
-    ],
-    repo: Annotated[str, typer.Argument(help="Where to.", metavar="USER/NAME")],
+    ]
+    repo: Annotated[str, typer.Argument(help="Where to.", metavar="USER/NAME")]
     license: Annotated[
         str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-4.0 ...", metavar="SPDX")
-    ] = "",
+    ] = ""
     trained_on: Annotated[
         list[str] | None,
         typer.Option(
             help="A data set with its licence, 'not stated' where there is none.",
             metavar="NAME=LICENCE[=URL]",
         ),
-    ] = None,
+    ] = None
     evaluation: Annotated[
         str | None,
         typer.Option("--eval", help="What segzoo eval -o wrote.", metavar="FOLDER"),
-    ] = None,
+    ] = None
     picture: Annotated[
         str | None, typer.Option(help="To show with its mask on the card.", metavar="FILE")
-    ] = None,
+    ] = None
     dtype: Annotated[
         str | None,
         typer.Option(help="Store as float32, float16 or bfloat16.  [default: as it is]"),
-    ] = None,
+    ] = None
     base_model: Annotated[
         str, typer.Option(help="Whose weights the training began with.", metavar="USER/NAME")
-    ] = "",
-    notes: Annotated[str, typer.Option(help="Limits that a user should know.")] = "",
-    tag: Annotated[str, typer.Option(help="Tag the commit: r1.")] = "",
-    private: Annotated[bool, typer.Option("--private", help="Make the repository so.")] = False,
+    ] = ""
+    notes: Annotated[str, typer.Option(help="Limits that a user should know.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """How it is sent."""
+
+    tag: Annotated[str, typer.Option(help="Tag the commit: r1.")] = ""
+    private: Annotated[bool, typer.Option("--private", help="Make the repository so.")] = False
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request; main stays as it is.")
-    ] = False,
+    ] = False
     dry_run: Annotated[
         str | None,
         typer.Option(help="Make the folder here and send nothing.", metavar="FOLDER"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
-) -> None:
+    ] = None
+
+
+@spelled_out
+def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
     """Publish weights on the Hub.
 
     Everything in one commit, then a tag.
@@ -68,41 +81,28 @@ def publish(
     """
     from segzoo.publish.folder import build_folder, dataset_of
     from segzoo.publish.publish import publish
+    from segzoo.publish.request import PublishRequest
 
-    if dtype not in (None, "float32", "float16", "bfloat16"):
-        raise UsageError(f"no dtype {dtype!r}", expected="float32, float16 or bfloat16")
-    data = [dataset_of(text) for text in trained_on or ()]
-    if dry_run is not None:
-        folder = build_folder(
-            source,
-            dry_run,
-            repo=repo,
-            license=license,
-            trained_on=data,
-            evaluation=evaluation,
-            picture=picture,
-            dtype=dtype,  # type: ignore[arg-type]  # one of them, as was looked at above
-            base_model=base_model,
-            notes=notes,
-            tag=tag,
-        )
-        _tell_folder(folder, as_json)
-        return
-    published = publish(
-        source,
-        repo,
-        license=license,
-        trained_on=data,
-        evaluation=evaluation,
-        picture=picture,
-        dtype=dtype,  # type: ignore[arg-type]
-        base_model=base_model,
-        notes=notes,
-        tag=tag,
-        private=private,
-        create_pr=create_pr,
+    if what.dtype not in (None, "float32", "float16", "bfloat16"):
+        raise UsageError(f"no dtype {what.dtype!r}", expected="float32, float16 or bfloat16")
+    request = PublishRequest(
+        what.source,
+        what.repo,
+        license=what.license,
+        trained_on=[dataset_of(text) for text in what.trained_on or ()],
+        evaluation=what.evaluation,
+        picture=what.picture,
+        dtype=what.dtype,  # type: ignore[arg-type]  # one of them, as was looked at above
+        base_model=what.base_model,
+        notes=what.notes,
+        tag=how.tag,
+        private=how.private,
+        create_pr=how.create_pr,
     )
-    _tell(published, as_json)
+    if how.dry_run is not None:
+        _tell_folder(build_folder(request, how.dry_run), as_json)
+    else:
+        _tell(publish(request), as_json)
 
 
 def _tell_folder(folder: "Folder", as_json: bool) -> None:

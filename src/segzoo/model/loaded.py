@@ -194,8 +194,9 @@ class Model(nn.Module):
     ) -> "Published":
         """Publish it as "user/name", as `segzoo publish` does; see `segzoo.publish`."""
         from segzoo.publish.publish import publish
+        from segzoo.publish.request import PublishRequest
 
-        return publish(
+        request = PublishRequest(
             self,
             repo,
             license=license,
@@ -209,3 +210,4 @@ class Model(nn.Module):
             private=private,
             create_pr=create_pr,
         )
+        return publish(request)

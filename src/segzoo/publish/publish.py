@@ -1,9 +1,7 @@
 """The folder to the Hub in one commit, and what a plugin's spec says of it then."""
 
 import dataclasses
-import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,12 @@ from segzoo.errors import UsageError
 from segzoo.hub.upload import Repository
 from segzoo.model import build
 from segzoo.model.load import find_spec
-from segzoo.model.loaded import Model
 from segzoo.publish import card
 from segzoo.publish.card import Facts
-from segzoo.publish.folder import Dtype, build_folder
+from segzoo.publish.folder import build_folder
+from segzoo.publish.request import PublishRequest
 from segzoo.saved import config as configs
-from segzoo.spec import Dataset, Weights
+from segzoo.spec import Weights
 
 __all__ = ["Published", "publish", "record_of"]
 
@@ -40,57 +38,31 @@ class Published:
     lines: str
 
 
-def publish(
-    source: str | os.PathLike[str] | Model,
-    repo: str,
-    *,
-    license: str = "",
-    trained_on: Sequence[Dataset] = (),
-    evaluation: str | os.PathLike[str] | None = None,
-    picture: str | os.PathLike[str] | None = None,
-    dtype: Dtype | None = None,
-    base_model: str = "",
-    notes: str = "",
-    tag: str = "",
-    private: bool = False,
-    create_pr: bool = False,
-) -> Published:
+def publish(request: PublishRequest) -> Published:
     """Build the folder and send it to the Hub in one commit, then tag that.
 
-    What it takes is told by `build_folder`. private: make the repository so. create_pr: open a
-    pull request instead of writing to main. The token is huggingface_hub's: HF_TOKEN, or what
-    `hf auth login` keeps.
+    The token is huggingface_hub's: HF_TOKEN, or what `hf auth login` keeps.
 
     Repeated with the same folder it makes no commit; a tag is never moved. HubError and its kinds
-    for what the Hub or the way to it has against it: then there is no commit, or all of it.
+    for what the Hub or the way to it has against it: then there is no commit, or all of it. Errors
+    of `build_folder`.
     """
-    if tag and create_pr:
+    repo, tag = request.repo, request.tag
+    if tag and request.create_pr:
         raise UsageError(
             "a tag is of what was merged",
             next_step="Merge the pull request, then publish again with the tag",
         )
     with tempfile.TemporaryDirectory(prefix="segzoo-") as place:
-        folder = build_folder(
-            source,
-            Path(place) / "folder",
-            repo=repo,
-            license=license,
-            trained_on=trained_on,
-            evaluation=evaluation,
-            picture=picture,
-            dtype=dtype,
-            base_model=base_model,
-            notes=notes,
-            tag=tag,
-        )
+        folder = build_folder(request, Path(place) / "folder")
         there = Repository(repo)
-        there.create(private=private)
+        there.create(private=request.private)
         commit, created, url = there.put(
             folder.path,
             folder.manifest,
             message=f"Publish {folder.facts.config.model}" + (f" as {tag}" if tag else ""),
             tag=tag,
-            create_pr=create_pr,
+            create_pr=request.create_pr,
         )
         if tag:
             there.tag(tag, commit)
