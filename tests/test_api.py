@@ -74,6 +74,8 @@ def test_every_wrong_wish_is_said_at_once():
         segzoo.load(tiny.TINY, num_classes=0, in_channels=True, task="boxes", wdith=3, width="3")
     message = str(caught.value)
     assert "'wdith' is not an option (did you mean 'width'?); it has width" in message
+    with pytest.raises(ConfigError, match=r"'num_class' .* \(did you mean 'num_classes'\?\)"):
+        segzoo.load(tiny.TINY, num_class=3)
     assert "width is '3' (str), not a value of type int" in message
     assert "task='boxes' is not one of 'binary', 'multiclass'" in message
     assert "num_classes=0 is not a whole number from 1 to 256" in message
@@ -246,8 +248,9 @@ def test_a_part_of_the_network_from_the_weights_of_the_whole(tmp_path):
         segzoo.load(str(tmp_path / "part"), depth=3)
 
 
-def test_a_missing_library_is_named():
-    spec = dataclasses.replace(tiny.TINY, requires={"no_such_module": "segzoo-foo[mamba]"})
+@pytest.mark.parametrize("module", ["no_such_module", "no_such.module", "json.no_such"])
+def test_a_missing_library_is_named(module):
+    spec = dataclasses.replace(tiny.TINY, requires={module: "segzoo-foo[mamba]"})
     with pytest.raises(DependencyMissingError) as caught:
         segzoo.load(spec)
     assert str(caught.value) == (

@@ -67,7 +67,7 @@ SPECS = {
     "lost": ReaderSpec(summary="finds nothing", open="made_readers:missing"),
     "other": ReaderSpec(summary="gives a list of nothing", open="made_readers:object"),
     "needy": ReaderSpec(
-        summary="needs", open="made_readers:fail", requires={"no_such_module": "segzoo-core[data]"}
+        summary="needs", open="made_readers:fail", requires={"no_such.module": "segzoo-core[data]"}
     ),
 }
 

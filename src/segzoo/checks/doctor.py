@@ -24,7 +24,7 @@ from segzoo.base import cache
 from segzoo.base.extras import PAIRED
 from segzoo.base.records import Json
 from segzoo.errors import UsageError, printable
-from segzoo.zoo import registry
+from segzoo.zoo import installed, registry
 from segzoo.zoo.registry import GROUP, SET_ASIDE, Row
 
 __all__ = ["Finding", "StaleInstall", "examine", "stale_installs"]
@@ -313,11 +313,8 @@ def _of_plugins(rows: list[Row]) -> Iterator[Finding]:
             yield Finding("broken", f"{name}: {row.problem}", check)
         elif state == "note":
             yield Finding("note", f"{name}: {row.problem}", check)
-        for module, requirement in row.spec.requires.items() if row.spec else ():
-            if importlib.util.find_spec(module.partition(".")[0]) is None:
-                yield Finding(
-                    "missing", f"{module}, for {name}", f"Run: pip install '{requirement}'"
-                )
+        for module, requirement in installed.missing(row.spec.requires).items() if row.spec else ():
+            yield Finding("missing", f"{module}, for {name}", f"Run: pip install '{requirement}'")
     if not rows:
         next_step = f"Run: pip install '{CORE}[all]'"
         yield Finding("missing", "no plugin is installed, so there is no model", next_step)

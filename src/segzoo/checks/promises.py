@@ -34,7 +34,7 @@ from segzoo.checks.results import Broken, Skipped
 from segzoo.errors import SegzooError
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
-from segzoo.zoo import registry
+from segzoo.zoo import installed, registry
 
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
@@ -80,15 +80,15 @@ def spec_is_quick(kit: Kit) -> None:
 
 def paths_resolve(kit: Kit) -> None:
     """Every import path of the spec names something that can be imported."""
-    faults = []
+    faults, lacks = [], installed.missing(kit.spec.requires)
     with watched(kit.changed, DEEP_STATES):
         for field, path in _import_paths(kit.spec).items():
             try:
                 registry.resolve(path)
             except KeyboardInterrupt:
                 raise
-            except ModuleNotFoundError as error:
-                if error.name not in _missing(kit.spec):  # that is another promise
+            except ModuleNotFoundError as error:  # of what is required: another promise
+                if not any(f"{name}.".startswith(f"{error.name}.") for name in lacks):
                     faults.append(f"{field} {path!r}: {say(error)}")
             except BaseException as error:
                 faults.append(f"{field} {path!r}: {say(error)}")
@@ -98,7 +98,7 @@ def paths_resolve(kit: Kit) -> None:
 
 def requirements_are_met(kit: Kit) -> None:
     """The modules that the spec requires are installed."""
-    missing = _missing(kit.spec)
+    missing = installed.missing(kit.spec.requires)
     if missing:
         pip = " ".join(f"'{requirement}'" for requirement in missing.values())
         raise Broken(f"not installed: {', '.join(missing)}", f"run: pip install {pip}")
@@ -521,18 +521,6 @@ def _import_paths(spec: ModelSpec) -> dict[str, str]:
         if record.preprocess is not None:
             paths[f"weights[{tag!r}].preprocess.custom"] = record.preprocess.custom
     return {field: path for field, path in paths.items() if path is not None}
-
-
-def _missing(spec: ModelSpec) -> dict[str, str]:
-    """The required modules that are not installed, with what pip calls them."""
-
-    def installed(module: str) -> bool:
-        try:
-            return importlib.util.find_spec(module) is not None
-        except ImportError:  # its parent is missing
-            return False
-
-    return {module: pip for module, pip in spec.requires.items() if not installed(module)}
 
 
 def _run(network: Callable[[Tensor], Any], x: Tensor) -> Any:

@@ -13,7 +13,6 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import util
 from typing import Any, Literal, NamedTuple
 
 from segzoo.base.records import Json
@@ -21,6 +20,7 @@ from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of, notes_of
 from segzoo.errors import DependencyMissingError, PluginError, SegzooError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
+from segzoo.zoo.installed import missing
 
 __all__ = ["Part", "Source", "Subset", "held_out", "open_data", "parse"]
 
@@ -92,11 +92,10 @@ def open_data(words: str, *, part: Part | None = None) -> Dataset | Stream:
     options = dict(source.options)
     common = {name: options.pop(name) for name in COMMON if name in options}
     span = options.pop("split") if ":" in options.get("split", "") else None
-    missing = [pip for module, pip in spec.requires.items() if util.find_spec(module) is None]
-    if missing:
+    if lacks := missing(spec.requires).values():
         raise DependencyMissingError(
-            f"the reader '{entry.name}' needs {', '.join(missing)}",
-            next_step="Run: pip install " + " ".join(f"'{m}'" for m in missing),
+            f"the reader '{entry.name}' needs {', '.join(lacks)}",
+            next_step="Run: pip install " + " ".join(f"'{pip}'" for pip in lacks),
         )
     arguments = _arguments(entry.name, spec, options)
     dataset = _opened(entry, spec, os.path.expanduser(source.path), arguments)

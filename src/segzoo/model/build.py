@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from importlib import util
 from typing import Any
 
 import torch
@@ -19,8 +18,9 @@ from segzoo.errors import (
 )
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
-from segzoo.spec import ModelSpec, Task, Weights
+from segzoo.spec import ARGUMENTS, ModelSpec, Task, Weights
 from segzoo.zoo import registry
+from segzoo.zoo.installed import missing
 from segzoo.zoo.registry import Entry
 
 __all__ = [
@@ -128,7 +128,7 @@ def _option_faults(spec: ModelSpec, options: Mapping[str, Json]) -> list[str]:
     for name, value in options.items():
         option = spec.options.get(name)
         if option is None:
-            near = difflib.get_close_matches(name, spec.options, n=1)
+            near = difflib.get_close_matches(name, [*spec.options, *ARGUMENTS], n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             have = ", ".join(spec.options) or "none"
             faults.append(f"{printable(name)!r} is not an option{hint}; it has {have}")
@@ -158,11 +158,10 @@ def variant_of(spec: ModelSpec, options: Mapping[str, Json]) -> ModelSpec:
 
 def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
     """The plugin's builder with its arguments; calling it raises PluginError for its faults."""
-    missing = [pip for module, pip in spec.requires.items() if util.find_spec(module) is None]
-    if missing:
+    if lacks := missing(spec.requires).values():
         raise DependencyMissingError(
-            f"{config.model} needs {', '.join(missing)}",
-            next_step="Run: pip install " + " ".join(f"'{m}'" for m in missing),
+            f"{config.model} needs {', '.join(lacks)}",
+            next_step="Run: pip install " + " ".join(f"'{pip}'" for pip in lacks),
         )
     call = f"{spec.builder}(in_channels={config.in_channels}, num_classes={config.num_classes}"
     call += "".join(f", {name}={value!r}" for name, value in config.options.items()) + ")"

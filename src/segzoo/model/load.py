@@ -11,7 +11,7 @@ from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
 from segzoo.errors import ConfigError, UsageError
 from segzoo.model import origin
-from segzoo.model.origin import Origin, find_spec
+from segzoo.model.origin import Backbone, Origin, find_spec
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Task
 from segzoo.zoo import licenses, registry
@@ -129,14 +129,8 @@ def load(
     from segzoo.predict.runtimes.torch import device_of
 
     place = device_of(device)
-    found = origin.find(
-        ref,
-        pretrained=pretrained,
-        weights=weights,
-        revision=revision,
-        local_files_only=local_files_only,
-        verify=verify,
-    )
+    reading = {"local_files_only": local_files_only, "verify": verify}
+    found = origin.find(ref, pretrained=pretrained, weights=weights, revision=revision, **reading)
     wanted = build.adjusted(
         found.config,
         found.spec,
@@ -151,19 +145,34 @@ def load(
         origin.refuse_others(require_license, ref, found, part)
     if part is not None:
         wanted = dataclasses.replace(wanted, trained_on=part.record.trained_on)
+    network, notes = _network_of(found, wanted, spec, part, seed, allow_nonfinite, **reading)
+    for note in notes:
+        warn(note, stacklevel=2)
+    model = Model(network, spec=spec, config=wanted, weights=found.record, notes=notes)
+    return model.eval().to(place)
+
+
+def _network_of(
+    found: Origin,
+    wanted: Config,
+    spec: ModelSpec,
+    part: Backbone | None,
+    seed: int | None,
+    allow_nonfinite: bool,
+    *,
+    local_files_only: bool,
+    verify: bool,
+) -> "tuple[nn.Module, tuple[str, ...]]":
+    """The wanted network with the weights that were found, else with random values and the part's.
+
+    Also a note for what of the weights could not be used.
+    """
+    from segzoo.model import build
+
     file, sha256 = origin.weights_of(found, local_files_only=local_files_only, verify=verify)
     builder = build.builder_of(spec, wanted)
-    notes: tuple[str, ...] = ()
-    if file is None:
-        build.refuse_giants(builder, wanted)
-        network = build.initialised(builder, seed)
-        if part is not None:
-            from segzoo.model import backbones
-
-            tensors = backbones.tensors_of(part, local_files_only=local_files_only, verify=verify)
-            backbones.fill(network, tensors, entry=found.entry, spec=spec)
-    else:
-        network, notes = _from_file(
+    if file is not None:
+        return _from_file(
             builder,
             file,
             found=found,
@@ -173,10 +182,14 @@ def load(
             verify=verify,
             allow_nonfinite=allow_nonfinite,
         )
-    for note in notes:
-        warn(note, stacklevel=2)
-    model = Model(network, spec=spec, config=wanted, weights=found.record, notes=notes)
-    return model.eval().to(place)
+    build.refuse_giants(builder, wanted)
+    network = build.initialised(builder, seed)
+    if part is not None:
+        from segzoo.model import backbones
+
+        tensors = backbones.tensors_of(part, local_files_only=local_files_only, verify=verify)
+        backbones.fill(network, tensors, entry=found.entry, spec=spec)
+    return network, ()
 
 
 def _from_file(
