@@ -12,6 +12,7 @@ import typer
 from segzoo.base import cache as own
 from segzoo.base.records import Json
 from segzoo.cli.help import Command, Group
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
 
@@ -56,7 +57,7 @@ class _Kept:
 
 
 @app.command("list", cls=Command)
-def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Show everything that is kept, with its size.
 
     What commits of one model have in common is kept once, and counts for each of them here.
@@ -72,7 +73,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout."
 
 
 @app.command(cls=Command)
-def size(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> None:
+def size(as_json: AsJson = False) -> None:
     """Show how many bytes are kept, and where."""
     from segzoo.hub import cache as hubcache
 

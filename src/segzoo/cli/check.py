@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say
 from segzoo.errors import PluginError, UnknownModelError, printable
 from segzoo.model.load import find_spec
@@ -22,7 +23,7 @@ def check(
     ],
     slow: Annotated[bool, typer.Option("--slow", help="Also what takes minutes.")] = False,
     gpu: Annotated[bool, typer.Option("--gpu", help="Also what needs a CUDA device.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that a plugin keeps the contract.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.options import Options, options_of
+from segzoo.cli.options import AsJson, Options, options_of
 from segzoo.cli.text import print_json, say
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def convert(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make another program's weights a model of segzoo.
 

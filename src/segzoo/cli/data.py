@@ -10,6 +10,7 @@ import typer
 
 from segzoo.base.records import Json, asdict
 from segzoo.cli.help import Command, Group, completed
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, table
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
 from segzoo.model.load import find_spec
@@ -36,7 +37,6 @@ app = typer.Typer(
 )
 
 Words = Annotated[str, typer.Argument(help=WORDS, metavar="WORDS")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
 # --- check ---------------------------------------------------------------------------------------

@@ -1,15 +1,14 @@
 """segzoo doctor: what there is on this machine, and what is wrong with it."""
 
-from typing import Annotated
-
 import typer
 
 from segzoo.base.records import Json
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, table
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is here, and what is broken or missing.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from segzoo.base.records import Json
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, size_of
 from segzoo.errors import HubNotFoundError, UsageError
 from segzoo.model.load import find_spec
@@ -16,7 +17,7 @@ def download(
         list[str],
         typer.Argument(help="hf-hub:user/name[@revision], name or name.tag.", metavar="REF..."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch models into the cache, for use offline.
 

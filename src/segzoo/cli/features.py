@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, table
 from segzoo.errors import UsageError, printable
 from segzoo.model.load import find_spec
@@ -28,7 +29,7 @@ def features(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show each stage's output.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.base.records import Json, Record, asdict
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import amount, print_json, say, table
 from segzoo.model.load import find_spec, model_info
 from segzoo.spec import ModelSpec, Paper, Recipe, Weights
@@ -26,7 +27,7 @@ def info(
         int | None,
         typer.Option(help="Side of the square picture that MACs are counted for.", min=1),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what there is to know of a model.
 

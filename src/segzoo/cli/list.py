@@ -8,6 +8,7 @@ import typer
 
 from segzoo.base.records import Json
 from segzoo.base.terminal import to_stderr
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import amount, print_json, say, table
 from segzoo.errors import UsageError
 from segzoo.model.load import list_rows
@@ -31,7 +32,7 @@ def list_models(
     hub: Annotated[
         bool, typer.Option("--hub", help="Models on the Hub that say they are of segzoo.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the installed models, ours and anybody's.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli.options import AsJson, BatchSize, Device, ModelName, Workers
 from segzoo.cli.text import amount, print_json, say, table
 from segzoo.errors import UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prune(
-    model: Annotated[str, typer.Argument(help="A model's name, name.tag, or a saved folder.")],
+    model: ModelName,
     data: Annotated[
         str | None,
         typer.Option(
@@ -35,14 +36,10 @@ def prune(
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="A folder for prune.json.", metavar="FOLDER")
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Pictures at once, at most; fewer where memory is short.", min=1)
-    ] = 8,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
-    ] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    workers: Workers = 2,
+    as_json: AsJson = False,
 ) -> None:
     """Choose how much of a network to load.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say
 
 EXIT_BROKEN = 3
@@ -29,7 +30,7 @@ def verify(
     offline: Annotated[
         bool, typer.Option("--offline", help="Use what is cached; ask the Hub for nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check weights against what was published.
 
