@@ -42,6 +42,7 @@ from segzoo.spec import Recipe
 
 __all__ = [
     "RUN",
+    "Due",
     "Place",
     "Sitting",
     "Trainee",
