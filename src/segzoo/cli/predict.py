@@ -18,7 +18,15 @@ from segzoo.base.formats import left_out
 from segzoo.base.records import Json
 from segzoo.cli import jobs
 from segzoo.cli.jobs import STDIO, Job
-from segzoo.cli.options import Options, options_of, spelled_out
+from segzoo.cli.options import (
+    AsJson,
+    Device,
+    ModelName,
+    Options,
+    WeightsFile,
+    options_of,
+    spelled_out,
+)
 from segzoo.cli.outcomes import Outcomes
 from segzoo.cli.text import tell
 from segzoo.cli.writing import Writer, Written, probe, ready
@@ -145,18 +153,14 @@ class Pictures:
 class Network:
     """Which network looks at them."""
 
-    weights: Annotated[
-        str | None, typer.Option(help="A safetensors file of this model.", metavar="FILE")
-    ] = None
+    weights: WeightsFile = None
     option: Options = None
     random_init: Annotated[
         bool,
         typer.Option("--random-init", help="Run without weights, and print the sizes on the way."),
     ] = False
     seed: Annotated[int, typer.Option(help="Of --random-init.")] = 0
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; one not there is an error.")
-    ] = "auto"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +191,7 @@ class Together:
 class Told:
     """What is told while it works."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False
+    as_json: AsJson = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress bar, no notes; errors alone.")
     ] = False
@@ -195,7 +199,7 @@ class Told:
 
 @spelled_out
 def predict(
-    model: Annotated[str, typer.Argument(help="A model's name, name.tag, or a saved folder.")],
+    model: ModelName,
     outputs: Outputs,
     pictures: Pictures,
     network: Network,
