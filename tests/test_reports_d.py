@@ -210,7 +210,7 @@ def test_d8_summaries_are_whole_and_examples_can_be_typed(capsys, path):
         assert name.startswith(path)
 
 
-@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize("verb", ["predict", "train"])
 def test_d8_the_options_of_long_verbs_are_in_groups(capsys, verb):
     assert run(["help", verb]) == 0
     sections = capsys.readouterr().out.split("\n\n")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """What is measured, on what, and where that goes."""
+    """What is measured, and where the numbers go."""
 
     model: ModelName
     data: Annotated[

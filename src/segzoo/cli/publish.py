@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _What:
-    """What is published, where to, and what its card says."""
+    """What the card says."""
 
     source: Annotated[
         str,

@@ -71,7 +71,7 @@ class _Begin:
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """What the network should be, and begin with."""
+    """The network, and what it begins with."""
 
     option: Options = None
     num_classes: Annotated[
@@ -102,7 +102,7 @@ class _Network:
 
 @dataclass(frozen=True, kw_only=True)
 class _Again:
-    """A run to go on from, or several to make."""
+    """Going on, and folds."""
 
     resume: Annotated[
         str | None,
