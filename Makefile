@@ -26,7 +26,7 @@ demo: .venv/for-use
 	@echo "The masks and cut-outs are in $(CURDIR)/demo-out"
 
 test: .venv/for-development
-	.venv/bin/pytest -m "$(QUICK)"
+	.venv/bin/pytest -n auto --dist loadfile -m "$(QUICK)"
 
 test-all: .venv/for-development
 	.venv/bin/pytest -rs

@@ -14,7 +14,7 @@ import pytest
 
 MARKERS = ("slow", "stress", "gpu", "browser", "network")
 SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")
-THREADS = "2"  # sums of floats, and times, alike on a small and on a large machine
+THREADS = "1"  # sums of floats alike on every machine; tests run side by side, a core for each
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -89,6 +89,19 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
         names = [m for m in MARKERS if item.get_closest_marker(m)]
         if names:
             counts[names[0]] += 1  # a test with two markers counts once
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Of several processes, each leaves out the same: one tells it to the one that reports."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["left_out"] = dict(session.config.stash.get(LEFT_OUT, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT] = Counter(told.get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
