@@ -65,7 +65,7 @@ EMBEDDED = {"digit_unet", "u2netp", "unet", "unet_paper", "unetpp"}
         (["--pretrained"], EMBEDDED),
         (["--license", "Apache-2.0"], EMBEDDED),
         (["--license", "permissive"], {"unet", "unetpp"}),  # from nuclei, which are CC0
-        (["--task", "saliency"], {"u2net", "u2netp"}),
+        (["--task", "saliency"], {"lite0", "lite2", "u2net", "u2netp"}),
         (["--task", "saliency", "--plugin", "nobody"], set()),
     ],
 )
