@@ -287,6 +287,34 @@ def test_hostile_files_are_refused(tmp_path, canary, row):
     assert os.listdir(tmp_path) == ["weights.pth"]
 
 
+def of_one_call(size):
+    """`bytearray(size)`, which `weights_only` allows: so many bytes of a file of less than 1 kB."""
+    return b"\x80\x02cbuiltins\nbytearray\nJ" + size.to_bytes(4, "little") + b"\x85R."
+
+
+def of_pairs(depth):
+    """A dict whose key is a pair of pairs of pairs ...: its hash takes 2**depth steps."""
+    return b"\x80\x02}K\x01K\x01\x86q\x00" + b"h\x00\x86q\x00" * depth + b"K\x01s."
+
+
+@pytest.mark.parametrize(
+    ("kind", "small", "large", "seconds", "text"),
+    [
+        (of_one_call, 64 << 20, (2 << 30) - 1, 300, "reading it takes more memory than a file of"),
+        pytest.param(of_pairs, 12, 60, 30, "reading it took longer than 30 s, and", marks=SLOW),
+    ],
+)
+def test_what_weights_only_lets_through_meets_a_limit(tmp_path, kind, small, large, seconds, text):
+    path = tmp_path / "a.pth"
+    zipped_with(data__pkl=kind(small))(path, None)
+    assert path.stat().st_size < 2000
+    assert len(torch.load(path, weights_only=True)) == (small if kind is of_one_call else 1)
+    zipped_with(data__pkl=kind(large))(path, None)
+    with pytest.raises(UnsafeFormatError) as caught:
+        read_foreign(path, seconds=seconds)
+    assert str(caught.value).startswith(f"{path}: {text}")
+
+
 # --- a child that was taken over ------------------------------------------------------------------
 
 START = """

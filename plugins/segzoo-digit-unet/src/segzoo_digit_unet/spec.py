@@ -60,7 +60,7 @@ _M2NIST = Weights(
 )
 
 DIGIT_UNET = ModelSpec(
-    summary="which digit each pixel belongs to; the smallest plugin, to be read first",
+    summary="which digit each pixel belongs to; the plugin to be read first",
     paper=Paper(
         title="U-Net: Convolutional Networks for Biomedical Image Segmentation",
         authors="Ronneberger, Fischer, Brox",
