@@ -169,7 +169,8 @@ def source_of(paper: Json) -> str:
     if not paper or not paper["code"]:
         return ""
     name = paper["code"].removeprefix("https://github.com/").replace("/tree/", " at ")
-    return f"[{name}]({paper['code']}) ({paper['code_license'] or 'licence not stated'})"
+    whose = "" if paper["code_by"] else "the authors', "
+    return f"[{name}]({paper['code']}) ({whose}{paper['code_license'] or 'licence not stated'})"
 
 
 def input_of(model: dict[str, Json]) -> Iterator[str]:

@@ -61,8 +61,21 @@ def test_a_table_of_totals_with_intervals(place, capsys):
     (iou,) = [line for line in lines if line.startswith("iou ")]
     value = evaluate("saved/bright", "gray", workers=0).values["iou"]
     assert re.fullmatch(rf"iou +{value:.4f}  0\.\d{{4}} to 1\.0000", iou)
-    assert any(line.startswith("max_f ") for line in lines)
+    assert lines[3] == iou
+    assert not any(line.startswith("max_f ") for line in lines)
     assert "CLASS" not in captured.out
+
+
+def test_the_numbers_of_the_task_come_first(place, capsys):
+    """Of two numbers of one name, as well; saliency of a binary model where it is asked for."""
+    common = ("--data", "gray", "--no-bootstrap")
+    captured = evaluated(capsys, "saved/bright", *common, "--metric", "saliency")
+    names = [line.split()[0] for line in captured.out.splitlines()[3:]]
+    assert names[0] == "iou"
+    assert names.index("fw_iou") < names.index("mae") < names.index("max_f")
+    captured = evaluated(capsys, "u2netp.duts", *common)
+    names = [line.split()[0] for line in captured.out.splitlines()[3:]]
+    assert names[:3] == ["mae", "max_f", "max_f_of_mean"] and names[-1] == "fw_iou"
 
 
 def test_a_table_of_classes_with_the_absent_one(place, capsys):
@@ -71,7 +84,7 @@ def test_a_table_of_classes_with_the_absent_one(place, capsys):
     )
     table = captured.out[captured.out.index("CLASS") :].splitlines()
     assert table[0].split() == [
-        *("CLASS", "BOUNDARY_IOU", "BOUNDARY_F", "IOU", "DICE", "PRECISION", "RECALL"),
+        *("CLASS", "IOU", "DICE", "PRECISION", "RECALL", "BOUNDARY_IOU", "BOUNDARY_F"),
     ]
     assert [line.split() for line in table[1:]] == [
         ["red", *["1.0000"] * 6],
@@ -115,7 +128,7 @@ def test_weights_of_a_file(place, capsys):
 
 def test_val_is_another_name_of_it(place, capsys):
     assert run(["val", "saved/bright", "--data", "gray", "--workers", "0"]) == 0
-    assert "max_f" in capsys.readouterr().out
+    assert "iou" in capsys.readouterr().out
     assert run(["--help"]) == 0
     help_text = capsys.readouterr().out
     assert re.search(r"^ +eval ", help_text, re.MULTILINE)

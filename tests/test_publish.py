@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 from dataclasses import replace
@@ -198,7 +199,9 @@ def test_an_evaluation_has_its_protocol_and_the_command_that_measures_again(plac
     first = found.facts.metrics[0]
     assert (first.name, first.value) == ("iou", record["values"]["iou"])
     assert first.split == "arrays:val.npz?classes=background,square&values=0,1, 3 pictures"
-    assert "each picture at its own size" in first.protocol
+    assert first.protocol.endswith(
+        "each picture at its own size; the step was chosen by iou on this set"
+    )
     line = shlex.split(found.facts.measure)
     assert line[:3] == ["segzoo", "eval", "hf-hub:alice/squares@r1"]
     assert main.run(["eval", f"local-dir:{found.path}", *line[3:], "-o", str(tmp_path / "r")]) == 0
@@ -214,7 +217,8 @@ def test_numbers_from_before_are_published_by_todays_names(place, tmp_path, monk
         before.setattr("segzoo.runs.training.VERSION", 1)
         train("unetpp", words, val=words, run=tmp_path / "run", recipe=recipe, width=2, depth=1,
               metrics=["saliency"], settings=QUIET)  # fmt: skip
-    segzoo.evaluate(f"{tmp_path}/run/model", words, workers=0, bootstrap=9, out=tmp_path / "report")
+    asked = {"metrics": ["saliency"], "workers": 0, "bootstrap": 9, "out": tmp_path / "report"}
+    segzoo.evaluate(f"{tmp_path}/run/model", words, **asked)
     now = json.loads((tmp_path / "report/metrics.json").read_text())
     then = json.loads(json.dumps(now))
     for part in ("values", "intervals"):
@@ -240,6 +244,57 @@ def test_numbers_from_before_are_published_by_todays_names(place, tmp_path, monk
     assert "chosen by max_f_of_mean" in of_run.facts.metrics[0].protocol
     intervals = of_report.facts.intervals
     assert list(intervals["max_f_of_mean"]) == now["intervals"]["max_f_of_mean"]
+
+
+VAL = "arrays:val.npz?classes=background,square&values=0,1"
+TRAIN = "arrays:train.npz?classes=background,square&values=0,1"
+CHOSEN, SEEN = "the step was chosen by iou on ", "the network was trained on pictures of this set"
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (VAL, [f"{CHOSEN}this set"]),
+        ("arrays:./val.npz?values=0,1&classes=background,square", [f"{CHOSEN}this set"]),
+        (f"{VAL}&val=0.4", [f"{CHOSEN}a part of this set"]),
+        (TRAIN, [SEEN]),
+        (f"{TRAIN}&val=0.5", [SEEN]),
+        ("arrays:test.npz?classes=background,square&values=0,1", []),
+    ],
+)
+@pytest.mark.parametrize("source", ["run", "run/model"])
+def test_the_card_says_what_training_had_to_do_with_the_pictures(
+    place, tmp_path, words, known, source
+):
+    folder = changed(place, tmp_path, lambda r: r["protocol"]["data"].update(words=words))
+    found = built(place, tmp_path / "out", source, evaluation=folder)
+    protocol = found.facts.metrics[0].protocol.split("; ")
+    assert protocol[2:] == known
+    assert all(text in (found.path / "README.md").read_text() for text in known)
+
+
+@pytest.mark.parametrize(
+    ("measured", "known"),
+    [
+        ("&val=0.5", [f"{CHOSEN}this set"]),
+        ("&val=0.5&part=val&seed=0", [f"{CHOSEN}this set"]),
+        ("&val=0.5&part=train", [SEEN]),
+        ("&val=0.5&seed=1", [f"{CHOSEN}a part of this set", SEEN]),
+        ("", [f"{CHOSEN}a part of this set", SEEN]),
+    ],
+)
+def test_of_a_set_that_is_parted_the_held_out_side_is_the_one_that_chose(
+    place, tmp_path, measured, known
+):
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    record = json.loads((run / "run.json").read_text())
+    record["identity"] |= {"data": f"{TRAIN}&val=0.5", "val": None}
+    (run / "run.json").write_text(json.dumps(record))
+    words = f"{TRAIN}{measured}"
+    folder = changed(place, tmp_path, lambda r: r["protocol"]["data"].update(words=words))
+    found = built(place, tmp_path / "out", run, evaluation=folder)
+    assert found.facts.metrics[0].protocol.split("; ")[2:] == known
 
 
 def test_the_training_command_trains_the_same_weights(place, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from segzoo.cli.main import run
 from segzoo.engine import journal, signals
 from segzoo.engine.journal import Journal
 from segzoo.engine.signals import asked_to_stop
+from segzoo.zoo import registry
 
 # The smallest UNet++ on eight squares.
 MODEL = ["unetpp", "--option", "width=2", "--option", "depth=1"]
@@ -251,3 +253,17 @@ def test_d8_every_parameter_that_names_a_model_is_completed():
         for parameter in getattr(command, "params", ()):
             if parameter.name in ("model", "arguments", "kinds", "ref", "to"):
                 assert parameter._custom_shell_complete is not None, (path, parameter.name)
+
+
+# --- D7: the card says whose code was followed ----------------------------------------------------
+
+AUTHORS = {"xuebinqin/U-2-Net", "MrGiovanni/UNetPlusPlus"}  # repositories of a paper's authors
+PAPERS = {row.entry.name: row.spec.paper for row in registry.rows() if row.spec}
+FOLLOWING = [name for name, paper in PAPERS.items() if paper is not None and paper.code]
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_d7_code_is_the_authors_or_says_whose_it_is(name):
+    paper = PAPERS[name]
+    repository = re.match(r"https://github.com/([^/]+/[^/]+)", paper.code)[1]
+    assert bool(paper.code_by) == (repository not in AUTHORS)

@@ -63,7 +63,11 @@ ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside it
 
 @dataclass(frozen=True, kw_only=True)
 class Paper(Record):
-    """Where an architecture comes from. `code`: the authors' repository with its commit."""
+    """Where an architecture comes from.
+
+    code: the repository that was followed, with its commit. code_by: whose it is, where it is not
+    the authors'.
+    """
 
     title: str
     authors: str
@@ -71,6 +75,7 @@ class Paper(Record):
     arxiv: str = ""
     code: str = ""
     code_license: str = ""
+    code_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,7 +126,8 @@ def _paper(paper: Paper) -> Iterator[str]:
     where = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
     yield f"paper        {paper.authors}, {paper.title!r}, {paper.year}{where}"
     if paper.code:
-        yield f"code         {paper.code} ({paper.code_license or 'licence not stated'})"
+        whose = f"by {paper.code_by}, " if paper.code_by else ""
+        yield f"code         {paper.code} ({whose}{paper.code_license or 'licence not stated'})"
 
 
 def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:

@@ -22,7 +22,7 @@ from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
 
-__all__ = ["Part", "Source", "Subset", "held_out", "open_data", "parse"]
+__all__ = ["COMMON", "Part", "Source", "Subset", "held_out", "open_data", "parse"]
 
 Part = Literal["train", "val"]
 
@@ -122,6 +122,7 @@ def id_of(dataset: Dataset, index: int) -> str:
     return str(pairs[index].id if pairs is not None else dataset[index]["id"])
 
 
+# Options of every reader, that part a set.
 COMMON = ("val", "fold", "part", "seed")
 
 

@@ -120,6 +120,9 @@ def _front_matter(facts: Facts) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     config, paper = facts.config, facts.paper
+    main: dict[str, Metric] = {}  # of each data set; the table below has them all
+    for metric in facts.metrics:
+        main.setdefault(metric.split, metric)
     results = [
         EvalResult(
             task_type=TASK,
@@ -130,7 +133,7 @@ def _front_matter(facts: Facts) -> str:
             metric_value=metric.value,
             metric_args={"protocol": metric.protocol},
         )
-        for metric in facts.metrics
+        for metric in main.values()
     ]
     tags = ["segzoo", TAGS[config.task], config.model]
     data = ModelCardData(
@@ -139,7 +142,7 @@ def _front_matter(facts: Facts) -> str:
         pipeline_tag=TASK,
         tags=[*tags, f"arxiv:{paper.arxiv}"] if paper and paper.arxiv else tags,
         datasets=[_on_hub(data) or data.name for data in config.trained_on],
-        metrics=[*dict.fromkeys(_slug(m.name).replace("-", "_") for m in facts.metrics)],
+        metrics=[*dict.fromkeys(_slug(m.name).replace("-", "_") for m in main.values())],
         base_model=facts.base_model or None,
         model_name=facts.repo.rpartition("/")[2],
         eval_results=results or None,
@@ -288,7 +291,8 @@ def _end(facts: Facts) -> Iterator[str]:
         if paper.code:
             yield ""
             terms = f" ({_text(paper.code_license)})" if paper.code_license else ""
-            yield f"The authors' code: {paper.code}{terms}."
+            whose = f"Code by {_text(paper.code_by)}" if paper.code_by else "The authors' code"
+            yield f"{whose}: {paper.code}{terms}."
         yield ""
     yield "## Licence"
     yield ""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.base.records import Json
+from segzoo.data.source import COMMON, parse
 from segzoo.engine import journal
-from segzoo.engine.record import RUN
+from segzoo.engine.record import MODEL, RUN
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.metrics.measure import MAIN
 from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
@@ -85,7 +86,8 @@ def _of_evaluation(
     split = f"{told}{part}, {samples:,} picture{'s' * (samples != 1)}"
     also = [*(["mirrored too"] if flip else []), *(f"at {s:g} of the size too" for s in scales)]
     tool = f"segzoo {measured_with}, version {VERSION} of the metrics"
-    text = "; ".join([f"{tool}: {', '.join(names)}", "each picture at its own size", *also])
+    known = _known(words, origin) if isinstance(words, str) else []
+    text = "; ".join([f"{tool}: {', '.join(names)}", "each picture at its own size", *also, *known])
     ordered = [main, *(name for name in numbers if name != main)]
     metrics = tuple(
         Metric(name=name, value=float(numbers[name]), split=split, protocol=text)
@@ -94,7 +96,7 @@ def _of_evaluation(
     command = ""
     if isinstance(words, str):
         reference = Hub(repo, tag or None)
-        usual = {"semantic", "saliency" if config.task in ("saliency", "binary") else "semantic"}
+        usual = {"semantic", "saliency"} if config.task == "saliency" else {"semantic"}
         more = [f"--metric {shlex.quote(n)}" for n in names if n not in usual]
         more += ["--flip"] if flip else []
         more += [f"--scale {scale:g}" for scale in scales]
@@ -105,6 +107,57 @@ def _of_evaluation(
     if isinstance(words, str):
         record["protocol"]["data"]["words"] = told
     return Measured(metrics, intervals, command, record)
+
+
+def _known(words: str, origin: Publishable) -> list[str]:
+    """What the training had to do with the pictures measured on: it chose by them, or saw them."""
+    run = origin.run
+    if run is None and origin.place is not None and origin.place.resolve().name == MODEL:
+        run = origin.place.resolve().parent  # the model of a run, without the rest of it
+    if run is None or not (run / RUN).is_file():
+        return []
+    about = configs.read_json(run / RUN)
+    identity = about.get("identity") or {}
+    trained, held = identity.get("data"), identity.get("val") or identity.get("data")
+    here, said = _side(words, "val"), []
+    if isinstance(held, str) and any(record.get("best") for record in journal.read(run)):
+        chosen = _side(held, "val")
+        if here.overlaps(chosen):
+            by = version_in(identity, file=run / RUN, error=ConfigError)
+            main = name_now(about.get("recipe", {}).get("eval_metric") or "loss", by)
+            part = "this set" if here == chosen else "a part of this set"
+            said.append(f"the step was chosen by {main} on {part}")
+    if isinstance(trained, str) and here.overlaps(_side(trained, "train")):
+        said.append("the network was trained on pictures of this set")
+    return said
+
+
+class _Side(NamedTuple):
+    """Which samples words name. base: without what parts the set; parting, side: val=0.2, train."""
+
+    base: tuple[str, str, tuple[tuple[str, str], ...]]
+    parting: Mapping[str, str]
+    side: str
+
+    def overlaps(self, other: "_Side") -> bool:
+        """Whether both may name the same samples."""
+        return self.base == other.base and (
+            self.parting != other.parting or self.side == other.side
+        )
+
+
+def _side(words: str, part: str) -> _Side:
+    """part: the side that words mean which part a set and name none."""
+    source = parse(words)
+    options = dict(source.options)
+    parting = {name: options.pop(name) for name in COMMON if name in options}
+    side = parting.pop("part", part) if parting else ""
+    if parting:
+        parting.setdefault("seed", "0")
+    path = source.path
+    if "://" not in path:
+        path = os.path.abspath(os.path.expanduser(path))
+    return _Side((source.reader, path, tuple(sorted(options.items()))), parting, side)
 
 
 def _of_run(run: Path, model: Model) -> Measured:

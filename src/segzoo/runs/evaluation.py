@@ -56,7 +56,6 @@ __all__ = [
     "to_measure",
 ]
 
-SALIENT = ("saliency", "binary")  # tasks that the saliency metrics are made for
 SHOWN = 6  # pictures of the data set on panels.png
 SEED = 0  # of the bootstrap
 LARGEST_SCALE = 8.0
@@ -265,9 +264,11 @@ def task_for(zoo: Model, info: Info) -> Task:
 
 
 def measures_for(zoo: Model, data: Data, names: Sequence[str] = ()) -> dict[str, Measure]:
-    """Metrics by name, "semantic" the last; of each class by itself where classes overlap."""
+    """Those of the model's task first, then others; of each class by itself where they overlap."""
     overlapping = zoo.num_classes > 1 and len(data) > 0 and data.overlaps
-    return measures_of(names, zoo.num_classes, data.info.ignore_index, overlapping=overlapping)
+    return measures_of(
+        zoo.task, names, zoo.num_classes, data.info.ignore_index, overlapping=overlapping
+    )
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -328,8 +329,7 @@ def _candidate_of(request: EvaluateRequest, data: Data, device: str) -> _Candida
     zoo, origin = _loaded(request, device)
     suit(zoo.preprocess, zoo.in_channels, data.info, by_words=data.words is not None)
     task = task_for(zoo, data.info)
-    default = ["saliency"] if zoo.task in SALIENT else []
-    return _Candidate(zoo, origin, task, measures_for(zoo, data, [*default, *request.metrics]))
+    return _Candidate(zoo, origin, task, measures_for(zoo, data, request.metrics))
 
 
 def _loaded(request: EvaluateRequest, device: str) -> tuple[Model, dict[str, Json]]:

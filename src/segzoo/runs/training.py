@@ -30,7 +30,7 @@ from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.metrics.measure import MAIN, Measure
 from segzoo.metrics.overlapping import Overlapping
-from segzoo.metrics.versions import VERSION, as_in
+from segzoo.metrics.versions import FIRST, VERSION, as_in
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
 from segzoo.report.curves import draw_curves
@@ -223,6 +223,7 @@ def _specs_of(model: str | ModelSpec | nn.Module | None) -> tuple[ModelSpec, ...
 
 
 def measures_of(
+    task: str,
     names: Sequence[str],
     num_classes: int,
     ignore_index: int | None,
@@ -230,13 +231,16 @@ def measures_of(
     overlapping: bool = False,
     version: int = VERSION,
 ) -> dict[str, Measure]:
-    """Metrics by name, "semantic" always among them and the last.
+    """Metrics by name: those of the task first, of which "semantic" always is one, then `names`.
 
     overlapping: targets have a map per class; each class is then judged by itself. version: of the
     metrics, by whose names the numbers are called.
     """
     found: dict[str, Measure] = {}
-    for name in dict.fromkeys([*names, "semantic"]):
+    own = ["saliency"] if task == "saliency" else []
+    # of two numbers of one name the later one's measure stands in front of it
+    ordered = [*own, *names, "semantic"] if version == FIRST else [*own, "semantic", *names]
+    for name in dict.fromkeys(ordered):
         factory: Any = registry.find(name, registry.METRICS).load_as(object)
         each = factory(num_classes=1 if overlapping else num_classes, ignore_index=ignore_index)
         each = as_in(version, each)
@@ -314,9 +318,9 @@ def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | Non
     suit(about.preprocess, about.in_channels, data.info, by_words=data.words is not None)
     if val is not None:
         agree(data.info, val.info, ignore_index=about.ignore_index)
-    kind = [subject.task] if subject.task == "saliency" else []
     measures = measures_of(
-        [*kind, *request.method.metrics],
+        subject.task,
+        request.method.metrics,
         about.num_classes,
         about.ignore_index,
         overlapping=subject.overlapping,

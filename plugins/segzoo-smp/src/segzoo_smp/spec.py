@@ -224,7 +224,13 @@ def spec_of(
 
 def paper(title: str, authors: str, year: int, arxiv: str = "") -> Paper:
     return Paper(
-        title=title, authors=authors, year=year, arxiv=arxiv, code=CODE, code_license="MIT"
+        title=title,
+        authors=authors,
+        year=year,
+        arxiv=arxiv,
+        code=CODE,
+        code_license="MIT",
+        code_by="segmentation-models-pytorch",
     )
 
 

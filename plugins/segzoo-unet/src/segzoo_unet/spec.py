@@ -168,7 +168,10 @@ WIDTH = Option(
 UNET = ModelSpec(
     summary="the practical U-Net: same padding, batch normalisation",
     paper=replace(
-        U_NET, code="https://github.com/milesial/Pytorch-UNet/tree/21d7850", code_license="GPL-3.0"
+        U_NET,
+        code="https://github.com/milesial/Pytorch-UNet/tree/21d7850",
+        code_license="GPL-3.0",
+        code_by="milesial",
     ),
     builder="segzoo_unet.model:unet",
     options={
@@ -210,6 +213,7 @@ UNET_VGGBLOCK = replace(
         U_NET,
         code="https://github.com/4uiiurz1/pytorch-nested-unet/tree/557ea02",
         code_license="MIT",
+        code_by="4uiiurz1",
     ),
     builder="segzoo_unet.model:unet_vggblock",
     options={"width": replace(WIDTH, default=32)},
@@ -254,7 +258,12 @@ UNET_WIDE = replace(
 UNET_ZHIXUHAO = replace(
     UNET_MRGIOVANNI,
     summary="U-Net at the paper's width with padding, for gray pictures",
-    paper=replace(U_NET, code="https://github.com/zhixuhao/unet/tree/b45af4d", code_license="MIT"),
+    paper=replace(
+        U_NET,
+        code="https://github.com/zhixuhao/unet/tree/b45af4d",
+        code_license="MIT",
+        code_by="zhixuhao",
+    ),
     builder="segzoo_unet.model:unet_zhixuhao",
     options={},
     variant=None,
@@ -323,6 +332,7 @@ UNET_DICE = replace(
         U_NET,
         code="https://github.com/jocicmarko/ultrasound-nerve-segmentation/tree/df9eb77",
         code_license="MIT",
+        code_by="jocicmarko",
     ),
     builder="segzoo_unet.model:unet_dice",
     options={

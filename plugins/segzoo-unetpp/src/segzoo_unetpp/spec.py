@@ -30,6 +30,7 @@ PAPER = Paper(
     arxiv="1807.10165",
     code="https://github.com/4uiiurz1/pytorch-nested-unet/tree/557ea02",
     code_license="MIT",
+    code_by="4uiiurz1",
 )
 
 # ImageNet's mean and standard deviation, as `Normalize()` of that code's train.py has them.
@@ -171,6 +172,7 @@ UNETPP_OFFICIAL = replace(
         PAPER,
         code="https://github.com/MrGiovanni/UNetPlusPlus/tree/2659ddc",
         code_license="non-commercial, patent pending (Arizona State University)",
+        code_by="",  # the first author's own
     ),
     builder="segzoo_unetpp.model:unetpp_official",
     options=OPTIONS
