@@ -140,7 +140,7 @@ def evaluate(
         its device unless one is given. weights: a safetensors file for a name.
     data: words (reader:path?option=value) or a data set. Words that part their set (val=0.2) mean
         its held-out part, unless they say part=train.
-    metrics: names beside "semantic" and, for saliency and binary tasks, "saliency".
+    metrics: names beside "semantic" and, for the task of that name, "saliency".
     batch_size: pictures at once, at most; fewer where memory is short. workers: processes that
         read them. Processes that torchrun starts share the pictures and all get the result.
     flip, scales: also look at the mirrored picture, and at it at these factors of its size, and
