@@ -433,7 +433,7 @@ class Stream:
             Colours(),
             {"metrics": ["saliency"]},
             UsageError,
-            "the saliency metrics are of one class; found 3 classes. Use the metric 'semantic'",
+            "the saliency metrics measure one class; found 3 classes. Use the metric 'semantic'",
         ),
         (
             "u2netp",

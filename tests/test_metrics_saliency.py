@@ -269,7 +269,7 @@ def test_several_classes_are_refused():
     with pytest.raises(UsageError) as error:
         Saliency(num_classes=21)
     assert str(error.value) == (
-        "the saliency metrics are of one class; found 21 classes. Use the metric 'semantic'"
+        "the saliency metrics measure one class; found 21 classes. Use the metric 'semantic'"
     )
 
 

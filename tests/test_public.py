@@ -5,8 +5,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from segzoo import spec
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "src" / "segzoo"
@@ -103,7 +106,7 @@ COMMANDS = {
 # Other files import at most one of these by itself, and say the others with the module in front
 # (`journal.read`) or never. A test below holds that.
 APART = {
-    *("Finding", "Header", "Layout", "Member", "Network", "Published", "Row", "Stages", "State"),
+    *("Finding", "Header", "Layout", "Network", "Published", "Row", "Stages", "State"),
     *("Stored", "Subject", "background_of", "build", "declared", "dump", "encode", "find"),
     *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
     *("parse", "read", "record_of", "refuse_links", "refuse_others", "restore", "run", "save"),
@@ -113,12 +116,10 @@ APART = {
 DIFFERENT = {
     "Dataset": ("of samples", "in a spec, which plugins import: what weights were trained on"),
     "Folder": ("a command writes into", "is published", "a saved model, as a reference names it"),
-    "Group": ("commands that help shows together", "members of a tar under one key"),
     "Result": ("of a promise, as `segzoo check --json` calls it", "of a training"),
     "Views": ("a sample, changed at random", "a picture, mirrored, when it is measured"),
     "mapped": ("a function of every tensor", "tensors under other names"),
     "mask_of": ("a map in numpy", "a map in torch, by the same rule"),
-    "say": ("an error, in one line", "lines, on standard output"),
 }
 
 
@@ -182,3 +183,32 @@ def test_a_second_definition_is_seen():
     assert too_many("Dataset", TWICE["Dataset"]) == []
     assert too_many("Dataset", {*TWICE["Dataset"], "segzoo.keymap"})
     assert too_many("verify", {"segzoo.checks.verify", "segzoo.runs.verify"})
+
+
+# --- the table of words ---------------------------------------------------------------------------
+
+
+def words_of_contributing() -> dict[str, str]:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Words")[2]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)[1:]
+    return {word: means for words, means in rows for word in words.split(", ")}
+
+
+WORDS = words_of_contributing()
+CODE = "\n".join(file.read_text("utf-8") for file in [*FILES, *PLUGINS])
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_of_the_table_is_used(word):
+    """As it stands there, or as a name of code."""
+    spaced = re.escape(word).replace(r"\ ", "[ _]")
+    assert re.search(rf"(?<![a-z]){spaced}s?(?![a-z])", CODE), word
+
+
+def test_the_tasks_of_the_table_are_those_of_a_spec():
+    assert re.findall(r"\w{3,}", WORDS["task"]) == list(get_args(spec.Task))
+
+
+def test_the_names_of_code_in_the_table_are_there():
+    names = re.findall(r"`(?:segzoo\.spec\.)?([A-Z]\w+)`", " ".join(WORDS.values()))
+    assert [name for name in names if not hasattr(spec, name)] == [] != names

@@ -643,7 +643,7 @@ def test_a_pull_request_leaves_main_and_is_opened_once(to_hub, place):
     assert [p.status for p in to_hub.repos[REPO].pulls] and one.url.endswith("/discussions/1")
     other = sent(place, create_pr=True)
     assert (other.created, len(to_hub.repos[REPO].pulls)) == (False, 1)
-    with pytest.raises(UsageError, match=r"a tag is of what was merged. Merge the pull request"):
+    with pytest.raises(UsageError, match=r"only what was merged can have a tag. Merge the"):
         sent(place, create_pr=True, tag="r1")
 
 

@@ -252,7 +252,7 @@ def test_a_signed_folder(folder, keys):
     signing.sign(folder, private)
     assert states(verify(str(folder), public_key=public)) == ([], [])
     assert verify(str(folder))[-1].line == (
-        f"skipped  {SIGNED}: to check it, give the public key of who should have signed it"
+        f"skipped  {SIGNED}: to check it, give the signer's public key"
     )
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from segzoo.checks import verify
-from segzoo.checks.blame import frames, say
+from segzoo.checks.blame import frames, in_one_line
 from segzoo.checks.kit import Kit
 from segzoo.checks.promises import PICTURES, PROMISES, Promise, predicts
 from segzoo.checks.results import Broken, Result, judged, one_thread
@@ -70,7 +70,7 @@ def check_model(
             first, *rest = PROMISES
             cause = error.__cause__ or error
             fix = "see that the spec can be imported"
-            results[first.keep] = Result(first.name, False, say(cause), fix)
+            results[first.keep] = Result(first.name, False, in_one_line(cause), fix)
             for promise in rest:
                 results[promise.keep] = Result(promise.name, True, skipped=f"after: {first.name}")
             return tuple(results.values())

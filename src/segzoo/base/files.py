@@ -20,7 +20,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk 
 def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block has ended well.
 
-    Until then, and when the block raises, `path` is what it was. Errors as of `unwritable`;
+    Until then, and when the block raises, `path` is what it was. Raises what `unwritable` gives;
     OutputError when `path` is a folder or a device.
     """
     file = os.fsdecode(path)
@@ -55,7 +55,7 @@ def sweep(folder: str | PathLike[str]) -> None:
 
 
 def make_folder(path: str | PathLike[str]) -> None:
-    """Make a folder and those above it, unless it is there. Errors as of `unwritable`."""
+    """Make a folder and those above it, unless it is there. Raises what `unwritable` gives."""
     try:
         os.makedirs(path, exist_ok=True)
     except (OSError, ValueError) as error:

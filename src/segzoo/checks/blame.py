@@ -10,7 +10,7 @@ import torch
 from segzoo.errors import SegzooError, printable
 from segzoo.zoo import registry
 
-__all__ = ["frames", "say"]
+__all__ = ["frames", "in_one_line"]
 
 MAX_DETAIL = 200  # characters of an exception's message
 
@@ -44,7 +44,7 @@ def _is_plugins(file: str) -> bool:
     return not file.startswith((*ours, "<"))
 
 
-def say(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error in one line, with the place in the plugin that it came from."""
     if isinstance(error, SegzooError):
         text = error.stated

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segzoo.checks.blame import say
+from segzoo.checks.blame import in_one_line
 from segzoo.checks.kit import Kit, final_of, some, training
 from segzoo.checks.losses import (
     ignored_targets_change_nothing,
@@ -89,9 +89,9 @@ def paths_resolve(kit: Kit) -> None:
                 raise
             except ModuleNotFoundError as error:  # of what is required: another promise
                 if not any(f"{name}.".startswith(f"{error.name}.") for name in lacks):
-                    faults.append(f"{field} {path!r}: {say(error)}")
+                    faults.append(f"{field} {path!r}: {in_one_line(error)}")
             except BaseException as error:
-                faults.append(f"{field} {path!r}: {say(error)}")
+                faults.append(f"{field} {path!r}: {in_one_line(error)}")
     if faults:
         raise Broken("; ".join(faults))
 
@@ -112,7 +112,7 @@ def builder_keeps_channels(kit: Kit) -> None:
         try:
             outputs = _run(network, kit.x(channels=in_channels))
         except Exception as error:
-            raise Broken(f"{arguments} the network fails: {say(error)}") from None
+            raise Broken(f"{arguments} the network fails: {in_one_line(error)}") from None
         output = final_of(outputs)
         if output.ndim == 4 and output.shape[1] != num_classes:
             shape = tuple(output.shape)
@@ -155,7 +155,7 @@ def shapes_are_declared(kit: Kit) -> None:
         try:
             outputs = _run(kit.network, x)
         except Exception as error:
-            raise Broken(f"for x {shape} the network fails: {say(error)}", fix) from None
+            raise Broken(f"for x {shape} the network fails: {in_one_line(error)}", fix) from None
         output = final_of(outputs)
         if output.shape != kit.expected(x):
             found, wanted = tuple(output.shape), kit.expected(x)
@@ -278,7 +278,7 @@ def model_is_a_module(kit: Kit) -> None:
         try:
             outputs = _run(way(kit.model), x)
         except Exception as error:
-            raise Broken(f"{name} fails: {say(error)}") from None
+            raise Broken(f"{name} fails: {in_one_line(error)}") from None
         if not torch.equal(final_of(outputs), expected):
             raise Broken(
                 f"after {name} it gives other logits: {_apart(final_of(outputs), expected)}"
@@ -542,7 +542,7 @@ def predicts(model: "Model") -> None:
         try:
             prediction = model.predict(picture)
         except SegzooError as error:
-            raise Broken(f"{name} fails: {say(error)}") from None
+            raise Broken(f"{name} fails: {in_one_line(error)}") from None
         found, wanted = prediction.mask.shape, picture.shape[:2]
         if found != wanted:
             raise Broken(f"{name} gives a mask of {found}, expected {wanted}")

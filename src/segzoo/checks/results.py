@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from segzoo.checks.blame import say
+from segzoo.checks.blame import in_one_line
 from segzoo.errors import printable
 
 __all__ = ["Broken", "Result", "Skipped", "judged", "one_thread"]
@@ -60,7 +60,7 @@ def judged(promise: str, keep: Callable[[], str | None], fix: str) -> Result:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit among it
-        return Result(promise, False, say(error), fix)
+        return Result(promise, False, in_one_line(error), fix)
 
 
 @contextlib.contextmanager

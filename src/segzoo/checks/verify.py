@@ -56,7 +56,7 @@ class Subject:
     ref: what `segzoo.load` takes for it. home: the folder of its files. file, golden: the names of
     its weights and of its golden there. commit: of the Hub, whose cache may lack files of it.
     record, spec: of weights that a plugin declares. local_files_only: as of `segzoo.load`.
-    public_key: of who should have signed it.
+    public_key: the key of the one who should have signed it.
     """
 
     ref: str
@@ -188,7 +188,7 @@ def signature_holds(subject: Subject) -> str:
         signing.verify_signature(subject.home, subject.public_key)
         return "by the key that was given"
     if (subject.home / manifest.SIGNATURE_NAME).exists():
-        raise Skipped("to check it, give the public key of who should have signed it")
+        raise Skipped("to check it, give the signer's public key")
     raise Skipped("it is not signed")
 
 
@@ -274,7 +274,10 @@ def verify(
 
 
 def declared(name: str, tag: str | None = None, *, local_files_only: bool = False) -> Subject:
-    """The weights that a plugin declares; tag: None for the default ones. Errors as of `load`."""
+    """The weights that a plugin declares; tag: None for the default ones.
+
+    Raises what `load` raises.
+    """
     from segzoo.model.load import find_spec
 
     entry, spec = find_spec(name)

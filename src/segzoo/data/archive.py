@@ -48,7 +48,7 @@ DRIVE = re.compile(r"[A-Za-z]:")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and what is not UTF-8
 
 
-class Member(NamedTuple):
+class Packed(NamedTuple):
     """One entry of an archive. fault: why it cannot be taken, whatever its name."""
 
     name: str
@@ -132,7 +132,7 @@ def _unpack(stream: IO[bytes], folder: str, max_bytes: int, max_members: int) ->
             _copy(member, path)
 
 
-def _copy(member: Member, path: str) -> None:
+def _copy(member: Packed, path: str) -> None:
     left = member.size
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(member.open())
@@ -156,7 +156,7 @@ def _writing() -> Iterator[None]:
         raise unwritable("", error) from error
 
 
-def _unsafe(fault: str, member: Member) -> UnsafeArchiveError:
+def _unsafe(fault: str, member: Packed) -> UnsafeArchiveError:
     return UnsafeArchiveError(
         f"the archive {fault}",
         found=ascii(member.name[:200]),
@@ -196,7 +196,7 @@ def _taken(tree: dict[str, tuple[str, bool]], parts: list[str], is_folder: bool)
 # --- the two kinds -------------------------------------------------------------------------------
 
 
-def _members(stream: IO[bytes], limit: int) -> Iterator[Member]:
+def _members(stream: IO[bytes], limit: int) -> Iterator[Packed]:
     """What an archive holds, in its order; each is to be read before the next is asked for."""
     magic = stream.read(6)
     stream.seek(0)
@@ -213,7 +213,7 @@ def _members(stream: IO[bytes], limit: int) -> Iterator[Member]:
         yield from _tar_members(_Measured(stream, 2 * limit + RATIO_BYTES))
 
 
-def _zip_members(stream: IO[bytes]) -> Iterator[Member]:
+def _zip_members(stream: IO[bytes]) -> Iterator[Packed]:
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             name = info.orig_filename  # zipfile itself cuts a name at a NUL
@@ -224,15 +224,15 @@ def _zip_members(stream: IO[bytes]) -> Iterator[Member]:
                 fault = "has a link or a device"
             elif info.flag_bits & 1:
                 fault = "is encrypted"
-            yield Member(name, info.file_size, is_folder, fault, partial(archive.open, info))
+            yield Packed(name, info.file_size, is_folder, fault, partial(archive.open, info))
 
 
-def _tar_members(stream: "_Measured") -> Iterator[Member]:
+def _tar_members(stream: "_Measured") -> Iterator[Packed]:
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
         for info in archive:
             fault = "" if info.isreg() or info.isdir() else "has a link or a device"
             opened = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
-            yield Member(info.name, info.size, info.isdir(), fault, opened)
+            yield Packed(info.name, info.size, info.isdir(), fault, opened)
         # tarfile takes a header that it cannot read for the end.
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

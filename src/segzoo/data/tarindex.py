@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from segzoo.errors import DatasetError, UnsafeArchiveError, UnsafeFormatError, printable
 
-__all__ = ["Group", "Member", "Seekable", "groups", "members", "split_name"]
+__all__ = ["Keyed", "Member", "Seekable", "groups", "members", "split_name"]
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Member(NamedTuple):
     size: int
 
 
-class Group(NamedTuple, Generic[T]):
+class Keyed(NamedTuple, Generic[T]):
     """Members that stand side by side under one key.
 
     parts: extension -> what was taken of a member. extensions: of all members. fault: why they
@@ -116,12 +116,12 @@ def members(file: Seekable, *, shard: str) -> Iterator[Member]:
 
 def groups(
     file: Seekable, *, shard: str, wanted: Container[str], take: Callable[[Member], T]
-) -> Iterator[Group[T]]:
+) -> Iterator[Keyed[T]]:
     """What a tar holds, by key. take: called for members of a wanted extension, in their order.
 
     UnsafeFormatError for a pickle, wherever it stands; else as `members` raises.
     """
-    group: Group[T] | None = None
+    group: Keyed[T] | None = None
     seen = set[str]()
     for member in members(file, shard=shard):
         key, extension = split_name(member.name)
@@ -136,7 +136,7 @@ def groups(
         if group is None or key != group.key:
             if group is not None:
                 yield group
-            group = Group(key, {}, [], "its key occurs twice" if key in seen else "")
+            group = Keyed(key, {}, [], "its key occurs twice" if key in seen else "")
             seen.add(key)
         if extension in group.extensions:
             group = group._replace(fault=f"it has two members .{printable(extension)}")

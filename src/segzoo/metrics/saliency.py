@@ -65,7 +65,7 @@ class Saliency:
     def __post_init__(self) -> None:
         if self.num_classes != 1:
             raise UsageError(
-                "the saliency metrics are of one class",
+                "the saliency metrics measure one class",
                 found=f"{self.num_classes} classes",
                 next_step="Use the metric 'semantic'",
             )

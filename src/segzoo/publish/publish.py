@@ -50,7 +50,7 @@ def publish(request: PublishRequest) -> Published:
     repo, tag = request.repo, request.tag
     if tag and request.create_pr:
         raise UsageError(
-            "a tag is of what was merged",
+            "only what was merged can have a tag",
             next_step="Merge the pull request, then publish again with the tag",
         )
     with tempfile.TemporaryDirectory(prefix="segzoo-") as place:

@@ -30,7 +30,7 @@ from segzoo.base.terminal import warn
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
 from segzoo.data.paired import read_sample
 from segzoo.data.sample import Sample
-from segzoo.data.tarindex import Group, Member, groups
+from segzoo.data.tarindex import Keyed, Member, groups
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
@@ -216,7 +216,7 @@ class ShardStream:
             losses.met += 1
             yield sample
 
-    def _groups(self, tar: "_Connection", losses: "_Losses") -> Iterator[Group[bytes]]:
+    def _groups(self, tar: "_Connection", losses: "_Losses") -> Iterator[Keyed[bytes]]:
         met = 0
         try:
             for group in groups(tar, shard=tar.url, wanted=self.wanted.all, take=tar.take):
@@ -229,7 +229,7 @@ class ShardStream:
 # --- a sample of its members ---------------------------------------------------------------------
 
 
-def _chosen(group: Group[T], shard: str, wanted: Wanted) -> tuple[tuple[str, T], tuple[str, T]]:
+def _chosen(group: Keyed[T], shard: str, wanted: Wanted) -> tuple[tuple[str, T], tuple[str, T]]:
     """(extension, what was taken) of a picture and of its mask. DatasetError without one."""
     image = next((e for e in wanted.image if e in group.parts), "")
     mask = next((e for e in wanted.mask if e in group.parts), "")
