@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from segzoo.base import files
-from segzoo.engine import batch, journal, launch, lookout, record, state
+from segzoo.engine import batch, checkpoint, journal, launch, lookout, record, state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
 from segzoo.engine.failures import explained
@@ -1052,8 +1052,12 @@ def test_run_json_keeps_every_sitting(tmp_path):
     read = json.loads((tmp_path / record.RUN).read_text())
     assert [sitting["from_step"] for sitting in read["sittings"]] == [0, 4]
     assert read["settings"]["device"] == "cpu"
+    record.refuse_used(tmp_path)  # without a checkpoint it is no run
+    checkpoint.publish(checkpoint.begin(tmp_path, 1), about={})
     with pytest.raises(RunError, match=r"holds a run already\. Go on with it by --resume"):
         record.refuse_used(tmp_path)
+    record.write(tmp_path, about(), ALONE, {"from_step": 0}, here=False)
+    assert len(json.loads((tmp_path / record.RUN).read_text())["sittings"]) == 1
 
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -1123,7 +1127,7 @@ def test_best_weights_that_are_lost_are_sought_anew(tmp_path):
 
 
 def test_t4_a_rank_without_random_numbers_is_an_error(tmp_path):
-    from segzoo.engine import checkpoint
+
     from segzoo.errors import CheckpointError
 
     made = network()

@@ -212,6 +212,7 @@ def test_the_protocol_says_how_to_measure_again(tmp_path):
         "part": None,
         "samples": 3,
         "sha256": "",
+        "of": "contents",
         "ignore_index": None,
     }
     assert said["metrics"]["boundary"] == "segzoo.metrics.boundary:Boundary"

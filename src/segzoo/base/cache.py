@@ -18,7 +18,7 @@ from pathlib import Path
 
 from segzoo.errors import UsageError
 
-__all__ = ["Stamp", "folder", "home", "read_stamp", "write_stamp"]
+__all__ = ["Stamp", "folder", "home", "keep", "kept", "read_stamp", "write_stamp"]
 
 SETTLED_SECONDS = 2.0
 MAX_STAMP = 4096  # bytes
@@ -78,17 +78,13 @@ def folder(name: str) -> Path:
 
 def read_stamp(path: str | PathLike[str], status: os.stat_result) -> Stamp | None:
     """The stamp of the file at `path`, whose state is `status`; None when there is none for it."""
-    trusted = {0, os.geteuid()} if hasattr(os, "geteuid") else {0}  # root; this user
     try:
-        with open(home() / "stamps" / _name(path), "rb", opener=_open_at_once) as file:
-            own = os.fstat(file.fileno())
-            if not stat.S_ISREG(own.st_mode) or own.st_uid not in trusted:
-                return None
-            kept = json.loads(file.read(MAX_STAMP))
-        stamp = Stamp(kept["sha256"], kept["finite"])
+        text = _trusted(home() / "stamps" / _name(path))
+        found = json.loads("null" if text is None else text)
+        stamp = Stamp(found["sha256"], found["finite"])
         if not SHA256.fullmatch(stamp.sha256) or type(stamp.finite) is not bool:
             return None
-        return stamp if kept == {**_state(status), **asdict(stamp)} else None
+        return stamp if found == {**_state(status), **asdict(stamp)} else None
     except (OSError, ValueError, TypeError, LookupError, RecursionError, UsageError):
         return None
 
@@ -104,20 +100,62 @@ def write_stamp(
     """
     if began - max(status.st_mtime, status.st_ctime) < SETTLED_SECONDS:
         return False
-    temporary = ""
     try:
         place = folder("stamps") / _name(path)
-        # Not forced to the disk: a stamp that a power cut damaged is no stamp.
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
-            temporary = file.name
-            json.dump({**_state(status), **asdict(stamp)}, file)
-        os.replace(temporary, place)
+        return _replace(place, json.dumps({**_state(status), **asdict(stamp)}))
     except (OSError, ValueError, UsageError):
+        return False
+
+
+def _trusted(path: Path) -> str | None:
+    """What a file of ours holds; None for what another user made. OSError when it is not there."""
+    trusted = {0, os.geteuid()} if hasattr(os, "geteuid") else {0}  # root; this user
+    with open(path, "rb", opener=_open_at_once) as file:
+        own = os.fstat(file.fileno())
+        if not stat.S_ISREG(own.st_mode) or own.st_uid not in trusted:
+            return None
+        return file.read(MAX_STAMP).decode()
+
+
+def _replace(path: Path, text: str) -> bool:
+    """Write a file whole. Not forced to the disk: a stamp that a power cut damaged is no stamp."""
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            temporary = file.name
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         return False
     return True
+
+
+def kept(kind: str, key: str) -> str | None:
+    """The sha256 that `keep` kept under a key; None when there is none that can be trusted."""
+    try:
+        found = _trusted(home() / kind / key[:2] / key)
+        return found if found is not None and SHA256.fullmatch(found) else None
+    except (OSError, ValueError, UsageError):
+        return None
+
+
+def keep(kind: str, key: str, sha256: str, *, settled: float) -> bool:
+    """Keep a sha256 under a key that changes with the files it is of. Whether it could be kept.
+
+    settled: seconds for which the files had not changed when the work on them began; see
+    `write_stamp`.
+    """
+    if settled < SETTLED_SECONDS:
+        return False
+    try:
+        place = folder(kind) / key[:2]
+        place.mkdir(mode=0o700, exist_ok=True)
+        return _replace(place / key, sha256)
+    except (OSError, ValueError, UsageError):
+        return False
 
 
 def _name(path: str | PathLike[str]) -> str:

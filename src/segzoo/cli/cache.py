@@ -23,6 +23,7 @@ app = typer.Typer(
 KINDS = {"model": "models of the Hub", "own": "segzoo's own", "leftover": "left by downloads"}
 OWN = {
     "decoded": "samples of data sets, decoded",
+    "fingerprints": "hashes of data sets",
     "hub": "which files commits on the Hub have",
     "stamps": "which files were found whole",
 }

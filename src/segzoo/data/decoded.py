@@ -6,7 +6,8 @@ what its labels mean; the caller's own `key`; and eight of its samples, as they 
 tells apart what no name does: a map of labels, another version of a decoder. So a data set whose
 files change gets another file.
 
-The layout is: samples one after the other (picture, target, weight, id), their index, a footer.
+The layout is: samples one after the other (picture, target, weight, id and notes), their index, a
+footer.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, BinaryIO, cast
 
@@ -28,22 +29,21 @@ from numpy.typing import NDArray
 
 from segzoo.base import cache, files
 from segzoo.base.terminal import warn
-from segzoo.data.fingerprint import fingerprint
-from segzoo.data.paired import Paired
+from segzoo.data.fingerprint import names_of
 from segzoo.data.resizing import resize_sample
-from segzoo.data.sample import Dataset, Sample, checked, info_of
-from segzoo.data.source import Subset, id_of
+from segzoo.data.sample import Dataset, Sample, checked, info_of, notes_of
+from segzoo.data.source import Subset, common_files, files_at, id_of
 from segzoo.errors import DatasetError, OutputError, ResourceError, UsageError
 from segzoo.pictures.resample import Size
 from segzoo.spec import Preprocess
 
 __all__ = ["Decoded"]
 
-FORMAT = 1
+FORMAT = 2
 PROBES = 8  # samples whose content is part of the key
 ROW = np.dtype(
-    [(name, "<i8") for name in "offset height width channels maps kind weighed name crc".split()]
-)  # maps: K of a target (K, H, W), 0 of (H, W). kind: in KINDS. name: bytes of the id
+    [(name, "<i8") for name in "offset height width channels maps kind weighed told crc".split()]
+)  # maps: K of a target (K, H, W), 0 of (H, W). kind: in KINDS. told: bytes of id and notes
 KINDS = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")  # of targets
 FOOTER = struct.Struct("<8sqq32s")  # magic, samples, where the index begins, sha256 of the index
 MAGIC = b"segzoo\0\1"
@@ -112,8 +112,19 @@ class Decoded:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_map": None}  # each process maps the file itself
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_of(self.dataset)
+
+    @property
+    def files(self) -> Sequence[str]:
+        return common_files(self.dataset)
+
     def id_of(self, index: int) -> str:
         return id_of(self.dataset, index)
+
+    def files_at(self, index: int) -> Sequence[str]:
+        return files_at(self.dataset, index)
 
     def _sample(self, index: int) -> Sample:
         return resize_sample(checked(self.dataset[index]), self.size, self.preprocess)
@@ -188,7 +199,7 @@ def _packed(sample: Sample, offset: int) -> tuple[tuple[int, ...], bytes]:
         image.tobytes(),
         target.astype(kind, copy=False).tobytes(),
         b"" if weight is None else weight.astype("<f4", copy=False).tobytes(),
-        sample["id"].encode("utf-8", "surrogateescape"),
+        json.dumps([sample["id"], *sample.get("notes", ())]).encode(),
     ]
     data = b"".join(parts)
     maps = len(target) if target.ndim == 3 else 0
@@ -211,8 +222,10 @@ def _unpacked(row: np.void, data: memoryview) -> Sample:
     image = array("|u1", h, w, int(row["channels"]))
     target = array(KINDS[row["kind"]], *((maps, h, w) if maps else (h, w)))
     weight = array("<f4", h, w) if row["weighed"] else None
-    name = bytes(data[place:]).decode("utf-8", "surrogateescape")
+    name, *notes = json.loads(bytes(data[place:]))
     sample = Sample(image=image, target=target, id=name)
+    if notes:
+        sample["notes"] = tuple(notes)
     if weight is not None:
         sample["weight"] = weight
     return sample
@@ -222,7 +235,7 @@ def _size(row: np.void) -> int:
     """The bytes of a sample."""
     pixels, maps = int(row["height"] * row["width"]), max(1, int(row["maps"]))
     target = maps * np.dtype(KINDS[row["kind"]]).itemsize
-    return pixels * int(row["channels"] + target + 4 * row["weighed"]) + int(row["name"])
+    return pixels * int(row["channels"] + target + 4 * row["weighed"]) + int(row["told"])
 
 
 # --- which file, and who makes it -----------------------------------------------------------------
@@ -247,7 +260,7 @@ def _identity(dataset: Dataset, size: Size | None, preprocess: Preprocess, key: 
         size,
         (preprocess.interpolation, preprocess.antialias, preprocess.border),
         repr(info_of(dataset)),
-        fingerprint(base),
+        names_of(base),
         indices,
         len(dataset),
         states,
@@ -263,19 +276,15 @@ def _identity(dataset: Dataset, size: Size | None, preprocess: Preprocess, key: 
 
 def _files_of(dataset: Dataset, key: str) -> Iterator[str]:
     """The files that a data set reads; none where the caller's key stands for its content."""
-    if isinstance(dataset, Paired):
-        for pair in dataset.pairs:
-            yield os.path.join(dataset.folder, pair.image)
-            yield os.path.join(dataset.folder, pair.target)
-        return
-    paths = getattr(dataset, "files", None)
-    if paths is None and not key:
+    own = [file for index in range(len(dataset)) for file in files_at(dataset, index)]
+    paths = [*common_files(dataset), *own]
+    if not paths and not hasattr(dataset, "files") and not key:
         raise UsageError(
             f"a {type(dataset).__name__} does not say which files it reads, so that a cache of it"
             " could not notice a change",
             next_step="Give it files=[paths], or give key= and another one for other content",
         )
-    yield from map(os.fspath, paths or ())
+    yield from paths
 
 
 def _place(folder: str | PathLike[str] | None) -> str:

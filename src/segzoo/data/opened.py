@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Self
 
 from segzoo.data.check import classes_of
-from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of
+from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of, notes_of
 from segzoo.data.source import Part, open_data
 
 __all__ = ["Data", "opened"]
@@ -33,6 +33,11 @@ class Data:
     @cached_property
     def info(self) -> Info:
         return info_of(self.dataset)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of it as a whole."""
+        return notes_of(self.dataset)
 
     @cached_property
     def first(self) -> Sample:

@@ -18,8 +18,10 @@ __all__ = [
     "Pair",
     "Paired",
     "Reading",
+    "notes_of_pair",
     "part_of_dataset",
     "read_image",
+    "read_mask",
     "read_pixels",
     "read_sample",
 ]
@@ -91,12 +93,15 @@ class Paired:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Sample:
+    def files_at(self, index: int) -> tuple[str, str]:
+        """The picture and the mask of a sample."""
         pair = self.pairs[index]
+        return os.path.join(self.folder, pair.image), os.path.join(self.folder, pair.target)
+
+    def __getitem__(self, index: int) -> Sample:
         return read_sample(
-            os.path.join(self.folder, pair.image),
-            os.path.join(self.folder, pair.target),
-            id=pair.id,
+            *self.files_at(index),
+            id=self.pairs[index].id,
             target=self.target,
             reading=self.reading,
         )
@@ -119,17 +124,27 @@ def read_sample(
     names = (names[0] or _name(image), names[1] or _name(mask))
     with part_of_dataset(names[0]):
         picture, pixels = read_pixels(image, reading)
-    with part_of_dataset(names[1]):
-        stored = read_colours(mask) if reading.in_colours else _labels(mask, reading)
-    try:
-        indices = target(stored.values)
-    except DatasetError as error:
-        error.file = names[1]
-        raise stored.advised(error) from None
+    indices, stored = read_mask(mask, target=target, reading=reading, name=names[1])
     sample = Sample(image=pixels, target=indices, id=id)
-    if notes := _notes(picture, stored, reading):
+    if notes := notes_of_pair(picture, stored, reading):
         sample["notes"] = notes
     return sample
+
+
+def read_mask(
+    mask: Source, *, target: Callable[[Labels], Labels], reading: Reading, name: str
+) -> tuple[Labels, Stored]:
+    """What `target` makes of the values that a mask stores, and these. name: in errors."""
+    with part_of_dataset(name):
+        if reading.in_colours:
+            stored = read_colours(mask)
+        else:
+            stored = read_labels(mask, channel=reading.channel)
+    try:
+        return target(stored.values), stored
+    except DatasetError as error:
+        error.file = name
+        raise stored.advised(error) from None
 
 
 @contextlib.contextmanager
@@ -186,11 +201,7 @@ def _name(source: Source) -> str:
     return printable(source) if isinstance(source, str) else ""
 
 
-def _labels(mask: Source, reading: Reading) -> Stored:
-    return read_labels(mask, channel=reading.channel)
-
-
-def _notes(picture: Picture, stored: Stored, reading: Reading) -> tuple[str, ...]:
+def notes_of_pair(picture: Picture, stored: Stored, reading: Reading) -> tuple[str, ...]:
     """What a person should know of a sample, a line each."""
     notes = [*picture.notes, *(MASK + note for note in stored.notes)]
     if stored.lossy and not reading.rough:

@@ -22,7 +22,18 @@ from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
 
-__all__ = ["COMMON", "Part", "Source", "Subset", "held_out", "open_data", "parse"]
+__all__ = [
+    "COMMON",
+    "Part",
+    "Source",
+    "Subset",
+    "common_files",
+    "files_at",
+    "held_out",
+    "id_of",
+    "open_data",
+    "parse",
+]
 
 Part = Literal["train", "val"]
 
@@ -56,8 +67,15 @@ class Subset:
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
 
+    @property
+    def files(self) -> Sequence[str]:
+        return common_files(self.dataset)
+
     def id_of(self, index: int) -> str:
         return id_of(self.dataset, self.indices[index])
+
+    def files_at(self, index: int) -> Sequence[str]:
+        return files_at(self.dataset, self.indices[index])
 
 
 def parse(words: str) -> Source:
@@ -120,6 +138,17 @@ def id_of(dataset: Dataset, index: int) -> str:
         return str(dataset.id_of(index))
     pairs = getattr(dataset, "pairs", None)
     return str(pairs[index].id if pairs is not None else dataset[index]["id"])
+
+
+def common_files(dataset: Dataset) -> Sequence[str]:
+    """The files that a data set says its samples are in together (`files`)."""
+    return [os.fsdecode(file) for file in getattr(dataset, "files", None) or ()]
+
+
+def files_at(dataset: Dataset, index: int) -> Sequence[str]:
+    """The files that a data set says one sample is made of (`files_at`), beside the common ones."""
+    found = getattr(dataset, "files_at", None)
+    return () if found is None else [os.fsdecode(file) for file in found(index)]
 
 
 # Options of every reader, that part a set.

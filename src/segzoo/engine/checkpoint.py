@@ -51,6 +51,7 @@ __all__ = [
     "Checkpoint",
     "begin",
     "clean",
+    "exists",
     "find",
     "prune",
     "publish",
@@ -236,6 +237,11 @@ def prune(run: Path, *, keep_last: int, keep: Iterable[int] = ()) -> None:
             left -= 1
             if left < 0 and number not in kept:
                 _delete(path)
+
+
+def exists(run: Path) -> bool:
+    """Whether a folder holds a checkpoint that was finished, damaged or not."""
+    return any(kind != "tmp" for _, kind, _ in _folders(run))
 
 
 def clean(run: Path, *, after: int | None = None) -> None:

@@ -37,11 +37,13 @@ class Hooks:
     """A caller's own code in a run.
 
     transform: an augmentation, (image, mask) -> (image, mask).
+    on_begin: called when a new run is about to write its first file, by the first process.
     on_best: called with the network whenever it is the best so far, by the first process.
     after_measuring: called with the run's folder after each measurement, by the first process.
     """
 
     transform: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    on_begin: Callable[[], object] | None = None
     on_best: Callable[[nn.Module], None] | None = None
     after_measuring: Callable[[Path], object] | None = None
 

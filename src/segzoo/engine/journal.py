@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from segzoo.base import files
 from segzoo.base.records import Json
 from segzoo.base.strictjson import short, strict_json
 from segzoo.base.terminal import to_stderr
+from segzoo.data.sample import parts_of
 from segzoo.engine.checkpoint import RESUME
 from segzoo.engine.trackers import Trackers
 from segzoo.errors import RunError, printable
@@ -50,6 +51,7 @@ class Journal:
         self.quiet = quiet or silent
         self.silent = silent
         self.trackers = trackers
+        self.noted: set[str] = set()
         self.begun = self.spoken = time.monotonic()
         self.values: dict[str, float] = {}  # to show: the loss, the metric
         if not self.quiet and start:
@@ -92,6 +94,14 @@ class Journal:
             self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         elif not self.quiet:
             to_stderr(text)
+
+    def note(self, notes: Iterable[tuple[str, str]]) -> None:
+        """What a person should know of samples, (id, note): each kind of note the first time."""
+        for name, text in notes:
+            problem = parts_of(text)[0]
+            if problem not in self.noted:
+                self.noted.add(problem)
+                self.say(f"note: {name}: {text}")
 
     def close(self) -> None:
         if self.bar is not None:

@@ -11,7 +11,7 @@ import torch
 from segzoo.base import files
 from segzoo.base.records import Json, asdict
 from segzoo.base.strictjson import strict_json
-from segzoo.data.fingerprint import fingerprint
+from segzoo.data.fingerprint import fingerprint, names_of
 from segzoo.data.sample import Dataset
 from segzoo.engine import checkpoint
 from segzoo.engine.checkpoint import Checkpoint
@@ -20,9 +20,25 @@ from segzoo.errors import RunError
 from segzoo.spec import Recipe
 from segzoo.zoo.refs import MODEL, RUN
 
-__all__ = ["EXACT", "MODEL", "RUN", "about_of", "changes", "how", "latest", "refuse_used", "write"]
+__all__ = [
+    "EXACT",
+    "MODEL",
+    "RUN",
+    "about_of",
+    "changes",
+    "how",
+    "latest",
+    "refuse_used",
+    "with_contents",
+    "write",
+]
 
 EXACT = "to the last bit"
+AGAIN = "from its beginning: it had no checkpoint yet"
+IF_UNCHANGED = (
+    "if no file of its data has changed: so far it kept a hash of the samples' names alone, from "
+    "now on of their contents"
+)
 # What says which sample comes at which step.
 ORDER = ("batch_size", "seed", "sampling")
 
@@ -35,16 +51,18 @@ def about_of(
     *,
     device: torch.device,
     world: int,
+    val: Dataset | None = None,
 ) -> dict[str, Json]:
     """What decides the bits of a run, as JSON.
 
-    "recipe", "identity" and "data" are the run's own; "machine" is where and how it runs.
+    "recipe", "identity", "data" and "val" are the run's own; "machine" is where and how it runs.
     """
     of_device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     values = {
         "recipe": asdict(recipe),
         "identity": dict(identity),
-        "data": {"samples": len(data), "sha256": fingerprint(data)},
+        "data": _described(data),
+        **({} if val is None else {"val": _described(val)}),
         "machine": {
             **{name: version(name) for name in ("segzoo-core", "accelerate")},
             "torch": str(torch.__version__),  # with its build, which the metadata may lack
@@ -63,9 +81,19 @@ def about_of(
     return plain
 
 
+def _described(data: Dataset) -> dict[str, Json]:
+    """How many samples there are, and their fingerprint. names: what earlier runs kept of it."""
+    found = fingerprint(data)
+    names = {"names": names_of(data)} if found.of == "contents" else {}
+    return {"samples": len(data), "sha256": found.sha256, "of": found.of, **names}
+
+
 def refuse_used(run: Path) -> None:
-    """RunError for a folder that holds a run already, which would be lost."""
-    if (run / RUN).exists():
+    """RunError for a folder that holds a run already, which would be lost.
+
+    A folder without a checkpoint is no run: it was ended before there was anything to lose.
+    """
+    if (run / RUN).exists() and checkpoint.exists(run):
         raise RunError(
             "holds a run already",
             file=run,
@@ -83,7 +111,11 @@ def latest(run: Path, *, here: bool) -> tuple[Checkpoint | None, dict[str, Json]
     if begun and all(".tmp-" in path.name for path in run.glob("step-*")):
         return None, _read(run)
     found = checkpoint.find(run)
-    return found, found.about.get("about") or {}
+    about: dict[str, Json] = found.about.get("about") or {}
+    since = _read(run)  # a sitting that wrote no checkpoint may know more of the data
+    if "of" not in (about.get("data") or {}) and "of" in (since.get("data") or {}):
+        about = {**about, **{key: since[key] for key in ("data", "val") if key in since}}
+    return found, about
 
 
 def changes(
@@ -94,9 +126,9 @@ def changes(
     In another folder it may have another recipe and other data, but not another network. RunError
     that lists the differences, unless they are forced.
     """
-    differences = []
-    for key in ("recipe", "identity", "data") if here else ("identity",):
-        old, new = then.get(key) or {}, now[key]
+    differences, then = [], with_contents(then, now)
+    for key in ("recipe", "identity", "data", "val") if here else ("identity",):
+        old, new = then.get(key) or {}, now.get(key) or {}
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name) and (here or name == "model"):
                 differences.append(f"{name}: was {old.get(name)!r}, is {new.get(name)!r}")
@@ -115,6 +147,9 @@ def how(then: Mapping[str, Json], now: Mapping[str, Json], *, exact: bool) -> st
     """How the run goes on, for a person. exact: whether this device gives the same bits again."""
     if exact and then == now:
         return EXACT
+    if then != (known := with_contents(then, now)) and exact and known == now:
+        return f"{EXACT} {IF_UNCHANGED}"
+    then = known
     order = [
         ([about.get("recipe", {}).get(key) for key in ORDER], about.get("data"))
         for about in (then, now)
@@ -124,9 +159,29 @@ def how(then: Mapping[str, Json], now: Mapping[str, Json], *, exact: bool) -> st
     return "with the weights and the optimiser, but with samples in another order"
 
 
-def write(run: Path, now: Mapping[str, Json], settings: Settings, sitting: Json) -> None:
-    """Write run.json: what the run is, the settings, and one more of its sittings."""
-    sittings = [*_read(run).get("sittings", []), sitting]
+def with_contents(then: Mapping[str, Json], now: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What a run was, of a version that hashed the names of samples alone.
+
+    Where these are as they are now, with what is known of the data now; else as it is.
+    """
+    old, new = then.get("data") or {}, now["data"]
+    if "of" in old or not old:
+        return then
+    same = (old.get("samples"), old.get("sha256")) == (new["samples"], new.get("names"))
+    if not same and new["of"] in ("names", "nothing"):
+        same = (old.get("samples"), old.get("sha256")) == (new["samples"], new["sha256"])
+    val = {"val": now["val"]} if "val" in now else {}
+    return {**then, "data": new, **val} if same else then
+
+
+def write(
+    run: Path, now: Mapping[str, Json], settings: Settings, sitting: Json, *, here: bool = True
+) -> None:
+    """Write run.json: what the run is, the settings, and one more of its sittings.
+
+    here: whether it goes on in its own folder; else what lies there is no run, and forgotten.
+    """
+    sittings = [*(_read(run).get("sittings", []) if here else []), sitting]
     record = {**now, "settings": asdict(settings), "sittings": sittings}
     files.write(run / RUN, json.dumps(record, indent=1).encode())
 

@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +51,8 @@ __all__ = [
     "backward",
     "begun",
     "ended",
+    "first_parts",
+    "folder_of",
     "look_up",
     "measure",
     "next_parts",
@@ -98,10 +101,14 @@ def train(job: TrainingJob) -> Result:
 
 
 class Place(NamedTuple):
-    """This process among those of the run. asked: whether it is to stop."""
+    """This process among those of the run. asked: whether it is to stop.
+
+    held: whether the run's folder was there and is locked.
+    """
 
     accelerator: Any
     asked: Asked
+    held: bool
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +126,7 @@ class Place(NamedTuple):
 
 @contextlib.contextmanager
 def place_of(job: TrainingJob) -> Iterator[Place]:
-    """The processes, devices and flags of the job, and the lock on its folder."""
+    """The processes, devices and flags of the job, and the lock on its folder, if that is there."""
     recipe, settings = job.recipe, job.settings
     is_heard = not settings.quiet and launch.rank_of_this_process() == 0
     with (
@@ -128,13 +135,12 @@ def place_of(job: TrainingJob) -> Iterator[Place]:
         explained(recipe),
         launch.launched(recipe, settings) as accelerator,
     ):
-        place = Place(accelerator, asked)
+        place = Place(accelerator, asked, held=job.run.is_dir())
         launch.refuse_uneven(recipe, place.share.world)
         if len(job.data) == 0:
             raise DatasetError("the data set to train on is empty", expected="a sample")
-        if place.is_first:
-            files.make_folder(job.run)
-        with locked(job.run) if place.is_first else contextlib.nullcontext():
+        holds = place.is_first and place.held
+        with locked(job.run) if holds else contextlib.nullcontext():
             yield place
 
 
@@ -188,6 +194,7 @@ class Sitting(NamedTuple):
     about: what decides the run's bits, as run.json holds it. exact: whether it is, or would be
     after a resumption, equal to the last bit. goes_on: how it goes on from an earlier stretch, in
     words; empty where it begins. first, before: the step and the seconds of training before it.
+    here: whether the earlier stretch is in the same folder. forced: what is other than it was.
     """
 
     about: Mapping[str, Json]
@@ -195,17 +202,25 @@ class Sitting(NamedTuple):
     goes_on: str
     first: int
     before: float
+    here: bool
+    forced: Sequence[str]
 
 
 def begun(job: TrainingJob, place: Place, trainee: Trainee) -> Sitting:
-    """Begin the run, or put the trainee where an earlier one was; then write run.json.
+    """What the run is; the trainee is put where an earlier one was. Nothing is written.
 
     RunError for a folder in use, and for a run that was begun otherwise.
     """
     run, recipe, (rank, world) = job.run, job.recipe, place.share
     resume, progress, device = job.start.resume, trainee.state.progress, place.device
     about = record.about_of(
-        recipe, job.start.identity, job.data.dataset, job.settings, device=device, world=world
+        recipe,
+        job.start.identity,
+        job.data.dataset,
+        job.settings,
+        device=device,
+        world=world,
+        val=None if job.val is None else job.val.dataset,
     )
     exact = device.type == "cpu" or (device.type == "cuda" and job.settings.deterministic)
     goes_on, changes = "", list[str]()
@@ -214,23 +229,48 @@ def begun(job: TrainingJob, place: Place, trainee: Trainee) -> Sitting:
         record.refuse_used(run)
     if resume is not None:
         found, then = record.latest(resume, here=here)
-        changes = record.changes(then, about, file=resume, here=here, force=job.start.force)
+        goes_on = record.AGAIN
         if found is not None:
+            changes = record.changes(then, about, file=resume, here=here, force=job.start.force)
             state.restore(found, trainee.state, rank=rank, world=world, seed=recipe.seed)
-        goes_on = record.how(then, about, exact=exact)
-        exact = goes_on == record.EXACT
+            goes_on = record.how(then, about, exact=exact)
+            exact = goes_on == record.EXACT
         if changes or not here:
             progress.forget_best()  # it was the best of something else, or lies elsewhere
         else:
             state.forget_lost_best(run, progress)
+    return Sitting(about, exact, goes_on, progress.step, progress.seconds, here, changes)
+
+
+def first_parts(job: TrainingJob, place: Place, feed: Iterator[Batch]) -> list[Batch]:
+    """What the first step takes. DatasetError when nothing in it counts, or it cannot be read."""
+    parts = [next(feed) for _ in range(job.recipe.accumulate)]
+    ignored = ignore_index_of(job.recipe, job.data.dataset)
+    batching.refuse_ignored(parts, ignored, place.accelerator)
+    return parts
+
+
+@contextlib.contextmanager
+def folder_of(job: TrainingJob, place: Place, sitting: Sitting) -> Iterator[None]:
+    """The run's folder, made and locked where it was not there, with what the run is written."""
     place.accelerator.wait_for_everyone()  # everyone has looked at the folder before it changes
-    if place.is_first:
-        files.sweep(run)
-        checkpoint.clean(run, after=progress.step if resume is not None else None)
-        journal.trim(run, progress.step)
-        sitting = {"from_step": progress.step, "goes_on": goes_on, "forced": changes}
-        record.write(run, about, job.settings, sitting)
-    return Sitting(about, exact, goes_on, progress.step, progress.seconds)
+    if not place.is_first:
+        yield
+        return
+    if not place.held:
+        files.make_folder(job.run)
+    with contextlib.nullcontext() if place.held else locked(job.run):
+        if not sitting.here:
+            record.refuse_used(job.run)  # again: another may have come first
+            if job.hooks.on_begin is not None:
+                job.hooks.on_begin()
+        files.sweep(job.run)
+        goes_on = job.start.resume is not None
+        checkpoint.clean(job.run, after=sitting.first if goes_on else None)
+        journal.trim(job.run, sitting.first)
+        words = {"from_step": sitting.first, "goes_on": sitting.goes_on, "forced": sitting.forced}
+        record.write(job.run, sitting.about, job.settings, words, here=sitting.here)
+        yield
 
 
 # --- the loop's state -----------------------------------------------------------------------------
@@ -273,16 +313,21 @@ class Training:
 def training_of(
     job: TrainingJob, place: Place, trainee: Trainee, sitting: Sitting
 ) -> Iterator[Training]:
-    """The run, ready for its next step. Afterwards its journal and its readers are closed."""
+    """The run, ready for its next step. Afterwards its journal and its readers are closed.
+
+    A first step is read before anything is written: what is wrong with the data leaves nothing.
+    """
     progress = trainee.state.progress
     total = steps_of(job.recipe, len(job.data))
     with contextlib.ExitStack() as stack:
+        feed = _feed_of(job, place, start=progress.step, stop=total)
+        stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
+        ahead = first_parts(job, place, feed) if progress.step < total else []
+        stack.enter_context(folder_of(job, place, sitting))
         book = _book_of(job, place, sitting, total=total)
         stack.callback(book.close)
         if sitting.goes_on:
             book.say(f"goes on from step {progress.step}, {sitting.goes_on}")
-        feed = _feed_of(job, place, start=progress.step, stop=total)
-        stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
         yield Training(
             job,
             place,
@@ -290,7 +335,7 @@ def training_of(
             sitting,
             total,
             book,
-            feed,
+            chain(ahead, feed),
             Guard(job.recipe, scaler=trainee.state.scaler),
             Lookout(place.accelerator, place.asked, job.settings, step=progress.step),
         )
@@ -348,19 +393,14 @@ def set_rate(training: Training) -> float:
 
 
 def next_parts(training: Training) -> list[Batch]:
-    """This process's part of the step's samples, in `accumulate` batches on the device.
-
-    DatasetError when nothing in the first step counts.
-    """
+    """This process's part of the step's samples, in `accumulate` batches on the device."""
     job, place = training.job, training.place
     asking = time.monotonic()
     read = [next(training.feed) for _ in range(job.recipe.accumulate)]
     training.guard.waited += time.monotonic() - asking
-    parts = [batching.on_device(b, place.device, job.task.preprocess, job.settings) for b in read]
-    if training.progress.step == training.sitting.first:
-        ignored = ignore_index_of(job.recipe, job.data.dataset)
-        batching.refuse_ignored(parts, ignored, place.accelerator)
-    return parts
+    training.book.note(note for batch in read for note in batch["notes"])
+    preprocess, settings = job.task.preprocess, job.settings
+    return [batching.on_device(b, place.device, preprocess, settings) for b in read]
 
 
 def backward(training: Training, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], int]:

@@ -60,7 +60,9 @@ def write_training(
         rows = recipes.described(recipe)
         command = _command(about, origin.model, recipe)
         versions["trained"] = public(about.get("machine") or {})
-        data = {k: about.get("data", {}).get(k) for k in ("samples", "sha256")}
+        found = about.get("data") or {}
+        # a record that does not say of what its hash is kept one of the samples' names
+        data = {"of": "names"} | {k: found[k] for k in ("samples", "of", "sha256") if k in found}
         _write_json(
             folder / "recipe.json",
             {"command": command, "data": data, "recipe": recipes.to_json(recipe)},

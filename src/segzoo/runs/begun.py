@@ -21,7 +21,7 @@ from segzoo.runs import claims
 from segzoo.runs.request import TrainRequest
 from segzoo.runs.subject import Subject
 from segzoo.saved import config as configs
-from segzoo.spec import ModelSpec, Recipe
+from segzoo.spec import ModelSpec, Preprocess, Recipe
 
 __all__ = [
     "Begun",
@@ -56,8 +56,14 @@ def identity_of(request: TrainRequest, subject: Subject, begun_with: str) -> dic
         "metrics": [*request.method.metrics],
         # what says nothing is of the first version: such a run has to be equal to itself
         **({} if version == FIRST else {"metrics_version": version}),
-        "preprocess": asdict(subject.about.preprocess),
+        "preprocess": _preprocess(subject.about.preprocess),
     }
+
+
+def _preprocess(preprocess: Preprocess) -> dict[str, Json]:
+    """Without a peak that nobody said: runs from before there was one are equal to themselves."""
+    found = asdict(preprocess)
+    return {k: v for k, v in found.items() if k != "peak" or v is not None}
 
 
 class Begun(NamedTuple):

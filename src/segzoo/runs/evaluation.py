@@ -173,6 +173,8 @@ def evaluated(request: EvaluateRequest) -> Evaluated:
     """Do what `evaluate` says, whose arguments the request holds."""
     _refuse_out_of_range(request)
     data, wanted = to_measure(request.data), request.machine.batch_size
+    for note in data.notes:
+        warn(note, stacklevel=3)
     with _processes(request.machine.device) as (share, device):
         candidate = _candidate_of(request, data, device)
         zoo, info = candidate.zoo, data.info
@@ -440,13 +442,15 @@ def _protocol(
 ) -> dict[str, Json]:
     """What one needs to know to measure the same again."""
     words, zoo, task = data.words, candidate.zoo, candidate.task
+    found = fingerprint(data.dataset)
     return {
         "model": candidate.origin,
         "data": {
             "words": words,
             "part": "val" if words is not None and held_out(words) else None,
             "samples": len(data),
-            "sha256": fingerprint(data.dataset),
+            "sha256": found.sha256,
+            "of": found.of,
             "ignore_index": data.info.ignore_index,
         },
         "metrics": {

@@ -61,6 +61,8 @@ def rows_of_data(data: Data, val: Data | None, metrics_version: int) -> Rows:
 
     measures_on = "nothing: no --val" if val is None else told(val)
     rows = [("trains on", told(data)), ("measures on", measures_on)]
+    notes = [note for each in (data, val) if each is not None for note in each.notes]
+    rows += [("note", note) for note in dict.fromkeys(notes)]
     if val is not None and (words := difference(metrics_version)):
         rows.append(("by", f"version {metrics_version} of the metrics, as it began: {words}"))
     return rows

@@ -23,7 +23,7 @@ from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
 from segzoo.engine.job import Hooks, Result, Start, TrainingJob
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
-from segzoo.engine.record import MODEL, RUN
+from segzoo.engine.record import MODEL
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train as run_engine
@@ -148,10 +148,14 @@ def trained(request: TrainRequest) -> Trained:
     subject = subject_of(request.model, data, request)
     plan = plan_of(request, subject, data, val)
     is_first = rank_of_this_process() == 0
-    if is_first:
-        _begin(request, plan, settings, data, val)
+    if is_first and not settings.quiet:
+        _tell(request, plan, settings, data, val)
     if settings.cache:
         data, val = _cached(data, val, settings.cache, subject.about.preprocess)
+
+    def begin() -> None:
+        if plan.config is not None:
+            files.write(request.run / configs.CONFIG_NAME, configs.dump(plan.config).encode())
 
     def keep(best: nn.Module) -> None:
         _save(best, request.run / MODEL, plan)
@@ -172,7 +176,12 @@ def trained(request: TrainRequest) -> Trained:
             resume=request.resume,
             force=request.force_resume,
         ),
-        hooks=Hooks(transform=request.method.transform, on_best=keep, after_measuring=draw),
+        hooks=Hooks(
+            transform=request.method.transform,
+            on_begin=begin,
+            on_best=keep,
+            after_measuring=draw,
+        ),
     )
     result = run_engine(job)
     if is_first and result.best_step is None:
@@ -335,25 +344,20 @@ def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | Non
     return Plan(subject, recipe, function, measures, _config_for(subject, data.info))
 
 
-def _begin(
+def _tell(
     request: TrainRequest, plan: Plan, settings: Settings, data: Data, val: Data | None
 ) -> None:
-    """Write the config of a new run's folder, and tell a person what is about to happen."""
-    folder, subject = request.run, plan.subject
-    if plan.config is not None and not (folder / RUN).exists():
-        make_folder(folder)
-        files.write(folder / configs.CONFIG_NAME, configs.dump(plan.config).encode())
-    if not settings.quiet:
-        resume = request.resume
-        begins = subject.begins if resume is None else f"as {os.fspath(resume)} ended"
-        opening.show(
-            [
-                *opening.rows_of_model(subject, begins),
-                *opening.rows_of_data(data, val, request.method.metrics_version),
-                *opening.rows_of_run(folder, plan.recipe, data, settings),
-                *opening.rows_of_recipe(subject.recipe_name, plan.recipe),
-            ]
-        )
+    """Tell a person what is about to happen."""
+    resume, subject = request.resume, plan.subject
+    begins = subject.begins if resume is None else f"as {os.fspath(resume)} ended"
+    opening.show(
+        [
+            *opening.rows_of_model(subject, begins),
+            *opening.rows_of_data(data, val, request.method.metrics_version),
+            *opening.rows_of_run(request.run, plan.recipe, data, settings),
+            *opening.rows_of_recipe(subject.recipe_name, plan.recipe),
+        ]
+    )
 
 
 def _loss(recipe: Recipe, subject: Subject) -> Loss:

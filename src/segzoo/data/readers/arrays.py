@@ -86,6 +86,7 @@ class Arrays:
         self.images = images
         self.masks = masks
         self.answer = _layers if overlap else _indices
+        self.files = [*dict.fromkeys((images.file, masks.file))]
         self.meaning = meaning
         self.info = meaning.info
 

@@ -83,10 +83,13 @@ class Photo(NamedTuple):
 
 
 class Coco:
-    """Pictures of a folder with their regions."""
+    """Pictures of a folder with their regions. files: the list that these are from."""
 
-    def __init__(self, folder: str, photos: Sequence[Photo], *, info: Info) -> None:
+    def __init__(
+        self, folder: str, photos: Sequence[Photo], *, info: Info, files: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
+        self.files = files
         self.photos = photos
         self.info = info
 
@@ -101,6 +104,9 @@ class Coco:
 
     def id_of(self, index: int) -> str:
         return self.photos[index].file
+
+    def files_at(self, index: int) -> tuple[str]:
+        return (os.path.join(self.folder, self.photos[index].file),)
 
 
 def open_coco(path: str | os.PathLike[str], *, split: str = "train", classes: str = "") -> Coco:
@@ -121,7 +127,8 @@ def open_coco(path: str | os.PathLike[str], *, split: str = "train", classes: st
     _check_pictures(folder, photos)
     table = palettes.COCO
     told = ("background", *names) if names else table.classes
-    return Coco(folder, photos, info=Info(classes=told, ignore_index=table.ignore_index))
+    info = Info(classes=told, ignore_index=table.ignore_index)
+    return Coco(folder, photos, info=info, files=[file])
 
 
 def _drawn(photo: Photo) -> NDArray[np.uint8]:

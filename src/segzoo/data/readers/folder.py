@@ -5,6 +5,7 @@
     folder:pets?images=.&masks=.&suffix=_mask                  x.jpg and x_mask.png in one folder
     folder:streets?palette=camvid                              masks in that data set's colours
     folder:rooms?palette=#000000,#ff0000&classes=wall,door
+    folder:cells?overlap=yes&classes=cell,nucleus              masks/cell and masks/nucleus
 
 A name is a file's path below its folder without the last extension: `a/x.v1.tif` is `a/x.v1`.
 Hidden files are left out, and files of other kinds with a note that counts them.
@@ -20,6 +21,8 @@ from typing import NamedTuple, Unpack, overload
 from segzoo.base import formats
 from segzoo.data.declared import OPTIONS, Said, declared
 from segzoo.data.paired import Pair, Paired
+from segzoo.data.readers.layered import Layered, meaning_of
+from segzoo.data.readers.layered import pair_up as layered_pairs
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
@@ -32,6 +35,14 @@ SPEC = ReaderSpec(
         "images": Option(default="images", help="the folder of pictures"),
         "masks": Option(default="masks", help="the folder of masks"),
         "suffix": Option(default="", help="what a mask's name has after its picture's: _mask"),
+        "overlap": Option(
+            default=False, help="classes may overlap: masks has a folder for each, of its name"
+        ),
+        "missing": Option(
+            default="error",
+            choices=("error", "empty"),
+            help="with overlap=yes, a picture without a class's mask: an error, or none of it",
+        ),
         **OPTIONS,
     },
 )
@@ -46,14 +57,21 @@ def open_folder(
     images: str = "images",
     masks: str = "masks",
     suffix: str = "",
+    overlap: bool = False,
+    missing: str = "error",
     **said: Unpack[Said],
-) -> Paired:
+) -> Paired | Layered:
     """The data set in a folder; the module says how it is laid out.
 
     images, masks: folders below `path`, which may be the same one where there is a suffix.
+    overlap: masks lie in a folder of each class, and a pixel may be in several.
     DatasetError for folders that are missing or empty, and one for all files that make no pair;
     UsageError for options that cannot be used.
     """
+    if missing != "error" and not overlap:
+        raise UsageError("missing= is of classes that overlap", next_step="Add overlap=yes")
+    if overlap:
+        return _overlapping(os.fsdecode(path), images, masks, suffix, missing, said)
     meaning = declared(**said)
     root, images, masks = os.fsdecode(path), os.path.normpath(images), os.path.normpath(masks)
     if images == masks and not suffix:
@@ -83,6 +101,49 @@ def open_folder(
         info=meaning.info,
         target=meaning,
         reading=meaning.reading,
+        notes=tuple(filter(None, [formats.left_out(others)])),
+    )
+
+
+def _overlapping(
+    root: str, images: str, masks: str, suffix: str, missing: str, said: Said
+) -> Layered:
+    """As `open_folder`, where each class has a folder of masks."""
+    images, masks = os.path.normpath(images), os.path.normpath(masks)
+    _check_there(root, images, masks)
+    place = os.path.join(root, masks)
+    with os.scandir(place) as entries:
+        folders = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
+    classes, meaning = meaning_of(said, folders)
+    if lacking := [name for name in classes if name not in folders]:
+        raise DatasetError(
+            f"there is no folder {' and no folder '.join(map(printable, lacking))}",
+            file=place,
+            found=f"the folders {_series(folders)}" if folders else "no folders",
+            expected="one for each of classes=",
+        )
+    found = _scan(root, images, apart=masks)
+    if not found.endings:
+        raise _nothing("pictures", os.path.join(root, images), found.others)
+    others, twice = Counter(found.others), [*found.twice]
+    files: dict[str, dict[str, str]] = {}
+    for name in classes:
+        below = os.path.join(masks, name)
+        layer = _scan(root, below, apart=images)
+        strays, endings = _split(layer.endings, suffix)
+        others += layer.others
+        twice += [*layer.twice, *(f"{stem}{ending}" for stem, ending in strays.items())]
+        files[name] = {s: f"{_below(below)}{s}{suffix}{end}" for s, end in endings.items()}
+    if twice:
+        raise DatasetError(
+            "files of one name, or without the suffix", file=root, found=_series(sorted(twice))
+        )
+    pictures = {stem: f"{_below(images)}{stem}{end}" for stem, end in found.endings.items()}
+    return Layered(
+        root,
+        layered_pairs(root, pictures, files, missing=missing),
+        meaning=meaning,
+        classes=classes,
         notes=tuple(filter(None, [formats.left_out(others)])),
     )
 

@@ -14,7 +14,7 @@ What else may be said of masks is as of the reader `folder`: values=, palette=, 
 import contextlib
 import glob
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack
 
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
@@ -52,10 +52,13 @@ class Columns(NamedTuple):
 
 
 class Rows:
-    """The rows of a data set, in any order."""
+    """The rows of a data set, in any order. files: that they are in."""
 
-    def __init__(self, rows: Any, columns: Columns, meaning: Declared) -> None:
+    def __init__(
+        self, rows: Any, columns: Columns, meaning: Declared, files: Sequence[str] = ()
+    ) -> None:
         self.rows = rows
+        self.files = files
         self.columns = columns
         self.meaning = meaning
 
@@ -127,7 +130,7 @@ def open_hf(
             "the reader 'hf' needs datasets", next_step="Run: pip install 'segzoo-core[data]'"
         ) from error
     options = {"split": split, "streaming": streaming, "cache_dir": cache_dir or None}
-    local = os.path.exists(path)
+    local, files = os.path.exists(path), list[str]()
     with _told(path), _quiet(datasets):
         if local:  # not by load_dataset, which tells the Hub of every call
             files = _parquet_files(path, split)
@@ -145,7 +148,10 @@ def open_hf(
             if isinstance((rows.features or {}).get(column), datasets.Image):
                 rows = rows.cast_column(column, datasets.Image(decode=False))
     columns = Columns(os.path.basename(os.path.normpath(path)) if local else path, image, mask)
-    return (RowStream if streaming else Rows)(rows, columns, meaning)
+    if streaming:
+        return RowStream(rows, columns, meaning)
+    kept = files if local else [file["filename"] for file in rows.cache_files]
+    return Rows(rows, columns, meaning, kept)
 
 
 def _parquet_files(path: str, split: str) -> list[str]:

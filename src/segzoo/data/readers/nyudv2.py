@@ -62,6 +62,7 @@ class NyuDepth:
     """Pictures of the .mat, by their numbers in it from 0.
 
     mapping: stored label -> class index. pngs: number -> file, where labels are read from those.
+    class_map: the file that the mapping is from, where there is one.
     """
 
     def __init__(
@@ -72,15 +73,20 @@ class NyuDepth:
         info: Info,
         mapping: Mapping[int, int],
         pngs: Mapping[int, str] | None = None,
+        class_map: str = "",
     ) -> None:
         self.mat = mat
         self.numbers = numbers
         self.info = info
         self.mapping = mapping
         self.pngs = pngs
+        self.files = [mat.file, *filter(None, [class_map])]
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def files_at(self, index: int) -> tuple[str, ...]:
+        return () if self.pngs is None else (self.pngs[self.numbers[index]],)
 
     def __getitem__(self, index: int) -> Sample:
         number, name = self.numbers[index], self.id_of(index)
@@ -139,7 +145,8 @@ def open_nyudv2(
     if labels:
         pngs = _pngs(os.path.join(folder, labels), numbers)
         return NyuDepth(mat, numbers, info=info, mapping=table.values, pngs=pngs)
-    return NyuDepth(mat, numbers, info=info, mapping=_map(os.path.join(folder, class_map)))
+    map_file = os.path.join(folder, class_map)
+    return NyuDepth(mat, numbers, info=info, mapping=_map(map_file), class_map=map_file)
 
 
 def _split(file: str, split: str, count: int) -> list[int]:

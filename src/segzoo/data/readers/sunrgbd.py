@@ -69,9 +69,13 @@ class SunRgbd:
         self.labels = labels
         self.pictures = pictures
         self.info = info
+        self.files = [labels.file]
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def files_at(self, index: int) -> tuple[str]:
+        return (os.path.join(self.folder, self.pictures[index][1]),)
 
     def __getitem__(self, index: int) -> Sample:
         number, path = self.pictures[index]
