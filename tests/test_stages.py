@@ -67,11 +67,16 @@ def test_the_stages_by_hand_are_the_loop(tmp_path):
 def test_a_place_is_of_this_process_and_its_folder_is_locked(tmp_path):
     job = asked(tmp_path / "run")
     with stages.place_of(job) as place:
-        assert (place.device, place.share, place.is_first) == (
+        assert (place.device, place.share, place.is_first, place.held) == (
             torch.device("cpu"),
             Share(0, 1),
             True,
+            False,
         )
+    assert not job.run.exists()  # it comes with the first step
+    job.run.mkdir()
+    with stages.place_of(job) as place:
+        assert place.held
         with pytest.raises(RunError, match="another run uses this folder"), stages.place_of(job):
             pass
     with stages.place_of(job):  # which it is no more
@@ -96,7 +101,7 @@ def test_a_trainee_is_ready_and_the_callers_random_numbers_stay(tmp_path):
 def test_a_run_begins_goes_on_and_is_not_begun_twice(tmp_path):
     job = asked(tmp_path / "run")
     with at_work(job) as training:
-        assert training.sitting[1:] == (True, "", 0, 0.0)
+        assert training.sitting[1:] == (True, "", 0, 0.0, False, [])
         stepped(training)
         stages.save(training)
         after = values_of(job.network)
@@ -143,8 +148,15 @@ def test_a_first_step_in_which_nothing_counts_is_refused(tmp_path):
             return sample | {"target": np.full_like(sample["target"], 255)}
 
     job = asked(tmp_path / "run", data=Ignored(8))
-    with at_work(job) as training, pytest.raises(DatasetError, match="no pixel of the first batch"):
-        stages.next_parts(training)
+    with pytest.raises(DatasetError, match="no pixel of the first batch"), at_work(job):
+        pass
+    assert not job.run.exists()
+
+
+def test_the_folder_is_held_from_the_first_step_on(tmp_path):
+    with at_work(asked(tmp_path / "run")), contextlib.ExitStack() as stack:
+        with pytest.raises(RunError, match="another run uses this folder"):
+            stack.enter_context(at_work(asked(tmp_path / "run")))
 
 
 def test_gradients_are_those_of_the_whole_batch(tmp_path):
