@@ -5,7 +5,6 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-import squares
 import timm
 import torch
 from safetensors.torch import save
@@ -24,7 +23,6 @@ from segzoo.errors import (
 )
 from segzoo.model import backbones
 from segzoo.model.origin import Backbone
-from segzoo.runs import subject
 from segzoo.zoo import registry
 
 REPO = "timm/vgg16.tv_in1k"
@@ -204,10 +202,3 @@ def test_another_wheel_or_file_is_refused(in_a_wheel, tmp_path):
         with pytest.raises(error, match=says) as caught:
             segzoo.load(NAME, backbone=f"imagenet={file}")
         assert str(file) in str(caught.value)
-
-
-def test_training_begins_with_it(in_a_wheel):
-    """What `segzoo train fcn_vgg16 --backbone imagenet=FILE` does first."""
-    wishes = subject.Wishes(backbone=f"imagenet={in_a_wheel}")
-    made = subject.of_zoo(NAME, [squares.Squares(2)[0]], None, (), wishes)
-    assert made.begins.endswith(f"; backbone imagenet={in_a_wheel}")

@@ -114,6 +114,7 @@ APART = {
 }
 # One word for several things, imported by itself in several rooms. No more than these.
 DIFFERENT = {
+    "names_of": ("of a file's tensors, in the network", "of a layered data set's classes"),
     "Dataset": ("of samples", "in a spec, which plugins import: what weights were trained on"),
     "Folder": ("a command writes into", "is published", "a saved model, as a reference names it"),
     "Result": ("of a promise, as `segzoo check --json` calls it", "of a training"),

@@ -441,6 +441,7 @@ IMPORTS = {  # where a path becomes an object, and whose word the path is
     "model.build": "a spec's builder and variant",
     "data.augment": "a recipe's, judged by begun.py where it comes from a run",
     "data.source": "a reader's spec",
+    "base.extras": "a table of its own",
     "checks.doctor": "a table of its own",
     "checks.kit": "the person's, who checks a plugin",
     "losses": "a recipe's, judged by begun.py where it comes from a run; else a spec's",

@@ -78,6 +78,7 @@ SINKS = {
     "src/segzoo/cli/cache.py": {"typer.confirm"},  # counts
     "src/segzoo/engine/journal.py": {"Console", "self.bar.console.print"},
     "src/segzoo/runs/opening.py": {"Console", "Console(stderr=True).print"},
+    "src/segzoo/cli/main.py": {"warnings.showwarning"},  # warnings of ours as sentences
     "src/segzoo/__init__.py": {"warnings.warn"},  # a sentence of our own, at import
 }
 WRITING = ("print", "typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "click.echo")
@@ -197,7 +198,7 @@ FULL = ModelSpec(
     num_parameters=134,
     in_channels=3,
     paper=Paper(
-        title="title", authors="authors", year=2020, arxiv="1", code="code", code_license="MIT"
+        title="title", authors="authors", year=2020, arxiv="1", code="code", code_by="code_by", code_license="MIT"
     ),
     options={
         "width": Option(default=4, help="help"),

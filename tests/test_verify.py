@@ -202,10 +202,9 @@ def test_the_plugin_is_missing(folder, monkeypatch):
     results = verify(str(folder))
     assert states(results) == ([PLUGIN], [FIT, GOLDEN, SIGNED])
     line = next(r.line for r in results if not r.ok)
-    assert line == (
-        f"FAIL     the plugin is installed: {folder}: made with segzoo-foo 0.3, which does not "
-        "offer 'tiny' here: Run: pip install \"segzoo-foo>=0.3\""
-    )
+    assert line.startswith(f"FAIL     the plugin is installed: {folder}: ")
+    assert "pip install" not in line  # the name is the file's claim
+    assert "segzoo-foo" in line
 
 
 def test_a_stamp_of_an_earlier_load_is_not_believed(folder, monkeypatch):

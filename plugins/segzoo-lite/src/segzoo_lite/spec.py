@@ -22,7 +22,7 @@ from segzoo.spec import (
 EDGES = "segzoo.losses:structure"
 
 DUTS = Recipe(
-    epochs=6,
+    steps=4000,
     batch_size=16,
     optimizer=("adamw", {}),
     lr=2e-3,
@@ -98,7 +98,7 @@ LITE0 = ModelSpec(
     num_parameters=3_069_509,
     recipes={
         "duts": DUTS,
-        "duts_fine": replace(DUTS, epochs=1, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
+        "duts_fine": replace(DUTS, steps=640, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
     },
     head=("heads.",),
     backbone={
