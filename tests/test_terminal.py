@@ -198,7 +198,13 @@ FULL = ModelSpec(
     num_parameters=134,
     in_channels=3,
     paper=Paper(
-        title="title", authors="authors", year=2020, arxiv="1", code="code", code_by="code_by", code_license="MIT"
+        title="title",
+        authors="authors",
+        year=2020,
+        arxiv="1",
+        code="code",
+        code_by="code_by",
+        code_license="MIT",
     ),
     options={
         "width": Option(default=4, help="help"),
