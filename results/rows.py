@@ -11,6 +11,7 @@
     [runs.NAME]
     what = "what is special about it"
     train = "what follows `segzoo train`; none for weights that exist"
+    after = "the run of this row whose model it begins with"
     model = "what is measured, where it is not what the run left"
     measured = { LABEL = "data set, then what else `segzoo eval` is told" }
     pruned = "a data set for `segzoo prune`"
@@ -62,6 +63,7 @@ class Run:
     name: str
     what: str
     train: str = ""
+    after: str = ""
     model: str = ""
     measured: Mapping[str, str] = field(default_factory=dict)
     pruned: str = ""
@@ -75,7 +77,8 @@ class Run:
     def commands(self) -> Iterator[str]:
         """What a person types for it, in the folder that the data sets are in."""
         if self.train:
-            yield f"segzoo train {self.train} -o {self.name}"
+            begins = f" --init-from {self.after}/model" if self.after else ""
+            yield f"segzoo train {self.train}{begins} -o {self.name}"
         for label, data in self.measured.items():
             yield f"segzoo eval {self.weights} --data {data} -o {self.name}-{label}"
         if self.pruned:
@@ -103,6 +106,14 @@ class Row:
     @property
     def folder(self) -> Path:
         return HERE / self.name
+
+    @property
+    def main(self) -> Run:
+        """The first that is measured; what runs before it are its earlier stages."""
+        return next(run for run in self.runs if run.measured)
+
+    def run(self, name: str) -> Run:
+        return next(run for run in self.runs if run.name == name)
 
 
 def read(name: str) -> Row:
@@ -138,16 +149,16 @@ def page() -> str:
 
 
 def overview(rows: Sequence[Row]) -> Iterator[str]:
-    """What the first run of each row reached."""
+    """What the main run of each row reached."""
     yield from ("", *table_head("row", "measured on", "reached", "minutes", "machine"))
     for row in rows:
         link = f"[{row.name}](#{row.name.replace('.', '').lower()})"
-        if row.runs[0] not in done(row):
+        if row.main not in done(row):
             yield line(link, "", "not run", "", "")
             continue
-        minutes, machine = made_in(row, row.runs[0])
-        for label in row.runs[0].measured:
-            values = measured(row, row.runs[0], label)
+        minutes, machine = made_in(row, row.main)
+        for label in row.main.measured:
+            values = measured(row, row.main, label)
             told = (f"{name} {value:.4f}" for name, value in zip(row.metrics, values, strict=True))
             yield line(link, label, ", ".join(told), minutes, machine)
 
@@ -195,9 +206,14 @@ def numbers(row: Row) -> Iterator[str]:
 
 
 def made_in(row: Row, run: Run) -> tuple[str, str]:
-    """Minutes of the training, and the machine."""
+    """Minutes of the training and its earlier stages, and the machine."""
     about = json.loads((row.folder / run.name / "run.json").read_text("utf-8"))
-    minutes = about["minutes"] or run.minutes
+    minutes = about["minutes"] or run.minutes or 0.0
+    before = run
+    while before.after:
+        before = row.run(before.after)
+        stage = json.loads((row.folder / before.name / "run.json").read_text("utf-8"))
+        minutes += stage["minutes"]
     return (f"{minutes:.1f}" if minutes else ""), about["machine"]
 
 

@@ -53,7 +53,10 @@ def carry_out(row: Row, run: Run, data: Path, work: Path, device: str, steps: in
                 segzoo(data, "train", "--resume", there, "--device", device)
         else:
             fewer = [] if steps is None else [f"steps={steps}", "warmup=1"]
-            words = [*shlex.split(run.train), *fewer, "-o", there, "--device", device]
+            begins: list[str | Path] = (
+                ["--init-from", work / run.after / "model"] if run.after else []
+            )
+            words = [*shlex.split(run.train), *begins, *fewer, "-o", there, "--device", device]
             segzoo(data, "train", *words)
     reports = {}
     for label, words in run.measured.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.engine.optim import OPTIMIZERS, freeze, optimizer_of
+from segzoo.engine.optim import NORMS, OPTIMIZERS, freeze, optimizer_of
 from segzoo.errors import DependencyMissingError, UsageError
 from segzoo.spec import Recipe
 
@@ -210,6 +210,21 @@ def test_what_is_frozen_stays():
     assert {"stages.1.1.running_mean", "head.weight", "scale"} <= changed
     assert network.training
     assert network.stages[1][1].training
+
+
+def test_all_norms_frozen():
+    """Their parameters and means stay; what is around them is trained."""
+    network = net()
+    network.plain = nn.BatchNorm2d(4, affine=False)  # it has a mean and nothing to train
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    optimizer = optimizer_of(network, recipe(frozen=(NORMS,)))
+    network.train()
+    assert freeze(network, (NORMS,)) == norms
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trained(network, optimizer)
+    changed = {n for n, v in network.state_dict().items() if not torch.equal(v, before[n])}
+    assert {"stem.weight", "head.weight", "scale"} <= changed
+    assert not [n for n in changed if n.rpartition(".")[0] in {"stages.0.1", "stages.1.1", "plain"}]
 
 
 def test_nothing_frozen():

@@ -250,7 +250,7 @@ class Recipe(Record):
     warmup: steps over which the rate rises from 0. grad_clip: largest norm of all gradients.
     head_weights: one weight per output of a network with several. class_weights: one per class.
     pixel_weight: a named map of weights per pixel. ignore_index: the target that does not count.
-    frozen: parameter prefixes that are not trained.
+    frozen: parameter prefixes that are not trained; "norms" means all normalisations.
     size: (H, W) that pictures are resized to instead of `preprocess.size`; then crop: (H, W) cut
         at random. augment: what is done to picture and mask together, in this order.
     normalize: "dataset" takes mean and std from the training set instead of the preprocess.

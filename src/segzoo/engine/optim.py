@@ -21,7 +21,7 @@ from segzoo.base.records import Json
 from segzoo.errors import DependencyMissingError, UsageError, printable
 from segzoo.spec import Recipe
 
-__all__ = ["OPTIMIZERS", "freeze", "optimizer_of"]
+__all__ = ["NORMS", "OPTIMIZERS", "freeze", "optimizer_of"]
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
     {
@@ -36,6 +36,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
     }
 )
 OURS = frozenset({"self", "params", "lr", "weight_decay"})  # the recipe's fields and the engine's
+NORMS = "norms"  # among a recipe's frozen prefixes: all normalisations with running statistics
 FUSED = frozenset({"adagrad", "adam", "adamw", "sgd"})  # torch has one kernel for a whole step
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
@@ -86,11 +87,16 @@ def optimizer_of(network: nn.Module, recipe: Recipe, *, fused: bool | None = Non
 def freeze(network: nn.Module, prefixes: Iterable[str]) -> list[nn.Module]:
     """Take the parameters with these prefixes out of training.
 
+    `NORMS` among them stands for every normalisation with running statistics, wherever it is: what
+    was folded into the convolutions before it, or comes in batches too small to measure, is
+    trained without.
+
     Gives the normalisations among them, put in eval mode so that their running means stay too;
     `network.train()` takes them out of it, so call this again afterwards. UsageError, with a
     suggestion, for prefixes that no parameter has.
     """
-    prefixes = tuple(prefixes)
+    given = tuple(prefixes)
+    prefixes = tuple(p for p in given if p != NORMS)
     names = [name for name, _ in network.named_parameters()]
     strange = [p for p in prefixes if not any(name.startswith(p) for name in names)]
     if strange:
@@ -101,18 +107,21 @@ def freeze(network: nn.Module, prefixes: Iterable[str]) -> list[nn.Module]:
             "no parameter begins with " + ", ".join(repr(printable(p)) for p in strange),
             expected="a prefix such as " + ", ".join(map(repr, dict.fromkeys(near or children))),
         )
+    if NORMS in given:
+        prefixes += tuple(f"{name}." for name in _norms(network))
     for name, parameter in network.named_parameters():
         if name.startswith(prefixes):
             parameter.requires_grad_(False)
-    frozen: list[nn.Module] = [
-        module
-        for name, module in network.named_modules()
-        # what torch's norms with running statistics have, and what their subclasses inherit
-        if hasattr(module, "track_running_stats") and f"{name}.".startswith(prefixes)
-    ]
+    frozen = [m for name, m in _norms(network).items() if f"{name}.".startswith(prefixes)]
     for module in frozen:
         module.eval()
     return frozen
+
+
+def _norms(network: nn.Module) -> dict[str, nn.Module]:
+    """By name; torch's norms with running statistics have this, their subclasses inherit it."""
+    modules = network.named_modules()
+    return {name: m for name, m in modules if hasattr(m, "track_running_stats")}
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
