@@ -50,3 +50,17 @@ class Walks(nn.Module):
 def test_a_child_whose_children_are_called_has_their_operations():
     rows = {stage.name: stage.macs for stage in profile.stages(Walks, (1, 3, 5, 7))}
     assert rows == {"backbone": (3 * 2 + 2 * 4) * 35, "head": 4 * 35, "": 18 * 35}
+
+
+def test_the_size_that_is_counted_for():
+    assert profile.input_size(Preprocess(size=(320, 200), resize="stretch")) == (320, 200)
+    assert profile.input_size(Preprocess()) == (256, 256)
+    assert profile.input_size(Preprocess(multiple_of=32), (33, 64)) == (64, 64)
+    assert profile.input_size(Preprocess(margin=92, multiple_of=16, remainder=12)) == (444, 444)
+
+
+def test_our_models_say_their_multiply_adds():
+    """`segzoo check` counts them. Those of thousands of encoders are counted when asked for."""
+    ours = [row for row in registry.rows() if row.entry.distribution.startswith("segzoo-")]
+    silent = {row.entry.distribution for row in ours if row.spec.macs is None}
+    assert len(ours) > 19 and silent == {"segzoo-smp"}

@@ -113,6 +113,7 @@ def test_a_good_model(name):
         "torch.compile gives the same logits": "slow; asked for with slow=True or --slow",
         "training lowers the loss": "slow; asked for with slow=True or --slow",
         "bfloat16 is finite": "needs CUDA; asked for with gpu=True or --gpu",
+        "the multiply-adds are as declared": "the spec declares no macs",
     }
     if name == "INFRARED":
         expected["a picture gives a mask of its size"] = "no picture has 4 channels"
@@ -123,7 +124,7 @@ def test_the_slow_promises_of_a_good_model():
     results = by_name(check_model("contract_specs:SIDED", slow=True))
     assert broken(results.values()) == []
     left = {name for name, result in results.items() if result.skipped}
-    assert left == {"bfloat16 is finite"}
+    assert left == {"bfloat16 is finite", "the multiply-adds are as declared"}
 
 
 def test_a_network_of_probabilities_may_say_so():
@@ -320,6 +321,18 @@ BAD = [
         "the parameter count is as declared",
         r"it has 125 parameters, declared are 124",
         "write num_parameters=125 in the spec",
+    ),
+    (
+        "MACS",
+        "the multiply-adds are as declared",
+        r"for x \(1, 3, 256, 256\) it has 7,340,032 multiply-adds, declared are 1",
+        "write macs=7_340_032 in the spec",
+    ),
+    (
+        "MACS_RESIZED",
+        "the multiply-adds are as declared",
+        r"for x \(1, 3, 320, 320\) it has 11,468,800 multiply-adds, declared are 1",
+        "write macs=11_468_800 in the spec",
     ),
     (
         "MEDDLING",

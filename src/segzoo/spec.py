@@ -413,6 +413,8 @@ class ModelSpec(Record):
     recipes: named ways to train; the first is the default, the article's own is named "seed".
     weights: published weights by tag. default_weights: the tag that `pretrained=True` loads.
     num_parameters: with the default options, num_classes and in_channels.
+    macs: multiply-adds of its convolutions and matrix products, with the same, for one picture of
+        preprocess.size, or else of 256x256; None where nobody has counted them.
     head, stem: parameter prefixes replaced when num_classes or in_channels are not the weights'.
     frozen: parameter prefixes that are not trained by default.
     elastic: options that may be lowered when loading, from the same weights.
@@ -427,6 +429,7 @@ class ModelSpec(Record):
     preprocess: Preprocess
     num_classes: int
     num_parameters: int
+    macs: int | None = None
     in_channels: int = 3
     paper: Paper | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -452,6 +455,7 @@ class ModelSpec(Record):
             (self.num_classes < 1, f"num_classes={self.num_classes} is below 1"),
             (self.in_channels < 1, f"in_channels={self.in_channels} is below 1"),
             (self.num_parameters < 0, f"num_parameters={self.num_parameters} is below 0"),
+            (self.macs is not None and self.macs < 0, f"macs={self.macs} is below 0"),
             *(
                 (not _is_import_path(path), f"{name}={path!r} is not 'module:attribute'")
                 for name, path in paths.items()

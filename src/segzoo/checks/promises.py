@@ -32,6 +32,7 @@ from segzoo.checks.losses import (
 from segzoo.checks.process import DEEP_STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.errors import SegzooError
+from segzoo.model import profile
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.zoo import installed, registry
@@ -252,6 +253,19 @@ def parameters_are_counted(kit: Kit) -> None:
         )
 
 
+def macs_are_counted(kit: Kit) -> None:
+    """The network has as many multiply-adds as the spec declares, if it declares them."""
+    if kit.declared.macs is None:
+        raise Skipped("the spec declares no macs")
+    shape = (1, kit.spec.in_channels, *profile.input_size(kit.preprocess))
+    found = profile.stages(kit.build, shape)[-1].macs
+    if found != kit.declared.macs:
+        raise Broken(
+            f"for x {shape} it has {found:,} multiply-adds, declared are {kit.declared.macs:,}",
+            f"write macs={found:_} in the spec",
+        )
+
+
 def process_is_left_alone(kit: Kit) -> None:
     """Importing and building the network changes nothing for the rest of the process."""
     if kit.changed:
@@ -441,6 +455,12 @@ PROMISES: tuple[Promise, ...] = (
         parameters_are_counted,
         "correct num_parameters in the spec",
         after=(builder_keeps_channels,),
+    ),
+    Promise(
+        "the multiply-adds are as declared",
+        macs_are_counted,
+        "correct macs in the spec, or leave it out",
+        after=(shapes_are_declared,),
     ),
     Promise(
         "building changes no global state",

@@ -1,6 +1,5 @@
 """segzoo features: what every stage of a network gives."""
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +38,10 @@ def features(
     Python, model.features(x) gives the outputs themselves under the same names.
     """
     entry, spec = find_spec(model)
-    height, width = _input_size(spec, size)
+    from segzoo.model import profile
+
+    wanted = None if size is None else _size_of(size)
+    height, width = profile.input_size(spec.preprocess, wanted)
     found = _features(spec, height, width)
     shape = [spec.in_channels, height, width]
     if as_json:
@@ -58,22 +60,16 @@ def features(
     say(*table(("NAME", "SHAPE", "STRIDE"), cells, right=" >>"))
 
 
-def _input_size(spec: ModelSpec, size: str | None) -> tuple[int, int]:
-    """The network's own input for a picture of `size`, or of the size that it is declared for."""
-    from segzoo.predict.preprocess import network_size
-
-    height, width = spec.preprocess.size or (256, 256)
-    if size is not None:
-        sides = [side.strip() for side in size.split(",")]
-        numbers = [int(side) for side in sides if re.fullmatch("[0-9]{1,6}", side)]
-        if len(sides) > 2 or len(numbers) < len(sides) or 0 in numbers:
-            raise UsageError(
-                f"--size {printable(size)} is no size",
-                expected="pixels, at most 999999, as 256 or 256,320",
-            )
-        height, width = numbers[0], numbers[-1]
-    whole = dataclasses.replace(spec.preprocess, size=None, resize="none")
-    return network_size(height, width, whole)
+def _size_of(text: str) -> tuple[int, int]:
+    """ "256,320" -> (256, 320); "256" -> (256, 256)."""
+    sides = [side.strip() for side in text.split(",")]
+    numbers = [int(side) for side in sides if re.fullmatch("[0-9]{1,6}", side)]
+    if len(sides) > 2 or len(numbers) < len(sides) or 0 in numbers:
+        raise UsageError(
+            f"--size {printable(text)} is no size",
+            expected="pixels, at most 999999, as 256 or 256,320",
+        )
+    return numbers[0], numbers[-1]
 
 
 def _features(spec: ModelSpec, height: int, width: int) -> "list[Feature]":

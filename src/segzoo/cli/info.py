@@ -1,6 +1,5 @@
 """segzoo info: everything there is to know of one model."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,26 +35,19 @@ def info(
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.
     """
-    from segzoo.model import origin
+    from segzoo.model import origin, profile
 
     found = origin.find_saved(model)
     entry, spec, config = found or (*find_spec(model), None)
-    height, width = _input_size(config or spec, size)
+    height, width = profile.input_size(
+        (config or spec).preprocess, None if size is None else (size, size)
+    )
     stages = _stages(spec, config, height, width)
     if as_json:
         rows = [stage._asdict() for stage in stages]
         print_json(model_info(model) | {"input": [height, width], "stages": rows})
         return
     say(*_lines(entry, spec, config, stages, height, width))
-
-
-def _input_size(spec: "ModelSpec | Config", size: int | None) -> tuple[int, int]:
-    """The network's own input for a picture of `size`, or of the size that it is declared for."""
-    from segzoo.predict.preprocess import network_size
-
-    height, width = (size, size) if size else spec.preprocess.size or (256, 256)
-    whole = dataclasses.replace(spec.preprocess, size=None, resize="none")
-    return network_size(height, width, whole)
 
 
 def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
@@ -86,6 +78,7 @@ def _lines(
         yield from _saved(config)
     yield f"parameters   {stages[-1].parameters if config else spec.num_parameters:,}"
     made = config or spec
+    yield f"macs         {stages[-1].macs:,} for an input of {height}x{width}"
     yield f"channels     {made.in_channels} in, {made.num_classes} classes"
     for name, option in spec.options.items():
         allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""

@@ -80,6 +80,7 @@ FCN_VGG16 = ModelSpec(
     preprocess=PREPROCESS,
     num_classes=len(CLASSES),
     num_parameters=26_369_987,
+    macs=23_829_184_512,
     recipes={
         "seed": Recipe(
             epochs=5,

@@ -96,6 +96,7 @@ LITE0 = ModelSpec(
     ),
     num_classes=1,
     num_parameters=3_069_509,
+    macs=916_759_680,
     recipes={
         "duts": DUTS,
         "duts_fine": replace(DUTS, steps=640, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
@@ -113,6 +114,7 @@ LITE2 = replace(
     summary="salient objects and cut-outs; EfficientNet-Lite2, for CPUs",
     builder="segzoo_lite.model:lite2",
     num_parameters=4_549_125,
+    macs=1_328_899_392,
     backbone={
         "imagenet": imagenet(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
     },

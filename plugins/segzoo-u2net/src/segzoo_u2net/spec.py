@@ -82,6 +82,7 @@ U2NET = ModelSpec(
     preprocess=published.AS_AUTHORS,
     num_classes=1,
     num_parameters=44_009_869,
+    macs=58_598_246_400,
     recipes={
         # The fourth project of the article that segzoo implements: 10 epochs of batches of 10.
         "seed": Recipe(
@@ -124,6 +125,7 @@ U2NETP = replace(
     summary="salient objects and cut-outs; the small U²-Net, weights embedded",
     builder="segzoo_u2net.model:u2netp",
     num_parameters=1_131_181,
+    macs=19_756_089_600,
     weights={
         "duts": published.DUTS,
         "drive": published.DRIVE,

@@ -190,6 +190,7 @@ UNET = ModelSpec(
     preprocess=SAME,
     num_classes=2,
     num_parameters=31_037_698,
+    macs=48_171_581_440,
     recipes=_with_cells("adamw", ADAMW) | {"voc": VOC},
     head=("head.",),
     stem=("encoder.0.block.conv1.",),
@@ -222,6 +223,7 @@ UNET_VGGBLOCK = replace(
     preprocess=IMAGENET,
     num_classes=1,
     num_parameters=7_852_545,
+    macs=13_950_255_104,
     recipes={
         **_with_cells("adamw", ADAMW),
         # Its train.py called without arguments; its pictures are made 96x96 beforehand.
@@ -245,6 +247,7 @@ UNET_MRGIOVANNI = replace(
     variant="segzoo_unet.spec:mrgiovanni_variant",
     preprocess=SAME,
     num_parameters=7_760_097,
+    macs=12_071_206_912,
     recipes=_with_cells("adam", ADAM),
 )
 
@@ -253,6 +256,7 @@ UNET_WIDE = replace(
     summary="the wide U-Net of the UNet++ paper, as large as UNet++",
     options={"width": replace(WIDTH, default=35)},
     num_parameters=9_282_876,
+    macs=14_434_631_680,
 )
 
 UNET_ZHIXUHAO = replace(
@@ -270,6 +274,7 @@ UNET_ZHIXUHAO = replace(
     tasks=BY_BCE,
     in_channels=1,
     num_parameters=31_031_685,
+    macs=54_605_774_848,
     recipes=_with_cells("adam", ADAM)
     | {
         # Its main.py: 300 steps of 2 pictures, there resized to 256x256.
@@ -300,6 +305,7 @@ UNET_PAPER = replace(
     preprocess=VALID,
     in_channels=1,
     num_parameters=31_030_658,
+    macs=78_270_372_096,
     recipes=_with_cells("adam", replace(ADAM, crop=(196, 196), batch_size=4))
     | {
         # Section 3: SGD with momentum 0.99, one large tile at a time, border weights with w0 = 10
@@ -344,6 +350,7 @@ UNET_DICE = replace(
     variant="segzoo_unet.spec:dice_variant",
     tasks=BY_DICE,
     num_parameters=7_759_521,
+    macs=12_033_458_176,
     recipes=_with_cells("adam", ADAM)
     | {
         # Adam 1e-5 is the article's; 20 epochs of 32 pictures, there resized to 96x96, are the
@@ -362,6 +369,7 @@ UNET_STRIDED = replace(
     tasks=LABELS_FIRST,  # a sigmoid over three channels
     num_classes=3,
     num_parameters=32_090_627,
+    macs=50_692_358_144,
     recipes={"adamw": ADAMW},
 )
 
@@ -373,6 +381,7 @@ UNET_SLIM = replace(
     preprocess=ANY_SIZE,
     num_classes=6,
     num_parameters=7_759_782,
+    macs=12_081_692_672,
     recipes={
         "adam": ADAM,
         # The article has an L2 of 0.001 on the weights of the convolutions, whose gradient is a
@@ -397,6 +406,7 @@ UNET_SLIM_3X = replace(
     tasks=_enlarged(CLASSES_FIRST, 3),
     num_classes=3,
     num_parameters=7_760_475,
+    macs=12_125_732_864,
 )
 
 UNET_CANVAS = replace(
@@ -414,6 +424,7 @@ UNET_CANVAS = replace(
     preprocess=CANVAS,
     num_classes=4,
     num_parameters=31_029_892,
+    macs=39_001_502_464,
     recipes={"adam": ADAM},
 )
 

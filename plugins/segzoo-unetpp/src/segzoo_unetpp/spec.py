@@ -146,6 +146,7 @@ UNETPP = ModelSpec(
     preprocess=PREPROCESS,
     num_classes=1,
     num_parameters=9_163_428,
+    macs=34_491_858_944,
     recipes={
         "cells": CELLS,
         # The defaults of that code's train.py. It resizes pictures to 96x96, and turns, flips and
@@ -185,6 +186,7 @@ UNETPP_OFFICIAL = replace(
     tasks=tasks("segzoo_unetpp.loss:bce_dice_of_batch"),
     preprocess=OFFICIAL_PREPROCESS,
     num_parameters=9_042_276,
+    macs=29_794_238_464,
     recipes={
         "cells": replace(CELLS, optimizer=("adam", {}), lr=3e-4, weight_decay=0.0),
         # Section 3 of the paper: Adam at 3e-4, stopped early; it names no epochs and no batch, so
