@@ -50,7 +50,7 @@ HEAD = """\
 # Models
 
 What the plugins of this repository declare, written by `make docs`; a test keeps it true.
-`segzoo info MODEL` shows the same of any installed model, and its stages beside.
+`segzoo info MODEL --full` shows the same of any installed model, and its stages beside.
 
 Parameters are those of the default options. MACs are multiply-accumulates of convolutions and
 matrix products, for one input of the size that stands beside them: the one that the model is

@@ -89,7 +89,7 @@ def test_ls_is_list(capsys):
 
 
 def test_info_of_a_model(capsys):
-    out = printed(capsys, "info", "u2netp", "--size", "96")
+    out = printed(capsys, "info", "u2netp", "--size", "96", "--full")
     for line in (
         "parameters   1,131,181",
         "arXiv:2005.09007",

@@ -408,7 +408,7 @@ class ModelSpec(Record):
         prediction first; in eval mode the final logits alone.
     options: keywords of the builder that a user may set. variant: a function (**options) -> fields
         of this spec to replace, for options that change them; it must not import torch.
-    blocks: named building blocks, shown by `segzoo info`.
+    blocks: named building blocks, shown by `segzoo info --full`.
     tasks: what the model can be used for; the first is the default.
     recipes: named ways to train; the first is the default, the article's own is named "seed".
     weights: published weights by tag. default_weights: the tag that `pretrained=True` loads.

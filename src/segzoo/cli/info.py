@@ -1,20 +1,23 @@
-"""segzoo info: everything there is to know of one model."""
+"""segzoo info: what there is to know of one model, in brief or everything."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.base.records import Json, Record, asdict
+from segzoo.cli.brief import brief, difference, recipe_of
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import amount, print_json, say, table
+from segzoo.cli.text import amount, columns, print_json, say, table, wrapped
 from segzoo.model.load import find_spec, model_info
-from segzoo.spec import ModelSpec, Paper, Recipe, Weights
+from segzoo.spec import ModelSpec, Paper, Weights
 from segzoo.zoo.registry import Entry
 
 if TYPE_CHECKING:
     from segzoo.model.profile import Stage
     from segzoo.saved.config import Config
+
+
+INDENT = 13  # of the text beside a label
 
 
 def info(
@@ -26,11 +29,16 @@ def info(
         int | None,
         typer.Option(help="Side of the square picture that MACs are counted for.", min=1),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="All of it: stages, blocks, every metric, hashes."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what there is to know of a model.
 
-    Its paper, stages, options, preprocessing, tasks, recipes and weights.
+    Its paper, options, preprocessing, tasks, recipes and weights, in a few lines; everything with
+    --full and with --json.
 
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.
@@ -47,7 +55,16 @@ def info(
         rows = [stage._asdict() for stage in stages]
         print_json(model_info(model) | {"input": [height, width], "stages": rows})
         return
-    say(*_lines(entry, spec, config, stages, height, width))
+    title = f"{entry.name}: {spec.summary}"
+    if full:
+        lines = [title, *_lines(entry, spec, config, stages)]
+        say(*wrapped(lines, columns(), indent=INDENT), "")
+        say(*_stage_table(stages, height, width))
+        return
+    counted = (stages[-1].parameters if config else spec.num_parameters, stages[-1].macs)
+    pairs = brief(model, entry, spec, config, counted, (height, width))
+    lines = [title, *(f"{label:<{INDENT}}{text}" for label, text in pairs)]
+    say(*wrapped(lines, columns(), indent=INDENT))
 
 
 def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
@@ -65,10 +82,7 @@ def _lines(
     spec: ModelSpec,
     config: "Config | None",
     stages: "list[Stage]",
-    height: int,
-    width: int,
 ) -> Iterator[str]:
-    yield f"{entry.name}: {spec.summary}"
     yield f"plugin       {entry.distribution} {entry.version}"
     if spec.deprecated:
         yield f"deprecated   {spec.deprecated}"
@@ -83,20 +97,23 @@ def _lines(
     for name, option in spec.options.items():
         allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
         yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()
-    yield f"preprocess   {_fields(made.preprocess)}"
+    yield f"preprocess   {difference(made.preprocess)}"
     for task, defaults in spec.tasks.items():
-        yield f"task         {task}: loss {defaults.loss}, {_fields(defaults.postprocess)}"
+        yield f"task         {task}: loss {defaults.loss}, {difference(defaults.postprocess)}"
     for name, path in spec.blocks.items():
         yield f"block        {name}: {path}"
     for name, recipe in spec.recipes.items():
-        yield f"recipe       {name}: {_recipe(recipe)}"
-    for tag, weights in spec.weights.items():
-        yield from _weights(f"{entry.name}.{tag}", weights, tag == spec.default_weights)
+        yield f"recipe       {name}: {recipe_of(recipe)}"
+    if config is None:
+        for tag, weights in spec.weights.items():
+            yield from _weights(f"{entry.name}.{tag}", weights, tag == spec.default_weights)
     for name, weights in spec.backbone.items():
         yield from _weights(f"backbone {name}", weights, False)
     if not spec.weights and config is None:
         yield "weights      none published"
-    yield ""
+
+
+def _stage_table(stages: "list[Stage]", height: int, width: int) -> Iterator[str]:
     yield f"Stages for an input of {height}x{width}:"
     cells = [(name or "all", block, f"{p:,}", amount(m)) for name, block, p, m in stages]
     yield from table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
@@ -130,24 +147,10 @@ def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:
     for metric in weights.metrics:
         yield f"  metric     {metric.name} {metric.value:g} on {metric.split} ({metric.protocol})"
     if weights.preprocess:
-        yield f"  preprocess {_fields(weights.preprocess)}"
+        yield f"  preprocess {difference(weights.preprocess)}"
     if weights.postprocess:
-        yield f"  postprocess {_fields(weights.postprocess)}"
+        yield f"  postprocess {difference(weights.postprocess)}"
     for label in ("recipe", "notes", "source", "retired"):
         if text := getattr(weights, label):
             yield f"  {label:<10} {text}"
     yield f"  sha256     {weights.sha256}"
-
-
-def _recipe(recipe: Recipe) -> str:
-    length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
-    name, options = recipe.optimizer
-    settings = "".join(f", {key}={value}" for key, value in options.items())
-    return f"{length}, batch {recipe.batch_size}, {name} lr={recipe.lr:g}{settings}"
-
-
-def _fields(record: Record) -> str:
-    """What a record says differently from its defaults."""
-    defaults: dict[str, Json] = asdict(type(record)())
-    said = {k: v for k, v in asdict(record).items() if v != defaults[k]}
-    return ", ".join(f"{k}={v}" for k, v in said.items()) or "defaults"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from segzoo.base.records import Json
 from segzoo.base.terminal import to_stderr
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import amount, print_json, say, table
+from segzoo.cli.text import amount, columns, fitted, print_json, say, table
 from segzoo.errors import UsageError
 from segzoo.model.load import list_rows
 from segzoo.zoo import registry
@@ -55,8 +56,7 @@ def list_models(
         return
     working = [row for row in rows if row.spec is not None]
     if working:
-        header = ("NAME", "PARAMETERS", "TASKS", "WEIGHTS", "PLUGIN", "SUMMARY")
-        say(*table(header, map(_cells, working), right=" >"))
+        _show(working)
     elif not rows:
         say("No installed model fits. See: segzoo list")
     for row in rows:
@@ -65,6 +65,28 @@ def list_models(
             to_stderr(f"{entry.full_name} {entry.version}: {row.problem}")
             if row.spec is None:
                 to_stderr(f"    run: segzoo check {entry.full_name}")
+
+
+HEADER = ("NAME", "PARAMETERS", "TASKS", "WEIGHTS", "PLUGIN", "SUMMARY")
+LEFT_OUT = ("PLUGIN", "TASKS", "PARAMETERS", "WEIGHTS")  # at a narrow terminal, in this order
+
+
+def _show(rows: list[Row]) -> None:
+    """Everything, unless it is a terminal that is too narrow for it."""
+    width, whole = columns(), table(HEADER, [_cells(row, ", ".join) for row in rows], right=" >")
+    if width is None or max(map(len, whole)) <= width:
+        say(*whole)
+        return
+    cells = [_cells(row, _first) for row in rows]
+    lines, gone = fitted(HEADER, cells, width, right=" >", leave=LEFT_OUT)
+    say(*lines)
+    if gone:
+        say(f"Left out at {width} columns: {', '.join(gone)}")
+
+
+def _first(items: Sequence[str]) -> str:
+    """ "duts +3": the first of several."""
+    return f"{items[0]} +{len(items) - 1}" if len(items) > 1 else "".join(items)
 
 
 def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
@@ -90,18 +112,21 @@ def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
         for model in found
     ]
     if cells:
-        say(*table(("REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED"), cells, right="  >"))
+        header = ("REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED")
+        leave = ("UPDATED", "DOWNLOADS", "LICENCE")
+        say(*fitted(header, cells, columns(), right="  >", leave=leave)[0])
     else:
         say("No model on the Hub fits.")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, several: Callable[[Sequence[str]], str]) -> tuple[str, ...]:
+    """A row of the table. several: what stands for several tasks or tags."""
     assert row.spec is not None
     spec, entry = row.spec, row.entry
-    weights = ", ".join(spec.weights) or "-"
+    weights = several([*spec.weights]) or "-"
     plugin = f"{entry.distribution} {entry.version}".strip()
     summary = f"(deprecated: {spec.deprecated}) " * bool(spec.deprecated) + spec.summary
-    return entry.name, amount(spec.num_parameters), ", ".join(spec.tasks), weights, plugin, summary
+    return entry.name, amount(spec.num_parameters), several([*spec.tasks]), weights, plugin, summary
 
 
 def _record(row: Row) -> dict[str, Json]:

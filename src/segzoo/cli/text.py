@@ -1,6 +1,9 @@
 """Plain text for a terminal: lines, tables and JSON."""
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,22 @@ from segzoo.errors import printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["amount", "print_json", "progress_bar", "say", "size_of", "table", "tell"]
+__all__ = [
+    "amount",
+    "columns",
+    "fitted",
+    "print_json",
+    "progress_bar",
+    "say",
+    "size_of",
+    "table",
+    "tell",
+    "wrapped",
+]
+
+CUT = "..."
+LEAST = 32  # characters of a column that is cut
+NARROWEST = 40  # a terminal that says less is taken for as wide
 
 
 def say(*lines: str) -> None:
@@ -34,6 +52,69 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = 
             align(text, width) for align, text, width in zip(aligned, line, widths, strict=True)
         ).rstrip()
         for line in lines
+    ]
+
+
+def columns() -> int | None:
+    """How wide the terminal is; None where standard output is none, and nothing is to be cut."""
+    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else None
+
+
+def fitted(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    width: int | None,
+    *,
+    right: str = "",
+    leave: Sequence[str] = (),
+) -> tuple[list[str], list[str]]:
+    """The lines of a table that is no wider than a terminal, and which columns it leaves out.
+
+    width: None for all of it. leave: the headers of columns that may be left out, the first of them
+    first. The last column of all is cut where it is longer than what is left for it.
+    """
+    lines = [tuple(map(printable, line)) for line in (header, *rows)]
+    lengths = {
+        h: max(map(len, cells)) for h, cells in zip(header, zip(*lines, strict=True), strict=True)
+    }
+    last, gone = header[-1], []
+    least = lengths | {last: min(lengths[last], LEAST)}
+    for name in leave if width is not None else ():
+        if sum(least.values()) + 2 * (len(least) - 1) <= width:
+            break
+        del least[name]
+        gone.append(name)
+    if width is not None and last in least:
+        room = max(LEAST, width - sum(least[h] + 2 for h in least if h != last))
+        lines = [(*line[:-1], _cut(line[-1], room)) for line in lines]
+    kept = [n for n, name in enumerate(header) if name in least]
+    marks = "".join(right.ljust(len(header))[n] for n in kept)
+    shown = [[line[n] for n in kept] for line in lines]
+    return table(shown[0], shown[1:], right=marks), gone
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - len(CUT)].rstrip() + CUT
+
+
+def wrapped(lines: Iterable[str], width: int | None, *, indent: int) -> list[str]:
+    """Lines as a terminal of this width shows them, what follows of one under its text.
+
+    width: None for whole lines. Words are never broken: a hash or an address can be copied.
+    """
+    if width is None:
+        return [*lines]
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            printable(line),
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
     ]
 
 

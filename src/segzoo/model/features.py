@@ -1,6 +1,6 @@
 """What every stage of a network gives, by the stage's name: for any network, without its help.
 
-The stages are those that `segzoo info` counts parameters of (`segzoo.model.profile.parts`).
+The stages are those that `segzoo info --full` counts parameters of (`segzoo.model.profile.parts`).
 """
 
 import math

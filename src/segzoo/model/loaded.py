@@ -87,7 +87,7 @@ class Model(nn.Module):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What each stage of the network gives for x (N, in_channels, H, W), by its name.
 
-        The stages are those that `segzoo info` lists; see `segzoo.model.features.features`.
+        The stages are those that `segzoo info --full` lists; see `segzoo.model.features.features`.
         """
         from segzoo.model.features import features
 

@@ -1,0 +1,119 @@
+"""A model in a few lines: what `segzoo info` shows of it without --full."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from segzoo.base.records import Json, Record, asdict
+from segzoo.cli.text import amount
+from segzoo.errors import printable
+from segzoo.saved.config import Config
+from segzoo.spec import ModelSpec, Option, Paper, Recipe, Weights
+from segzoo.zoo.registry import Entry
+
+__all__ = ["brief", "difference", "recipe_of"]
+
+SOME = 4  # of a list's items, such as the choices of an option
+
+
+def brief(
+    ref: str,
+    entry: Entry,
+    spec: ModelSpec,
+    config: Config | None,
+    counted: tuple[int, int],
+    size: tuple[int, int],
+) -> Iterator[tuple[str, str]]:
+    """(label, text) of each line.
+
+    ref: how the model was asked for. config: of a saved one. counted: parameters and
+    multiply-accumulates for an input of this size, (height, width).
+    """
+    made = config or spec
+    parameters, macs = counted
+    yield "plugin", f"{entry.distribution} {entry.version}"
+    if spec.deprecated:
+        yield "deprecated", spec.deprecated
+    if spec.paper:
+        yield from _paper(spec.paper)
+    if config:
+        yield from _saved(config)
+    yield "parameters", f"{parameters:,}"
+    yield "MACs", f"{amount(macs)} for an input of {size[0]}x{size[1]}"
+    yield "channels", f"{made.in_channels} in, {made.num_classes} classes"
+    if spec.options:
+        yield "options", ", ".join(_option(name, each) for name, each in spec.options.items())
+    yield "preprocess", difference(made.preprocess)
+    yield "tasks", ", ".join(spec.tasks)
+    if len(spec.recipes) == 1:
+        yield from (("recipe", f"{name}: {recipe_of(r)}") for name, r in spec.recipes.items())
+    elif spec.recipes:
+        yield "recipes", ", ".join(spec.recipes)
+    for name, weights in spec.backbone.items():
+        yield "backbone", _weights(name, weights, False)
+    if config is None:
+        for tag, weights in spec.weights.items():
+            name = f"{entry.name}.{tag}"
+            yield "weights", _weights(name, weights, tag == spec.default_weights)
+        if not spec.weights:
+            yield "weights", "none published"
+    yield "all of it", f"segzoo info {shlex.quote(printable(ref))} --full"
+
+
+def difference(record: Record) -> str:
+    """What a record says differently from its defaults."""
+    defaults: dict[str, Json] = asdict(type(record)())
+    said = {k: v for k, v in asdict(record).items() if v != defaults[k]}
+    return ", ".join(f"{k}={v}" for k, v in said.items()) or "defaults"
+
+
+def recipe_of(recipe: Recipe) -> str:
+    """How long, and with which optimiser."""
+    length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
+    name, options = recipe.optimizer
+    settings = "".join(f", {key}={value}" for key, value in options.items())
+    return f"{length}, batch {recipe.batch_size}, {name} lr={recipe.lr:g}{settings}"
+
+
+def _paper(paper: Paper) -> Iterator[tuple[str, str]]:
+    first, comma, _ = paper.authors.partition(",")
+    where = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
+    others = " and others" if comma else ""
+    yield "paper", f"{first}{others}, {paper.title!r}, {paper.year}{where}"
+    if paper.code:
+        whose = f"by {paper.code_by}, " if paper.code_by else ""
+        yield "code", f"{paper.code} ({whose}{paper.code_license or 'licence not stated'})"
+
+
+def _saved(config: Config) -> Iterator[tuple[str, str]]:
+    plugin = f"{config.distribution} {config.version}".strip()
+    yield "saved", f"with {plugin}, task {config.task}"
+    options = ", ".join(f"{name}={value}" for name, value in config.options.items())
+    yield "  options", options or "none"
+    yield "  licence", config.license or "not stated"
+    for data in config.trained_on:
+        yield "  data", f"{data.name}, licence {data.license}"
+    if config.classes:
+        yield "  classes", _some(config.classes)
+
+
+def _option(name: str, option: Option) -> str:
+    if not option.choices:
+        return f"{name}={option.default}"
+    several = len(option.choices) > SOME
+    choices = f"{len(option.choices):,}" if several else ", ".join(map(str, option.choices))
+    return f"{name}={option.default} (one of {choices})"
+
+
+def _some(items: Sequence[str]) -> str:
+    """The first, and how many more there are."""
+    rest = len(items) - SOME
+    return ", ".join(items) if rest <= 1 else f"{', '.join(items[:SOME])} and {rest} more"
+
+
+def _weights(name: str, weights: Weights, default: bool) -> str:
+    """The licences of weights and of their data, and the first number that they reach."""
+    licences = [weights.license, *(f"of {d.name} {d.license}" for d in weights.trained_on)]
+    parts = [f"{name}{' (default)' * default}: licence {', '.join(licences)}"]
+    parts += [f"retired: {weights.retired}"] * bool(weights.retired)
+    parts += [f"{m.name} {m.value:g} on {m.split}" for m in weights.metrics[:1]]
+    return "; ".join(parts)
