@@ -84,7 +84,7 @@ def test_d9_info_fits_a_screen(entry):
     name, counted = entry.name, (9_999_999, 10**10)
     pairs = [*brief(name, entry, entry.load(), None, counted, (320, 320))]
     lines = ["", *(f"{label:<13}{said}" for label, said in pairs)]
-    assert len(text.wrapped(lines, 80, indent=13)) <= 26
+    assert len(text.wrapped_lines(lines, 80, indent=13)) <= 26
     assert pairs[-1] == ("all of it", f"segzoo info {name} --full")
 
 

@@ -10,7 +10,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Option, Paper, Recipe, Weights
 from segzoo.zoo.registry import Entry
 
-__all__ = ["brief", "difference", "recipe_of"]
+__all__ = ["brief", "code_of", "difference", "recipe_of", "saved_of"]
 
 SOME = 4  # of a list's items, such as the choices of an option
 
@@ -36,9 +36,9 @@ def brief(
     if spec.paper:
         yield from _paper(spec.paper)
     if config:
-        yield from _saved(config)
+        yield from saved_of(config, SOME)
     yield "parameters", f"{parameters:,}"
-    yield "MACs", f"{amount(macs)} for an input of {size[0]}x{size[1]}"
+    yield "macs", f"{amount(macs)} for an input of {size[0]}x{size[1]}"
     yield "channels", f"{made.in_channels} in, {made.num_classes} classes"
     if spec.options:
         yield "options", ", ".join(_option(name, each) for name, each in spec.options.items())
@@ -80,11 +80,17 @@ def _paper(paper: Paper) -> Iterator[tuple[str, str]]:
     others = " and others" if comma else ""
     yield "paper", f"{first}{others}, {paper.title!r}, {paper.year}{where}"
     if paper.code:
-        whose = f"by {paper.code_by}, " if paper.code_by else ""
-        yield "code", f"{paper.code} ({whose}{paper.code_license or 'licence not stated'})"
+        yield "code", code_of(paper)
 
 
-def _saved(config: Config) -> Iterator[tuple[str, str]]:
+def code_of(paper: Paper) -> str:
+    """Where a paper's code is, whose it is, and its licence."""
+    whose = f"by {paper.code_by}, " if paper.code_by else ""
+    return f"{paper.code} ({whose}{paper.code_license or 'licence not stated'})"
+
+
+def saved_of(config: Config, most: int | None = None) -> Iterator[tuple[str, str]]:
+    """How a saved model was built, and from what; most: of its classes, all by default."""
     plugin = f"{config.distribution} {config.version}".strip()
     yield "saved", f"with {plugin}, task {config.task}"
     options = ", ".join(f"{name}={value}" for name, value in config.options.items())
@@ -93,7 +99,7 @@ def _saved(config: Config) -> Iterator[tuple[str, str]]:
     for data in config.trained_on:
         yield "  data", f"{data.name}, licence {data.license}"
     if config.classes:
-        yield "  classes", _some(config.classes)
+        yield "  classes", _some(config.classes, most)
 
 
 def _option(name: str, option: Option) -> str:
@@ -104,10 +110,10 @@ def _option(name: str, option: Option) -> str:
     return f"{name}={option.default} (one of {choices})"
 
 
-def _some(items: Sequence[str]) -> str:
+def _some(items: Sequence[str], most: int | None) -> str:
     """The first, and how many more there are."""
-    rest = len(items) - SOME
-    return ", ".join(items) if rest <= 1 else f"{', '.join(items[:SOME])} and {rest} more"
+    rest = len(items) - (most or len(items))
+    return ", ".join(items) if rest <= 1 else f"{', '.join(items[:most])} and {rest} more"
 
 
 def _weights(name: str, weights: Weights, default: bool) -> str:

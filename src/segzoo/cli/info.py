@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.brief import brief, difference, recipe_of
+from segzoo.cli.brief import brief, code_of, difference, recipe_of, saved_of
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import amount, columns, print_json, say, table, wrapped
+from segzoo.cli.text import amount, columns, print_json, say, table, wrapped_lines
 from segzoo.model.load import find_spec, model_info
 from segzoo.spec import ModelSpec, Paper, Weights
 from segzoo.zoo.registry import Entry
@@ -57,14 +57,14 @@ def info(
         return
     title = f"{entry.name}: {spec.summary}"
     if full:
-        lines = [title, *_lines(entry, spec, config, stages)]
-        say(*wrapped(lines, columns(), indent=INDENT), "")
+        lines = [title, *_lines(entry, spec, config, stages, (height, width))]
+        say(*wrapped_lines(lines, columns(), indent=INDENT), "")
         say(*_stage_table(stages, height, width))
         return
     counted = (stages[-1].parameters if config else spec.num_parameters, stages[-1].macs)
     pairs = brief(model, entry, spec, config, counted, (height, width))
     lines = [title, *(f"{label:<{INDENT}}{text}" for label, text in pairs)]
-    say(*wrapped(lines, columns(), indent=INDENT))
+    say(*wrapped_lines(lines, columns(), indent=INDENT))
 
 
 def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
@@ -82,6 +82,7 @@ def _lines(
     spec: ModelSpec,
     config: "Config | None",
     stages: "list[Stage]",
+    size: tuple[int, int],
 ) -> Iterator[str]:
     yield f"plugin       {entry.distribution} {entry.version}"
     if spec.deprecated:
@@ -89,10 +90,10 @@ def _lines(
     if spec.paper:
         yield from _paper(spec.paper)
     if config:
-        yield from _saved(config)
+        yield from (f"{label:<{INDENT}}{text}" for label, text in saved_of(config))
     yield f"parameters   {stages[-1].parameters if config else spec.num_parameters:,}"
     made = config or spec
-    yield f"macs         {stages[-1].macs:,} for an input of {height}x{width}"
+    yield f"macs         {stages[-1].macs:,} for an input of {size[0]}x{size[1]}"
     yield f"channels     {made.in_channels} in, {made.num_classes} classes"
     for name, option in spec.options.items():
         allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
@@ -119,25 +120,11 @@ def _stage_table(stages: "list[Stage]", height: int, width: int) -> Iterator[str
     yield from table(("STAGE", "BLOCK", "PARAMETERS", "MACS"), cells, right="  >>")
 
 
-def _saved(config: "Config") -> Iterator[str]:
-    """How a saved model was built, and from what."""
-    options = ", ".join(f"{name}={value}" for name, value in config.options.items())
-    plugin = f"{config.distribution} {config.version}".strip()
-    yield f"saved        with {plugin}, task {config.task}"
-    yield f"  options    {options or 'none'}"
-    yield f"  licence    {config.license or 'not stated'}"
-    for data in config.trained_on:
-        yield f"  data       {data.name}, licence {data.license}"
-    if config.classes:
-        yield f"  classes    {', '.join(config.classes)}"
-
-
 def _paper(paper: Paper) -> Iterator[str]:
     where = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
     yield f"paper        {paper.authors}, {paper.title!r}, {paper.year}{where}"
     if paper.code:
-        whose = f"by {paper.code_by}, " if paper.code_by else ""
-        yield f"code         {paper.code} ({whose}{paper.code_license or 'licence not stated'})"
+        yield f"code         {code_of(paper)}"
 
 
 def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:

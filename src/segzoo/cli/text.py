@@ -26,7 +26,7 @@ __all__ = [
     "size_of",
     "table",
     "tell",
-    "wrapped",
+    "wrapped_lines",
 ]
 
 CUT = "..."
@@ -97,7 +97,7 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - len(CUT)].rstrip() + CUT
 
 
-def wrapped(lines: Iterable[str], width: int | None, *, indent: int) -> list[str]:
+def wrapped_lines(lines: Iterable[str], width: int | None, *, indent: int) -> list[str]:
     """Lines as a terminal of this width shows them, what follows of one under its text.
 
     width: None for whole lines. Words are never broken: a hash or an address can be copied.
