@@ -10,7 +10,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Option, Paper, Recipe, Weights
 from segzoo.zoo.registry import Entry
 
-__all__ = ["brief", "code_of", "difference", "recipe_of", "saved_of"]
+__all__ = ["brief", "code_of", "not_default", "recipe_of", "saved_of"]
 
 SOME = 4  # of a list's items, such as the choices of an option
 
@@ -42,7 +42,7 @@ def brief(
     yield "channels", f"{made.in_channels} in, {made.num_classes} classes"
     if spec.options:
         yield "options", ", ".join(_option(name, each) for name, each in spec.options.items())
-    yield "preprocess", difference(made.preprocess)
+    yield "preprocess", not_default(made.preprocess)
     yield "tasks", ", ".join(spec.tasks)
     if len(spec.recipes) == 1:
         yield from (("recipe", f"{name}: {recipe_of(r)}") for name, r in spec.recipes.items())
@@ -59,7 +59,7 @@ def brief(
     yield "all of it", f"segzoo info {shlex.quote(printable(ref))} --full"
 
 
-def difference(record: Record) -> str:
+def not_default(record: Record) -> str:
     """What a record says differently from its defaults."""
     defaults: dict[str, Json] = asdict(type(record)())
     said = {k: v for k, v in asdict(record).items() if v != defaults[k]}

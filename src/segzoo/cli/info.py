@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.brief import brief, code_of, difference, recipe_of, saved_of
+from segzoo.cli.brief import brief, code_of, not_default, recipe_of, saved_of
 from segzoo.cli.options import AsJson
 from segzoo.cli.text import amount, columns, print_json, say, table, wrapped_lines
 from segzoo.model.load import find_spec, model_info
@@ -98,9 +98,9 @@ def _lines(
     for name, option in spec.options.items():
         allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
         yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()
-    yield f"preprocess   {difference(made.preprocess)}"
+    yield f"preprocess   {not_default(made.preprocess)}"
     for task, defaults in spec.tasks.items():
-        yield f"task         {task}: loss {defaults.loss}, {difference(defaults.postprocess)}"
+        yield f"task         {task}: loss {defaults.loss}, {not_default(defaults.postprocess)}"
     for name, path in spec.blocks.items():
         yield f"block        {name}: {path}"
     for name, recipe in spec.recipes.items():
@@ -134,9 +134,9 @@ def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:
     for metric in weights.metrics:
         yield f"  metric     {metric.name} {metric.value:g} on {metric.split} ({metric.protocol})"
     if weights.preprocess:
-        yield f"  preprocess {difference(weights.preprocess)}"
+        yield f"  preprocess {not_default(weights.preprocess)}"
     if weights.postprocess:
-        yield f"  postprocess {difference(weights.postprocess)}"
+        yield f"  postprocess {not_default(weights.postprocess)}"
     for label in ("recipe", "notes", "source", "retired"):
         if text := getattr(weights, label):
             yield f"  {label:<10} {text}"
