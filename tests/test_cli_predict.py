@@ -18,7 +18,7 @@ from PIL import Image
 
 import segzoo
 from segzoo.base import formats
-from segzoo.cli import jobs
+from segzoo.cli import jobs, outcomes
 from segzoo.cli.jobs import Folder, Layout
 from segzoo.cli.main import run
 from segzoo.errors import OutputError, UsageError
@@ -768,11 +768,18 @@ def test_a_disk_that_fills_while_it_works_ends_the_work(predict, monkeypatch):
         assert values(f"out/{name}").shape == (6, 8)
 
 
-def test_a_list_of_errors_that_cannot_be_written_ends_the_work(predict):
+def test_a_list_of_errors_that_cannot_be_written_ends_the_work(predict, monkeypatch):
     for n in range(3):
         save(f"photos/{n}.png")
     Path("photos/1.png").write_bytes(b"")
-    os.makedirs("out/errors.jsonl")
+    begin = outcomes.Outcomes.__enter__
+
+    def taken(self):
+        begin(self)
+        os.makedirs("out/errors.jsonl")  # by somebody else, after the work began
+        return self
+
+    monkeypatch.setattr(outcomes.Outcomes, "__enter__", taken)
     _, err = predict("photos", "-o", "out", code=2)
     assert err == "segzoo: out/errors.jsonl: cannot be written: Is a directory\n"
 

@@ -19,7 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from segzoo.base import files
+from segzoo.base import files, ours
 from segzoo.errors import DependencyMissingError, IntegrityError, SegzooError, UsageError
 from segzoo.saved.manifest import SIGNATURE_NAME
 from segzoo.weights.safetensors import within
@@ -46,6 +46,7 @@ def sign(folder: AnyPath, private_key: AnyPath) -> Path:
     with _at_fault(UsageError, "the private key cannot be used", private_key, PRIVATE):
         config.use_elliptic_key_signer(private_key=os.fspath(private_key))
     target = Path(folder) / SIGNATURE_NAME
+    ours.refuse_others([target], next_step="sign another folder")
     with tempfile.TemporaryDirectory() as place:
         made = Path(place) / SIGNATURE_NAME
         with _at_fault(UsageError, "the folder cannot be signed", folder):

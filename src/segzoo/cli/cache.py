@@ -159,8 +159,9 @@ def _kept() -> Iterator[_Kept]:
         if path.suffix == hubcache.CORRUPT or age > LEFT_SECONDS:
             yield _Kept("leftover", path.name, path.parents[1].name, _files(path), path)
     home = own.home()
-    for path in sorted(home.iterdir()) if home.is_dir() else ():
-        yield _Kept("own", path.name, OWN.get(path.name, ""), _files(path), path)
+    for name, detail in sorted(OWN.items()):  # SEGZOO_HOME may hold what is not ours
+        if (path := home / name).is_dir():
+            yield _Kept("own", name, detail, _files(path), path)
 
 
 def _files(path: Path) -> dict[Path, int]:

@@ -177,12 +177,13 @@ def preview(
         raise UsageError("the sheet is a PNG", found=printable(out), expected="-o FILE.png")
     if recipe and not model:
         raise UsageError("a recipe is a model's", next_step=f"Add: --model NAME --recipe {recipe}")
-    from segzoo.base import files
+    from segzoo.base import files, ours
     from segzoo.data.sample import checked, info_of
     from segzoo.data.source import open_data
     from segzoo.pictures import codec
     from segzoo.report.panels import of_samples
 
+    ours.refuse_others([out], next_step="choose another name with -o")
     dataset = open_data(words)
     info = info_of(dataset)
     numbered, numbers = _chosen(dataset, count, seed)
@@ -194,7 +195,7 @@ def preview(
     else:
         samples = [checked(numbered[number]) for number in numbers]
     sheet = of_samples(samples, info=info, ignore_index=ignore_index)
-    files.write(out, codec.encode(sheet))
+    files.write(out, ours.signed(codec.encode(sheet)))
     say(f"{out}: {_many(len(samples), 'sample')}")
 
 

@@ -6,6 +6,7 @@ refused. A folder's files are held as names alone: a million take 80 MB, 150 whi
 
 import heapq
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from segzoo.base import ours
 from segzoo.base.formats import endings, left_out
 from segzoo.errors import OutputError, UsageError, printable
 from segzoo.zoo import registry
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 STDIO = "-"  # standard input, standard output
+ERRORS = "errors.jsonl"
 SHOWN = 10  # of a list in a message
 
 
@@ -69,6 +72,19 @@ class Layout(NamedTuple):
     def folder(self) -> str:
         """The folder of the outputs, as an absolute path."""
         return os.path.abspath(os.path.dirname(self.out) if self.is_file else self.out)
+
+    @property
+    def errors(self) -> str:
+        """The file that says which pictures failed; empty where outputs have no folder."""
+        return "" if self.is_file else os.path.join(self.out, ERRORS)
+
+    @property
+    def heads_there(self) -> list[int]:
+        """The heads that have a folder already, and the final one."""
+        if not self.heads or not os.path.isdir(self.out):
+            return [0]
+        found = (re.fullmatch(r"head-(0|[1-9][0-9]{0,5})", name) for name in os.listdir(self.out))
+        return sorted({0, *(int(match[1]) for match in found if match)})
 
     def path(self, job: Job, kind: str, head: int = 0) -> str:
         """OUT/STEM.png, with a folder for each head and for each kind where there are several."""
@@ -171,12 +187,15 @@ def refuse_clashes(
 ) -> None:
     """Raise for outputs that would overwrite each other, an input, or what is there already."""
     _refuse_shared(folders, layout)
+    ours.refuse_others(filter(None, [layout.errors]))
     real = cache(os.path.realpath)
     inputs = {real(folder.path or ".") for folder in folders}
     existing: list[str] = []
     beside: set[str] = set()  # outputs that are there, in a folder that has inputs
+    heads = layout.heads_there
     for job in jobs_of(folders):
-        for path in filter(os.path.lexists, layout.paths(job)):
+        paths = (layout.path(job, kind, head) for head in heads for kind in layout.kinds)
+        for path in filter(os.path.lexists, paths):
             if os.path.isdir(path):
                 raise OutputError("cannot be written: it is a folder", file=path)
             folder, name = os.path.split(path)

@@ -14,8 +14,6 @@ from segzoo.errors import OutputError, SegzooError, printable
 
 __all__ = ["Outcomes"]
 
-ERRORS = "errors.jsonl"
-
 
 class Outcomes:
     """Tells a person, a program and errors.jsonl what became of each picture.
@@ -37,7 +35,7 @@ class Outcomes:
         self.as_json, self.quiet, self.sizes = as_json, quiet, sizes
         self.written = self.skipped = self.failed = 0
         self.first_error: SegzooError | None = None
-        self.errors = "" if layout.is_file else os.path.join(layout.out, ERRORS)
+        self.errors = layout.errors
         self.bar: Any = None
 
     def __enter__(self) -> Self:

@@ -15,6 +15,8 @@ from segzoo.errors import UsageError
 if TYPE_CHECKING:
     from segzoo.runs.pruning import Pruned
 
+PRUNED = "prune.json"
+
 
 def prune(
     model: ModelName,
@@ -50,10 +52,11 @@ def prune(
     """
     if data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
-    from segzoo.base import files
+    from segzoo.base import files, ours
     from segzoo.runs import pruning
 
     if out is not None:
+        ours.refuse_others([os.path.join(out, PRUNED)])
         files.make_folder(out)
     found = pruning.prune(
         model,
@@ -67,7 +70,7 @@ def prune(
     record = {"data": data, "within": within} | dataclasses.asdict(found)
     if out is not None:
         text = json.dumps(record, indent=2) + "\n"
-        files.write(os.path.join(out, "prune.json"), text.encode())
+        files.write(os.path.join(out, PRUNED), text.encode())
     if as_json:
         print_json(record)
     else:

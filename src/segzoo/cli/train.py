@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from segzoo.base import files
+from segzoo.base import files, ours
 from segzoo.cli.options import Options, options_of, spelled_out
 from segzoo.cli.text import say
 from segzoo.errors import UsageError, printable
@@ -272,6 +272,7 @@ def _fold(request: "TrainRequest", folds: int, quiet: bool) -> int:
     from segzoo.runs.training import trained
 
     values, data, folder = [], str(request.data), request.run
+    ours.refuse_others([folder / FOLDS])
     for number in range(folds):
         part = folder / f"fold-{number}"
         begun = request.resume is not None and (part / RUN).exists()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.base import files
+from segzoo.base import files, ours
 from segzoo.errors import DatasetError, DependencyMissingError, ResourceError, UsageError, printable
 
 __all__ = [
@@ -91,6 +91,8 @@ def write_digits(
     them, and index (n, most) int32, which of the source's digits are in a picture, then -1.
     Raises what `read_digits`, `share_out` and `compose_digits` raise, and OutputError.
     """
+    paths = {part: os.path.join(os.fsdecode(folder), f"{part}.npz") for part in PARTS}
+    ours.refuse_others(paths.values(), next_step="choose another folder")
     digits = read_digits(source)
     parts = share_out(digits.labels, val=val, test=test, seed=seed)
     counts = {"val": round(val * count), "test": round(test * count)}
@@ -108,7 +110,7 @@ def write_digits(
         index = np.where(index < 0, np.int32(-1), chosen[index])
         composed[part] = {"images": images, "masks": masks, "index": index}
     files.make_folder(folder)
-    paths = {part: os.path.join(os.fsdecode(folder), f"{part}.npz") for part in composed}
+    paths = {part: path for part, path in paths.items() if part in composed}
     for part, arrays in composed.items():
         with files.replacing(paths[part]) as stream:
             _write_npz(stream, arrays)

@@ -53,6 +53,7 @@ __all__ = [
     "clean",
     "exists",
     "find",
+    "names",
     "prune",
     "publish",
     "write_json",
@@ -242,6 +243,11 @@ def prune(run: Path, *, keep_last: int, keep: Iterable[int] = ()) -> None:
 def exists(run: Path) -> bool:
     """Whether a folder holds a checkpoint that was finished, damaged or not."""
     return any(kind != "tmp" for _, kind, _ in _folders(run))
+
+
+def names(run: Path) -> list[str]:
+    """The names in a folder that are those of checkpoints, finished or not."""
+    return [path.name for _, _, path in _folders(run)] if run.is_dir() else []
 
 
 def clean(run: Path, *, after: int | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from segzoo.base import files
+from segzoo.base import files, ours
 from segzoo.base.records import Json, asdict
 from segzoo.base.strictjson import strict_json
 from segzoo.data.fingerprint import fingerprint, names_of
@@ -17,6 +17,7 @@ from segzoo.engine import checkpoint
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.settings import Settings
 from segzoo.errors import RunError
+from segzoo.saved.config import CONFIG_NAME
 from segzoo.spec import Recipe
 from segzoo.zoo.refs import MODEL, RUN
 
@@ -92,8 +93,13 @@ def refuse_used(run: Path) -> None:
     """RunError for a folder that holds a run already, which would be lost.
 
     A folder without a checkpoint is no run: it was ended before there was anything to lose.
+    OutputError where a run would write over what segzoo did not write.
     """
-    if (run / RUN).exists() and checkpoint.exists(run):
+    begun = ours.is_ours(run / RUN)
+    if not begun:
+        names = (*ours.known_by(RUN), CONFIG_NAME, *checkpoint.names(run))
+        ours.refuse_others(run / name for name in names)
+    elif checkpoint.exists(run):
         raise RunError(
             "holds a run already",
             file=run,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor, nn
 
-from segzoo.base import files
+from segzoo.base import files, ours
 from segzoo.pictures import codec
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -158,15 +158,23 @@ class Model(nn.Module):
         return predictor.predict(source, all_heads=all_heads)
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], *, dtype: weights.StoredDtype | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: weights.StoredDtype | None = None,
+        overwrite: bool = False,
     ) -> Path:
         """Write model.safetensors, config.json, manifest.json; `segzoo.load(folder)` reads them.
 
         dtype: store floats so, and widen them when they are loaded; None keeps them as they are.
-        The config comes after the weights, so a new folder that has one is whole. OutputError when
-        it cannot be written; weights that hold NaN or infinity, also by `dtype`, are refused.
+        overwrite: also what is there and is no saved model of segzoo's, else an OutputError. The
+        config comes after the weights, so a new folder that has one is whole. OutputError when it
+        cannot be written; weights that hold NaN or infinity, also by `dtype`, are refused.
         """
         target = Path(folder)
+        if not overwrite:
+            names = (*ours.known_by(configs.CONFIG_NAME), MANIFEST_NAME)
+            ours.refuse_others((target / name for name in names), next_step="choose another folder")
         files.make_folder(target)
         sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
         (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files

@@ -211,7 +211,12 @@ def _refuse_existing(target: Path) -> None:
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
     if target.exists() or target.is_symlink():
-        raise OutputError("there is something already", file=target, expected="a new folder")
+        raise OutputError(
+            "there is something already",
+            file=target,
+            expected="a new folder",
+            next_step="Choose another folder",
+        )
 
 
 def _preview(model: Model, picture: str | os.PathLike[str]) -> bytes:

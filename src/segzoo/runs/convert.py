@@ -151,7 +151,7 @@ def convert(
     if target.suffix == SUFFIX:
         weights.save(model.network, target)
     else:
-        model.save_pretrained(target)
+        model.save_pretrained(target, overwrite=overwrite)
     return Converted(
         out=target,
         model=entry.name,

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from segzoo.base import ours
 from segzoo.base.files import make_folder
 from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
@@ -172,6 +173,8 @@ def evaluate(
 def evaluated(request: EvaluateRequest) -> Evaluated:
     """Do what `evaluate` says, whose arguments the request holds."""
     _refuse_out_of_range(request)
+    if request.out is not None:
+        ours.refuse_others(request.out / name for name in ours.known_by("metrics.json"))
     data, wanted = to_measure(request.data), request.machine.batch_size
     for note in data.notes:
         warn(note, stacklevel=3)

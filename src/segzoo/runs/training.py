@@ -23,7 +23,7 @@ from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
 from segzoo.engine.job import Hooks, Result, Start, TrainingJob
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
-from segzoo.engine.record import MODEL
+from segzoo.engine.record import MODEL, refuse_used
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train as run_engine
@@ -140,6 +140,8 @@ def train(
 def trained(request: TrainRequest) -> Trained:
     """Do what `train` says, whose arguments the request holds."""
     refuse_without_accelerate()
+    if request.resume is None or request.resume.resolve() != request.run.resolve():
+        refuse_used(request.run)
     settings = request.settings or settings_of(request.resume)
     request, begun = resumed(request)
     if request.data is None or request.model is None:
@@ -416,7 +418,7 @@ def _config_for(subject: Subject, info: Info) -> Config | None:
 def _save(network: nn.Module, folder: Path, plan: Plan) -> None:
     zoo, config = plan.subject.zoo, plan.config
     if zoo is not None and config is not None:
-        Model(network, spec=zoo.spec, config=config).save_pretrained(folder)
+        Model(network, spec=zoo.spec, config=config).save_pretrained(folder, overwrite=True)
     else:
         make_folder(folder)
         weights.save(network.state_dict(), folder / configs.WEIGHTS_NAME)

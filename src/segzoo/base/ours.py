@@ -1,0 +1,108 @@
+"""Whether what stands where segzoo would write is segzoo's own, and may be written over.
+
+An output of a command has a fixed name in a folder that a person gives, and the name may be taken:
+a config.json of another program, a preview.png that is a photo. Every command asks here, before it
+begins to work. A file of JSON is known by its keys, a sheet by a word in its PNG, an archive by its
+members; others by a file beside them that is known so.
+"""
+
+import json
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from types import MappingProxyType
+
+from segzoo.errors import OutputError
+
+__all__ = ["BESIDE", "KEYS", "MEMBERS", "is_ours", "known_by", "refuse_others", "signed"]
+
+# Keys that a file of JSON has when it is ours; of .jsonl its first line.
+KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "config.json": frozenset({"library", "plugin", "preprocess", "postprocess"}),
+        "errors.jsonl": frozenset({"input", "error", "message"}),
+        "folds.json": frozenset({"values", "mean", "standard_deviation"}),
+        "manifest.json": frozenset({"format_version", "files", "digest"}),
+        "metrics.json": frozenset({"values", "intervals", "protocol"}),
+        "model.sig": frozenset({"mediaType", "verificationMaterial", "dsseEnvelope"}),
+        "prune.json": frozenset({"data", "within", "parts", "chosen"}),
+        "run.json": frozenset({"recipe", "identity", "machine"}),
+    }
+)
+# Which file of the same folder tells whose a file is that does not say it itself.
+BESIDE: Mapping[str, str] = MappingProxyType(
+    {
+        "confusion.png": "metrics.json",
+        "curves.png": "run.json",
+        "metrics.jsonl": "run.json",
+        "model": "run.json",
+        "model.safetensors": "config.json",
+        "panels.png": "metrics.json",
+        "rows.csv": "metrics.json",
+        "worst.png": "metrics.json",
+    }
+)
+MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy"})  # of a composed data set
+PNG_HEAD = 33  # bytes: the signature and the chunk IHDR
+WORD = b"Software\0segzoo"  # in the chunk after it
+MAX_BYTES = 1 << 26  # of a file of JSON
+
+
+def refuse_others(paths: Iterable[str | PathLike[str]], *, next_step: str = "") -> None:
+    """OutputError for what stands at one of the paths and is not segzoo's.
+
+    next_step: what to do instead, beside moving it away.
+    """
+    others = [path for path in map(os.fsdecode, paths) if os.path.lexists(path)]
+    others = [path for path in others if not is_ours(path)]
+    if others:
+        more = [os.path.basename(path) for path in others[1:]]
+        raise OutputError(
+            "is there, and segzoo did not write it" + (f"; nor {', '.join(more)}" if more else ""),
+            file=others[0],
+            next_step=f"Move it away, or {next_step or 'choose another folder with -o'}",
+        )
+
+
+def is_ours(path: str | PathLike[str]) -> bool:
+    """Whether segzoo wrote what stands there, as far as that can be seen. An empty file is free."""
+    folder, name = os.path.split(os.fsdecode(path))
+    try:
+        status = os.stat(path)
+        is_file = stat.S_ISREG(status.st_mode)
+        if is_file and status.st_size == 0:
+            return True
+        if name in BESIDE:
+            return is_ours(os.path.join(folder, BESIDE[name]))
+        if not is_file:
+            return False
+        if name in KEYS:
+            return status.st_size <= MAX_BYTES and KEYS[name] <= _keys(path, name)
+        if name.endswith(".npz"):
+            with zipfile.ZipFile(path) as archive:
+                return set(archive.namelist()) == MEMBERS
+        with open(path, "rb") as file:
+            return WORD in file.read(PNG_HEAD + 64)[PNG_HEAD:]
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def known_by(name: str) -> tuple[str, ...]:
+    """A file's name, and the names of those beside it that are ours where it is."""
+    return name, *(other for other, tells in BESIDE.items() if tells == name)
+
+
+def signed(png: bytes) -> bytes:
+    """A PNG that says of itself that segzoo wrote it, so that it may be written anew."""
+    chunk = b"tEXt" + WORD
+    whole = len(WORD).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return png[:PNG_HEAD] + whole + png[PNG_HEAD:]
+
+
+def _keys(path: str | PathLike[str], name: str) -> set[str]:
+    with open(path, "rb") as file:
+        found = json.loads(file.readline() if name.endswith(".jsonl") else file.read())
+    return set(found) if isinstance(found, dict) else set()

@@ -1,0 +1,242 @@
+"""Faults of the second round (A9, A10, B3, B8, B11): files that are not ours, paths and options."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from squares import Squares
+from tiny import TINY
+
+import segzoo
+from segzoo.base import ours
+from segzoo.cli.main import run
+from segzoo.errors import OutputError
+
+CORE = Path(__file__).parents[1] / "src" / "segzoo"
+ONE = ["--workers", "0", "--device", "cpu"]
+DATA = ["--data", "arrays:val.npz?classes=background,square"]
+TRAIN = ["train", "tiny", *DATA, *ONE, "batch_size=2", "crop=32", "warmup=0", "steps=1"]
+MINE = b"a diary, written over years\n"
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch, tmp_path):
+    """A folder with a saved model, a set of squares and a photo; the working folder."""
+    monkeypatch.setenv("SEGZOO_MODELS", "tiny=tiny:TINY,layered=layered:LAYERED")
+    monkeypatch.chdir(tmp_path)
+    segzoo.load("tiny").save_pretrained(tmp_path / "saved")
+    samples = [Squares(3)[index] for index in range(3)]
+    images, masks = ([sample[key] for sample in samples] for key in ("image", "target"))
+    np.savez("val.npz", images=images, masks=masks)
+    Image.fromarray(images[0]).save("photo.png")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+# --- A9: outputs over files that are not ours ----------------------------------------------------
+
+# Every output of every verb: what it runs, and the names that it writes below `out`.
+PREDICT = ["predict", "./saved", "photo.png", "-o", "out", "--device", "cpu"]
+EVAL = ["eval", "./saved", *DATA, *ONE, "--no-bootstrap", "-o", "out"]
+RUN = [*TRAIN, "-o", "out"]
+OUTPUTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "predict": (PREDICT, ("errors.jsonl", "photo.png")),
+    "predict, kinds": ([*PREDICT, "--as", "mask,cutout"], ("mask/photo.png", "cutout/photo.png")),
+    "predict, heads": ([*PREDICT, "--heads", "all"], ("head-0/photo.png", "head-1/photo.png")),
+    "predict, file": ([*PREDICT, "-o", "out/one.png"], ("one.png",)),
+    "eval": (EVAL, ours.known_by("metrics.json")),
+    "train": (RUN, (*ours.known_by("run.json"), "config.json", "step-00000001/manifest.json")),
+    "train, folds": ([*RUN, "--folds", "2"], ("folds.json", "fold-0/config.json")),
+    "prune": (
+        ["prune", "./saved", *DATA, *ONE, "-o", "out"],
+        ("prune.json",),
+    ),
+    "data preview": (["data", "preview", DATA[1], "-o", "out/sheet.png"], ("sheet.png",)),
+    "data compose-digits": (
+        ["data", "compose-digits", "out", "--count", "20", "--from", "digits.npz"],
+        ("train.npz", "val.npz", "test.npz"),
+    ),
+    "new": (["new", "my-net", "--folder", "out"], ("my-net/pyproject.toml",)),
+    "convert": (["convert", "saved/model.safetensors", "--to", "tiny", "-o", "out"], ("any",)),
+    "convert, file": (
+        ["convert", "saved/model.safetensors", "--to", "tiny", "-o", "out/a.safetensors"],
+        ("a.safetensors",),
+    ),
+    "publish, dry run": (["publish", "./saved", "alice/tiny", "--dry-run", "out"], ("any",)),
+}
+CASES = [(verb, name) for verb, (_, names) in OUTPUTS.items() for name in names]
+
+
+@pytest.mark.parametrize(("verb", "name"), CASES)
+def test_a9_a_file_that_is_not_ours_stays(verb, name, place, capsys):
+    target = place / "out" / (f"{name}/mine.txt" if name == "model" else name)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(MINE)
+    before = contents(place)
+    assert run(OUTPUTS[verb][0]) == 2
+    said = capsys.readouterr().err
+    assert f"out/{name.partition('/')[0]}" in said or "segzoo: out: " in said
+    assert "hoose another" in said or "--overwrite" in said
+    assert contents(place) == before
+
+
+def test_a9_what_segzoo_wrote_is_written_anew(place, capsys):
+    """The same line twice: where it does not ask for a flag, the second is as the first."""
+    for line in (
+        EVAL,
+        ["data", "preview", DATA[1], "-o", "out/sheet.png"],
+        ["data", "compose-digits", "out", "--count", "20"],
+    ):
+        assert run(line) == 0, capsys.readouterr().err
+        first = contents(place / "out")
+        assert run(line) == 0, capsys.readouterr().err
+        assert contents(place / "out").keys() == first.keys()
+        assert all(ours.is_ours(place / "out" / name) for name in first)
+
+
+def test_a9_errors_of_an_earlier_run_are_forgotten(place, capsys):
+    (place / "in").mkdir()
+    (place / "in" / "bad.png").write_bytes(b"")
+    errors = place / "out" / "errors.jsonl"
+    line = ["predict", "./saved", "in", "-o", "out", "--device", "cpu"]
+    for _ in range(2):
+        assert run(line) == 3
+        capsys.readouterr()
+        lines = errors.read_text().splitlines()
+        assert [json.loads(text)["input"] for text in lines] == ["in/bad.png"]
+    errors.write_text('{"level": "error"}\n')  # of another program
+    assert run(line) == 2
+    assert errors.read_text() == '{"level": "error"}\n'
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", "model.safetensors"])
+def test_a9_a_model_is_not_saved_over_another_programs(name, place):
+    model = segzoo.load("tiny")
+    (place / "other").mkdir()
+    (place / "other" / name).write_text('{"model_type": "bert"}')
+    with pytest.raises(OutputError, match=r"segzoo did not write it\. Move it away, or choose"):
+        model.save_pretrained(place / "other")
+    assert contents(place / "other") == {name: b'{"model_type": "bert"}'}
+    model.save_pretrained(place / "other", overwrite=True)
+    model.save_pretrained(place / "other")  # it is ours now
+    assert segzoo.load(f"local-dir:{place}/other").spec == TINY
+
+
+def test_a9_the_cache_removes_what_it_made_alone(monkeypatch, place, capsys):
+    home = place / "home"
+    for name in ("decoded/a", "photos/a.jpg"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_bytes(MINE)
+    (home / "notes.txt").write_bytes(MINE)
+    monkeypatch.setenv("SEGZOO_HOME", str(home))
+    assert run(["cache", "prune", "--all", "--yes"]) == 0
+    assert sorted(contents(home)) == ["notes.txt", "photos/a.jpg"]
+
+
+# Every function that makes, replaces or removes a file, and why none is another's.
+ASKS = "is called after ours.refuse_others"
+FLAG = "refuses what is there, but for --overwrite"
+NEW = "a name that nothing has, or a folder of its own"
+STORE = "a name made of a hash, in a store of segzoo's or the Hub's"
+HELD = "below a run's folder, which was asked about"
+WRITERS = {
+    "base.cache._replace": STORE,
+    "base.files.replacing": NEW,
+    "base.files.sweep": NEW,
+    "base.files.write": NEW,
+    "checks.signing.sign": ASKS,
+    "cli.cache._remove": STORE,
+    "cli.data.preview": ASKS,
+    "cli.outcomes.Outcomes.__enter__": ASKS,
+    "cli.outcomes.Outcomes.fail": ASKS,
+    "cli.prune.prune": ASKS,
+    "cli.train._sum_up": ASKS,
+    "cli.writing._put": FLAG,
+    "cli.writing.probe": NEW,
+    "cli.writing.ready": NEW,
+    "data.archive._copy": NEW,
+    "data.archive.safe_extract": NEW,
+    "data.compose.write_digits": ASKS,
+    "data.decoded.Decoded.__getitem__": STORE,
+    "data.decoded.Decoded._built": STORE,
+    "data.decoded._alone": STORE,
+    "engine.checkpoint._delete": HELD,
+    "engine.checkpoint._whole_or_deleted": HELD,
+    "engine.checkpoint._write": HELD,
+    "engine.checkpoint.clean": HELD,
+    "engine.checkpoint.publish": HELD,
+    "engine.journal.Journal.write": HELD,
+    "engine.journal.trim": HELD,
+    "engine.lock._claim": HELD,
+    "engine.lock._create": HELD,
+    "engine.lock.locked": HELD,
+    "engine.record.write": HELD,
+    "hub.cache.keep_ids": STORE,
+    "hub.cache.keep_ref": STORE,
+    "hub.cache.place": STORE,
+    "hub.cache.remove": STORE,
+    "hub.cache.set_aside": STORE,
+    "hub.cache.take_away": STORE,
+    "hub.fetch._bring": STORE,
+    "hub.fetch._transfer": STORE,
+    "model.backbones._out_of_wheel": NEW,
+    "model.loaded.Model.save_pretrained": ASKS,
+    "publish.folder._refuse_existing": NEW,
+    "publish.folder._write_model": NEW,
+    "publish.folder.build_folder": NEW,
+    "publish.trained._write_json": NEW,
+    "publish.trained.write_training": NEW,
+    "report.confusion.draw_confusion": ASKS,
+    "report.curves.draw_curves": HELD,
+    "report.evaluation_report.draw_judged": ASKS,
+    "report.evaluation_report.write_metrics": ASKS,
+    "report.evaluation_report.write_rows": ASKS,
+    "runs.training.trained.begin": HELD,
+    "saved.manifest.write": ASKS,
+    "weights.pickles.child": NEW,
+    "weights.safetensors.save": "writes the path that the caller says, as open() does",
+    "zoo.scaffold._write_folder": NEW,
+}
+CHANGING = {"replacing", "unlink", "rmtree", "rename", "rmdir"}
+WRITING = set("wxa+")
+
+
+def changes_a_file(call: ast.Call) -> bool:
+    """Whether a call makes, replaces or removes a file, as far as its name tells."""
+    owner, _, name = ast.unparse(call.func).rpartition(".")
+    if name in ("replace", "remove"):
+        return owner == "os"
+    if name == "write":
+        return owner in ("", "files")
+    if name in ("write_bytes", "write_text"):
+        return True
+    if name == "open" and owner == "":
+        texts = [a.value for a in call.args[1:] if isinstance(a, ast.Constant)]
+        return any(isinstance(text, str) and WRITING & set(text) for text in texts)
+    return name in CHANGING
+
+
+def writers(node: ast.AST, name: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        named = isinstance(child, ast.FunctionDef | ast.ClassDef)
+        if isinstance(child, ast.Call) and changes_a_file(child):
+            yield name
+        yield from writers(child, f"{name}.{child.name}" if named else name)
+
+
+def test_a9_everyone_who_writes_or_removes_a_file_has_a_reason():
+    """A new one: let it ask `ours.refuse_others` before it works, or say here why it need not."""
+    found = set()
+    for file in sorted(CORE.rglob("*.py")):
+        module = ".".join(file.relative_to(CORE).with_suffix("").parts)
+        found |= {*writers(ast.parse(file.read_text("utf-8")), module)}
+    assert found == WRITERS.keys()
