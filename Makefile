@@ -4,6 +4,7 @@
 #   make test       the tests, without those that take minutes or need a GPU, browser or network
 #   make test-all   all that this machine can run
 #   make wheels     build all wheels, and test them together without their sources
+#   make release    build every distribution into dist/, check them, and say what is left to do
 #   make check      lint, formatting, types
 #   make docs       write what pages take from elsewhere: docs/models.md, files shown in pages
 #   make bench      measure; writes bench/results/
@@ -19,7 +20,7 @@ PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 EDITABLE := $(PLUGINS:%=-e %)
 QUICK := not slow and not stress and not gpu and not browser and not network
 
-.PHONY: demo test test-all wheels check docs bench clean
+.PHONY: demo test test-all wheels release check docs bench clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --as mask,cutout --overwrite
@@ -34,6 +35,12 @@ test-all: .venv/for-development
 wheels: .venv/for-development
 	.venv/bin/python .ci/wheels.py
 
+# TAG=v1.2.3 is compared with the version in the files.
+release:
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet build twine
+	build/release/bin/python .ci/release.py $(TAG)
+
 check: .venv/for-development
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -47,7 +54,7 @@ bench: .venv/for-development
 	.venv/bin/python bench/load.py
 
 clean:
-	rm -rf .venv demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv .venv
