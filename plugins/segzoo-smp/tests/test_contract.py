@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from segzoo.model import build
+from segzoo.model import configured
 from segzoo.model.load import find_spec
 from segzoo.testing import assert_keeps_contract
 
@@ -37,7 +37,7 @@ def with_encoder(model, encoder):
     """The spec of a model as if this encoder were its default."""
     _, spec = find_spec(model)
     options = {name: option.default for name, option in spec.options.items()}
-    variant = build.variant_of(spec, options | {"encoder": encoder})
+    variant = configured.variant_of(spec, options | {"encoder": encoder})
     chosen = replace(spec.options["encoder"], default=encoder)
     return replace(variant, options=dict(spec.options) | {"encoder": chosen})
 

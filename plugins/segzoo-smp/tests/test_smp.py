@@ -16,7 +16,7 @@ from segzoo_smp.spec import TABLE
 
 import segzoo
 from segzoo.errors import ConfigError, WeightsMismatchError
-from segzoo.model import build
+from segzoo.model import build, configured
 from segzoo.model.load import find_spec
 from segzoo.spec import Preprocess
 
@@ -29,7 +29,7 @@ SMALL = "tu-mobilenetv3_small_050"
 def variant(decoder, **options):
     spec = find_spec(f"smp_{decoder}")[1]
     defaults = {name: option.default for name, option in spec.options.items()}
-    return build.variant_of(spec, defaults | options)
+    return configured.variant_of(spec, defaults | options)
 
 
 # --- SMP's own files ------------------------------------------------------------------------------

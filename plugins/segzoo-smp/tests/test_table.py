@@ -11,7 +11,7 @@ import timm
 import torch
 from segzoo_smp.spec import TABLE, spec_of
 
-from segzoo.model import build
+from segzoo.model import build, configured
 from segzoo.model.load import find_spec
 from segzoo.zoo import registry
 
@@ -90,7 +90,7 @@ PAIRS = [(d, e) for e, row in TABLE.items() for d in DECODERS if d in row and ro
 def check_for_real(decoder, encoder):
     spec = find_spec(f"smp_{decoder}")[1]
     options = {name: option.default for name, option in spec.options.items()}
-    spec = build.variant_of(spec, options | {"encoder": encoder})
+    spec = configured.variant_of(spec, options | {"encoder": encoder})
     network = build.build(spec, options={"encoder": encoder}).eval()
     assert sum(p.numel() for p in network.parameters()) == spec.num_parameters
     step = spec.preprocess.multiple_of

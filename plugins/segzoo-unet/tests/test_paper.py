@@ -30,7 +30,7 @@ from segzoo_unet.model import (
 from torch import nn
 
 import segzoo
-from segzoo.model import build, profile
+from segzoo.model import build, configured, profile
 from segzoo.model.load import find_spec
 from segzoo.predict.preprocess import network_size
 
@@ -98,7 +98,7 @@ def test_parameters_and_macs(case):
     model, options = CASES[case]
     _, spec = find_spec(model)
     assert (
-        build.variant_of(spec, options_of(spec) | options).num_parameters
+        configured.variant_of(spec, options_of(spec) | options).num_parameters
         == (rows["param_count"]["trainable"])
     )
     for shape, macs in rows.get("macs", {}).items():
@@ -136,7 +136,7 @@ def options_of(spec):
 def test_variants_count_their_parameters(model, options):
     _, spec = find_spec(model)
     assert parameters(spec, options=options) == (
-        build.variant_of(spec, options_of(spec) | options).num_parameters
+        configured.variant_of(spec, options_of(spec) | options).num_parameters
     )
 
 

@@ -15,7 +15,7 @@ from segzoo_unetpp.model import mean_logits
 
 import segzoo
 from segzoo.errors import ConfigError
-from segzoo.model import build, profile
+from segzoo.model import build, configured, profile
 from segzoo.model.load import find_spec
 
 GOLDENS = Goldens(Path(__file__).parent / "goldens")
@@ -93,7 +93,7 @@ def test_what_the_spec_says_of_every_depth_and_width(model, depth, width, deep_s
     _, spec = find_spec(model)
     options = {"depth": depth, "width": width, "deep_supervision": deep_supervision}
     defaults = {name: option.default for name, option in spec.options.items()}
-    said = build.variant_of(spec, defaults | options)
+    said = configured.variant_of(spec, defaults | options)
     with torch.device("meta"):
         network = build.build(spec, options=options)
     assert said.num_parameters == sum(p.numel() for p in network.parameters())

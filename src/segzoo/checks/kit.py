@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segzoo.base import children
 from segzoo.checks.process import STATES, watched
 from segzoo.checks.results import Broken, Skipped
-from segzoo.model import build
+from segzoo.model import build, configured
 from segzoo.predict.network import logits_size
 from segzoo.spec import ModelSpec, Preprocess, Task
 from segzoo.zoo.registry import Entry
@@ -68,7 +68,7 @@ class Kit:
     def declared(self) -> ModelSpec:
         """The spec as its default options make it."""
         defaults = {name: option.default for name, option in self.spec.options.items()}
-        return build.variant_of(self.spec, defaults)
+        return configured.variant_of(self.spec, defaults)
 
     @property
     def preprocess(self) -> Preprocess:

@@ -22,7 +22,7 @@ from typing import Any
 from segzoo.base import files, ours
 from segzoo.errors import DependencyMissingError, IntegrityError, SegzooError, UsageError
 from segzoo.saved.manifest import SIGNATURE_NAME
-from segzoo.weights.safetensors import within
+from segzoo.weights.within import within
 from segzoo.zoo import registry
 
 __all__ = ["library", "sign", "verify_signature"]

@@ -40,6 +40,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
 from segzoo.weights.header import open_regular, read_header
+from segzoo.weights.within import within
 from segzoo.zoo import refs
 from segzoo.zoo.refs import Folder, Hub, Named
 
@@ -132,7 +133,7 @@ def hashes_hold(subject: Subject) -> str:
     if not subject.hashes:
         raise Skipped("none is declared")
     for name, expected in subject.hashes.items():
-        path = weights.within(subject.home, name)
+        path = within(subject.home, name)
         with open_regular(path) as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != expected:
@@ -148,7 +149,7 @@ def hashes_hold(subject: Subject) -> str:
 
 def header_is_good(subject: Subject) -> str:
     """The header of the weights keeps every rule, and covers the file exactly."""
-    path = weights.within(subject.home, subject.file)
+    path = within(subject.home, subject.file)
     with open_regular(path) as file:
         header = read_header(file, path)
     return f"{len(header.tensors):,} tensors, {header.file_size:,} bytes"
@@ -156,7 +157,7 @@ def header_is_good(subject: Subject) -> str:
 
 def values_are_finite(subject: Subject) -> str:
     """No value of the weights is NaN or infinite, and no variance negative."""
-    stored = weights.read(weights.within(subject.home, subject.file), verify=True)
+    stored = weights.read(within(subject.home, subject.file), verify=True)
     return f"{sum(tensor.numel() for tensor in stored.values()):,} values"
 
 

@@ -68,11 +68,11 @@ def info(
 
 
 def _stages(spec: ModelSpec, config: "Config | None", height: int, width: int) -> "list[Stage]":
-    from segzoo.model import build, profile
+    from segzoo.model import build, configured, profile
 
     if config is None:
         return profile.stages(lambda: build.build(spec), (1, spec.in_channels, height, width))
-    builder = build.builder_of(build.variant_of(spec, config.options), config)
+    builder = build.builder_of(configured.variant_of(spec, config.options), config)
     build.refuse_giants(builder, config)
     return profile.stages(builder, (1, config.in_channels, height, width))
 

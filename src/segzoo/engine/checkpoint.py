@@ -45,6 +45,7 @@ from segzoo.spec import SHA256
 from segzoo.weights import safetensors as weights
 from segzoo.weights.header import judge_header, open_regular
 from segzoo.weights.safetensors import CODES
+from segzoo.weights.within import within
 
 __all__ = [
     "RESUME",
@@ -94,7 +95,7 @@ class Checkpoint:
         file = f"{name}.safetensors"
         expected = self._sha256(file)
         with _judging(self.path / file):
-            path = weights.within(self.path, file)
+            path = within(self.path, file)
             return weights.read(path, sha256=expected, allow_nonfinite=True, verify=True)
 
     def json(self, name: str) -> dict[str, Json]:
@@ -286,7 +287,7 @@ def _folders(run: Path) -> list[tuple[int, str, Path]]:
 def _verified(path: Path, step: int) -> Checkpoint:
     found = _manifest(path, step)
     for name, sha256 in found.hashes.items():
-        with _judging(path / name), open_regular(weights.within(path, name)) as file:
+        with _judging(path / name), open_regular(within(path, name)) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise CheckpointError("its sha256 is not the manifest's", file=path / name)
     return found
@@ -322,7 +323,7 @@ def _manifest(path: Path, step: int) -> Checkpoint:
                     hashes[name] = sha256
                 case _:
                     raise CheckpointError(f"the manifest's '{short(name)}' is malformed", file=file)
-            actual = weights.within(path, name).stat().st_size
+            actual = within(path, name).stat().st_size
             if actual != size:
                 raise CheckpointError(
                     "the file has another size than in the manifest",
@@ -350,7 +351,7 @@ def _judging(file: Path) -> Iterator[None]:
 
 def _bounded(folder: Path, name: str) -> bytes:
     """A file's content, or one byte more of it than `_parsed` takes."""
-    with open_regular(weights.within(folder, name)) as file:
+    with open_regular(within(folder, name)) as file:
         return file.read(MAX_JSON + 1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
 from segzoo.errors import ConfigError, UsageError
-from segzoo.model import origin
+from segzoo.model import configured, origin
 from segzoo.model.origin import Backbone, Origin, find_spec
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Task
@@ -124,14 +124,13 @@ def load(
 
     Raises SegzooError; the message says what to do.
     """
-    from segzoo.model import build
     from segzoo.model.loaded import Model
     from segzoo.predict.runtimes.torch import device_of
 
     place = device_of(device)
     reading = {"local_files_only": local_files_only, "verify": verify}
     found = origin.find(ref, pretrained=pretrained, weights=weights, revision=revision, **reading)
-    wanted = build.adjusted(
+    wanted = configured.adjusted(
         found.config,
         found.spec,
         num_classes=num_classes,
@@ -139,7 +138,7 @@ def load(
         task=task,
         options=options,
     )
-    spec = build.variant_of(found.spec, wanted.options)
+    spec = configured.variant_of(found.spec, wanted.options)
     part = None if backbone is None else origin.backbone_of(found, spec, backbone)
     if require_license is not None:
         origin.refuse_others(require_license, ref, found, part)

@@ -21,10 +21,12 @@ from segzoo.errors import (
     WeightsMissingError,
     printable,
 )
+from segzoo.model import configured
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
 from segzoo.saved.config import Config
 from segzoo.spec import IMPORT_PATH, ModelSpec, Weights
+from segzoo.weights.within import within
 from segzoo.zoo import licenses, refs, registry
 from segzoo.zoo.refs import Folder, Named
 from segzoo.zoo.registry import Entry
@@ -85,15 +87,13 @@ def find(
     verify: bool = False,
 ) -> Origin:
     """Where a reference leads, with the arguments of `segzoo.load`. No weights are fetched yet."""
-    from segzoo.model import build
-
     source = _source(ref, revision, local_files_only)
     if isinstance(source, Named | ModelSpec):
         tag = source.tag if isinstance(source, Named) else None
         entry, spec = find_spec(source.name if isinstance(source, Named) else source)
         record = record_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
         given = None if weights is None else Path(weights)
-        return Origin(entry, spec, build.config_of(entry, spec, record), record, given=given)
+        return Origin(entry, spec, configured.config_of(entry, spec, record), record, given=given)
     if weights is not None:
         raise UsageError("a saved model's folder has its own weights", file=weights)
     folder = _file_of(source, configs.CONFIG_NAME, local_files_only, verify).parent
@@ -288,9 +288,7 @@ def _file_of(
         names = [name]
         return fetch(source, names, local_files_only=local_files_only, verify=verify) / name
     if name == configs.WEIGHTS_NAME:
-        from segzoo.weights import safetensors as weights
-
-        return weights.within(source.path, name)
+        return within(source.path, name)
     if (source.path / manifest.MANIFEST_NAME).exists():
         manifest.check(source.path, [name])
     return source.path / name

@@ -8,7 +8,7 @@ from typing import Any
 
 from segzoo.errors import UsageError
 from segzoo.hub.upload import Repository
-from segzoo.model import build
+from segzoo.model import configured
 from segzoo.model.load import find_spec
 from segzoo.publish import card
 from segzoo.publish.card import Facts
@@ -74,7 +74,7 @@ def record_of(facts: Facts, repo: str, commit: str) -> Weights:
     """What a plugin's spec says of published weights, where the spec does not say it already."""
     config = facts.config
     entry, spec = find_spec(f"{config.distribution}/{config.model}")
-    usual = build.config_of(entry, spec, None)
+    usual = configured.config_of(entry, spec, None)
     custom = spec.preprocess.custom  # code, which the config does not name
     own = dataclasses.replace(config.preprocess, custom=custom)
     different: dict[str, Any] = {

@@ -15,7 +15,7 @@ from segzoo.engine.record import RUN
 from segzoo.engine.settings import OF_ONE_OCCASION, Settings
 from segzoo.errors import RunError, UsageError
 from segzoo.metrics.versions import FIRST, version_in
-from segzoo.model import build, origin
+from segzoo.model import build, configured, origin
 from segzoo.model.loaded import Model
 from segzoo.runs import claims
 from segzoo.runs.request import TrainRequest
@@ -171,6 +171,6 @@ def rebuilt_of(run: Path) -> Model:
             next_step="Give it again: segzoo.train(NETWORK, resume=...)",
         )
     _, spec, config = origin.saved(run)
-    spec = build.variant_of(spec, config.options)
+    spec = configured.variant_of(spec, config.options)
     network = build.builder_of(spec, config)()
     return Model(network, spec=spec, config=config)

@@ -28,7 +28,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.keymap import Converter
-from segzoo.model import build, golden
+from segzoo.model import build, configured, golden
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
 from segzoo.spec import ModelSpec
@@ -121,14 +121,14 @@ def convert(
     converter = known.get(layout, PLAIN)
     _judge_part(converter, part, entry, source)
 
-    config = build.adjusted(
-        build.config_of(entry, spec, None),
+    config = configured.adjusted(
+        configured.config_of(entry, spec, None),
         spec,
         num_classes=num_classes,
         in_channels=in_channels,
         options={**converter.options, **(options or {})},
     )
-    spec = build.variant_of(spec, config.options)
+    spec = configured.variant_of(spec, config.options)
     builder = build.builder_of(spec, config)
     build.refuse_giants(builder, config)
     names = names_of(found, converter, source)

@@ -16,7 +16,7 @@ from segzoo.engine import recipes
 from segzoo.engine.evaluate import Task
 from segzoo.engine.settings import Settings
 from segzoo.errors import UsageError
-from segzoo.model import build, origin
+from segzoo.model import configured, origin
 from segzoo.model.load import find_spec, load
 from segzoo.model.loaded import Model
 from segzoo.runs.request import Changes, Method, TrainRequest, Wishes
@@ -173,7 +173,7 @@ def origin_of(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, 
     entry, spec = find_spec(named.name if isinstance(named, refs.Named) else reference)
     tag = tag or (spec.default_weights if pretrained else None)
     record = spec.weights.get(tag) if tag else None
-    return spec, build.config_of(entry, spec, record), f"{entry.name}.{tag}" if record else ""
+    return spec, configured.config_of(entry, spec, record), f"{entry.name}.{tag}" if record else ""
 
 
 def _exact(saved: str) -> str:

@@ -40,6 +40,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.weights.header import open_regular
+from segzoo.weights.within import within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +157,7 @@ def read_foreign(
             if (after := os.fstat(file.fileno())) and after.st_mtime_ns != before.st_mtime_ns:
                 raise WeightsFormatError("the file changed while it was read", file=path)
             try:
-                tensors = weights.read(weights.within(folder, TENSORS))
+                tensors = weights.read(within(folder, TENSORS))
             except SegzooError as error:
                 raise _about(error, path) from None
     return Foreign(tensors, sha256, **report)
@@ -187,8 +188,6 @@ def _in_a_child(
     file: BinaryIO, size: int, folder: str, path: str | PathLike[str], seconds: float
 ) -> dict[str, Any]:
     """Let a child turn the file into TENSORS in the folder; gives its report."""
-    from segzoo.weights import safetensors as weights
-
     arguments = json.dumps({"budget": FACTOR * size + LEAST, "seconds": int(seconds) + 1})
     # What an interpreter and torch's libraries need to start, and nothing that could be a secret.
     kept = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -214,7 +213,7 @@ def _in_a_child(
             f"no process could be started to read it: {error.strerror}", file=path
         ) from None
     try:
-        with open_regular(weights.within(folder, REPORT)) as stream:  # no link to elsewhere
+        with open_regular(within(folder, REPORT)) as stream:  # no link to elsewhere
             raw = stream.read(MAX_REPORT + 1)
     except SegzooError:
         raise UnsafeFormatError(

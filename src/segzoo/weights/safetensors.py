@@ -34,7 +34,6 @@ from segzoo.base.cache import Stamp, read_stamp, write_stamp
 from segzoo.base.strictjson import short, strict_json
 from segzoo.errors import (
     IntegrityError,
-    UnsafeFormatError,
     UsageError,
     WeightsFormatError,
     WeightsMismatchError,
@@ -47,10 +46,10 @@ from segzoo.weights.header import (
     judge_header,
     open_regular,
     read_header,
-    refuse_irregular,
 )
+from segzoo.weights.within import within
 
-__all__ = ["StoredDtype", "judge", "load_network", "read", "read_index", "save", "within"]
+__all__ = ["StoredDtype", "judge", "load_network", "read", "read_index", "save"]
 
 AnyPath: TypeAlias = str | PathLike[str]
 Shape: TypeAlias = list[int]
@@ -284,33 +283,6 @@ def read_index(path: AnyPath) -> dict[str, Path]:
         except WeightsFormatError as error:
             raise WeightsFormatError(f"the index: {error.problem}", file=path) from None
     return {name: files[shard] for name, shard in shards.items()}
-
-
-def within(folder: AnyPath, name: str) -> Path:
-    """The path of the file `name` of an untrusted folder, without opening it.
-
-    WeightsFormatError for a name that is not a plain file name. WeightsMissingError when there is
-    no such file. UnsafeFormatError for a folder, pipe or device, and for a link out of the folder;
-    the links of the Hub's cache, from snapshots/ into the same model's blobs/ and from there into
-    the blobs/ that all models share, are allowed.
-    """
-    if name in ("", ".", "..") or not name.isprintable() or set(name) & set("/\\:"):
-        raise WeightsFormatError(f"'{short(name)}' is not the plain name of a file", file=folder)
-    path = Path(folder) / name
-    home, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
-    blobs = _blobs_of(home)
-    shared = blobs and blobs.parent.parent / "blobs"  # of all models, in folders of two digits
-    if target.parent not in (home, blobs) and target.parent.parent != shared:
-        raise UnsafeFormatError(
-            "a link out of its folder", file=path, next_step="Give the file that is meant by itself"
-        )
-    try:
-        refuse_irregular(target.stat().st_mode, path)
-    except OSError as error:
-        raise WeightsMissingError(
-            f"the file cannot be opened: {error.strerror}", file=path
-        ) from None
-    return path
 
 
 @dataclass(frozen=True)
@@ -624,11 +596,3 @@ def _hint(shapes: list[tuple[Shape, Shape]], types: list[tuple[str, str]]) -> st
     if types:
         return "Save its floating-point tensors as float32"
     return ""
-
-
-def _blobs_of(folder: Path) -> Path | None:
-    """Where the Hub's cache keeps the files that its models--*/snapshots/<revision>/ links to."""
-    for place in (folder, *folder.parents):
-        if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
-            return place.parent.parent / "blobs"
-    return None
