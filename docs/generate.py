@@ -1,7 +1,8 @@
 """Write what the pages take from elsewhere: `make docs`.
 
 docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
-lies in results/, docs/files.md from what each file of the core says first. In
+lies in results/, docs/files.md from what each file of the core says first, and the core's table of
+what our plugins offer from their pyproject.toml. In
 docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this
 repository, or of what `segzoo new my-net` writes. A test compares the pages with what this would
 write.
@@ -28,6 +29,7 @@ from segzoo.zoo.scaffold import new_plugin
 ROOT = Path(__file__).parents[1]
 TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
 RESULTS, FILES = ROOT / "docs/results.md", ROOT / "docs/files.md"
+OFFERED = ROOT / "src/segzoo/zoo/offered.json"
 SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 NEW = "my-net"
 SOME = 8  # choices of an option that are written out
@@ -105,11 +107,10 @@ def models() -> str:
 
 
 def parts() -> Iterator[str]:
-    plugins = {}
-    for file in sorted(ROOT.glob("plugins/*/pyproject.toml")):
-        project = tomllib.loads(file.read_text("utf-8"))["project"]
-        names = project["entry-points"]["segzoo.models"]
-        plugins[project["name"]] = [info_of(f"{project['name']}/{name}") for name in sorted(names)]
+    plugins = {
+        plugin: [info_of(f"{plugin}/{name}") for name in names]
+        for plugin, names in offered_names().items()
+    }
 
     yield HEAD
     yield "\n| model | parameters | MACs | input | tasks | weights |\n|---|---:|---:|---|---|---|\n"
@@ -130,6 +131,15 @@ def parts() -> Iterator[str]:
             for name, text in facts_of(model):
                 yield f"- {name}: {text}\n"
     yield ARTICLES
+
+
+def offered_names() -> dict[str, list[str]]:
+    """The plugins of this repository, each with the names of its models."""
+    found = {}
+    for file in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        found[project["name"]] = sorted(project["entry-points"]["segzoo.models"])
+    return found
 
 
 def info_of(model: str) -> dict[str, Json]:
@@ -281,7 +291,14 @@ def first_sentence(file: Path) -> str:
     return re.split(r"(?<=[.?!]) (?=[A-Z])", text)[0]
 
 
-PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results, FILES: files}
+# --- src/segzoo/zoo/offered.json ------------------------------------------------------------------
+
+
+def offered() -> str:
+    return f"{json.dumps(offered_names(), indent=2)}\n"
+
+
+PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results, FILES: files, OFFERED: offered}
 
 if __name__ == "__main__":
     for path, made in PAGES.items():

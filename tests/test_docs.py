@@ -216,7 +216,14 @@ def test_the_contract_has_every_field_and_no_other(record):
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/files.md", "docs/models.md", "docs/results.md", "docs/write-a-plugin.md"]
+    "page",
+    [
+        "docs/files.md",
+        "docs/models.md",
+        "docs/results.md",
+        "docs/write-a-plugin.md",
+        "src/segzoo/zoo/offered.json",
+    ],
 )
 def test_a_page_is_as_make_docs_would_write_it(page):
     made = runpy.run_path(str(ROOT / "docs/generate.py"))["PAGES"][ROOT / page]

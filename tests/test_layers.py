@@ -381,6 +381,26 @@ def test_the_core_names_no_architecture(file):
     assert names_in(file.read_text("utf-8")) == []
 
 
+def test_the_table_of_what_is_offered_is_read_for_an_error_alone():
+    """zoo/offered.json, which `make docs` writes, has such names (docs/adr/0017)."""
+    calls = {
+        name
+        for name in NAMES
+        if "plugin_of(" in (CORE / f"{name.replace('.', '/')}.py").read_text("utf-8")
+    }
+    assert calls == {"zoo.offered", "zoo.registry"}
+    assert {n for n in NAMES if "zoo.offered" in imported_by(n, late=True)} == {"zoo.registry"}
+    source = (CORE / "zoo" / "registry.py").read_text("utf-8")
+    [call] = [
+        n
+        for n in ast.walk(ast.parse(source))
+        if isinstance(n, ast.Call) and ast.unparse(n.func) == "plugin_of"
+    ]
+    assert ast.unparse(call) == "plugin_of(wanted)"
+    after = "\n".join(source.splitlines()[call.lineno :]).partition("\n    usable")[0]
+    assert "raise UnknownModelError(" in after and "return" not in after
+
+
 def test_an_architectures_name_is_seen_in_code_but_not_in_a_docstring():
     assert names_in('def f():\n    """Load u2net."""\n') == []
     assert names_in('x = "u2net"  # or FCN\nunet_width = 3') == [

@@ -381,16 +381,19 @@ import sys
 sys.path.insert(0, {str(Path(registry.__file__).parents[2])!r})
 from segzoo.zoo import registry
 print(registry.entries(), list(registry.rows()))
-try:
-    registry.find("u2netp")
-except registry.UnknownModelError as error:
-    print(error)
+for name in ("my_net", "u2netp"):
+    try:
+        registry.find(name)
+    except registry.UnknownModelError as error:
+        print(error)
 """
     command = [sys.executable, "-I", "-S", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == [
         "() []",
-        "no model 'u2netp'. No model is installed; run: pip install 'segzoo-core[all]'",
+        "no model 'my_net'. No model is installed; run: pip install 'segzoo-core[all]'",
+        "no model 'u2netp' is installed; segzoo-u2net offers it. "
+        "Run: pip install --upgrade segzoo-u2net",
     ]
 
 

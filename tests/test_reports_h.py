@@ -8,13 +8,21 @@ import struct
 import subprocess
 import sys
 import termios
+from importlib import metadata
 
+import fake_plugins
 import pytest
 
+import segzoo
+from segzoo.checks.verify import declared
 from segzoo.cli import text
 from segzoo.cli.brief import brief
 from segzoo.cli.main import run
+from segzoo.errors import AmbiguousModelError, UnknownModelError
+from segzoo.model import origin
+from segzoo.runs import subject
 from segzoo.zoo import registry
+from segzoo.zoo.offered import plugin_of
 
 
 def at_a_terminal(width, *arguments):
@@ -136,3 +144,102 @@ def test_d9_a_table_that_does_not_fit():
     lines, gone = text.fitted(header, rows, 40, leave=("B",))
     assert (max(map(len, lines)), gone) == (40, ["B"])
     assert lines[1] == f"x  {'z' * 34}..."
+
+
+# --- D10: a model of ours that is not installed ---------------------------------------------------
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The core and segzoo-u2net are installed, and no other plugin."""
+    kept = [metadata.distribution(name) for name in ("segzoo-core", "segzoo-u2net")]
+    monkeypatch.setattr(metadata, "distributions", lambda: kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin"),
+    [
+        ("unet", "segzoo-unet"),
+        ("Digit-UNet", "segzoo-digit-unet"),
+        ("smp_unet", "segzoo-smp"),
+        ("unet.nuclei", "segzoo-unet"),
+        ("segzoo_unetpp/unetpp", "segzoo-unetpp"),
+    ],
+)
+def test_d10_the_line_that_installs_it(alone, name, plugin):
+    with pytest.raises(UnknownModelError) as caught:
+        segzoo.load(name)
+    assert caught.value.problem.endswith(f" is installed; {plugin} offers it")
+    assert caught.value.next_step == f"Run: pip install --upgrade {plugin}"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("u2nett", "no model 'u2nett'. Did you mean 'u2net' or 'u2netp'?"),
+        (
+            "acme/unet",
+            "no model 'acme/unet'. Did you mean 'u2net' or 'u2netp'? A model on the Hub is ",
+        ),
+        ("segzoo-u2net/unet", "no model 'segzoo-u2net/unet'. Did you mean 'u2net' or "),
+    ],
+)
+def test_d10_nobody_elses_name_is_installed(alone, name, message):
+    with pytest.raises(UnknownModelError) as caught:
+        registry.find(name)
+    assert str(caught.value).startswith(message)
+    assert "pip install" not in str(caught.value)
+
+
+def test_d10_what_is_installed_is_found():
+    for name in ("unet", "u2netp", "smp_unet"):
+        assert plugin_of(name) == registry.find(name).distribution
+    assert plugin_of("nobody") == ""
+
+
+# --- D13: several plugins with one name -----------------------------------------------------------
+
+CLONE = """
+import dataclasses
+from segzoo_u2net.spec import U2NETP
+
+TAGS = {{tag: U2NETP.weights["drive"] for tag in {tags!r}}}
+NET = dataclasses.replace(U2NETP, weights=TAGS, default_weights=None, summary={name!r})
+"""
+
+
+def offer(monkeypatch, site, name, tags):
+    """Install a plugin that offers a `u2netp` too, with weights of these tags."""
+    code = CLONE.format(tags=tags, name=name)
+    fake_plugins.make(site, name, {"u2netp": f"{name.replace('-', '_')}:NET"}, code=code)
+    fake_plugins.install(monkeypatch, site)
+
+
+def test_d13_the_only_one_with_such_a_tag_is_meant(monkeypatch, tmp_path, capsys):
+    offer(monkeypatch, tmp_path, "acme-seg", ["ours", "drive"])
+    assert registry.find("u2netp", tag="trousers").distribution == "segzoo-u2net"
+    assert registry.find("u2netp", tag="ours").distribution == "acme-seg"
+    assert origin.find("u2netp.trousers").entry.distribution == "segzoo-u2net"
+    assert origin.find("u2netp.ours").spec.summary == "acme-seg"
+    assert subject.origin_of("u2netp.duts", False)[0].summary.startswith("salient")
+    assert (
+        declared("u2netp", "trousers").record
+        is registry.find("segzoo-u2net/u2netp").load().weights["trousers"]
+    )
+    assert printed(capsys, "download", "u2netp.trousers").startswith("u2netp.trousers: ")
+
+
+def test_d13_two_with_the_tag_and_none(monkeypatch, tmp_path):
+    offer(monkeypatch, tmp_path, "acme-seg", ["drive"])
+    both = "'u2netp' is provided by acme-seg/u2netp and segzoo-u2net/u2netp"
+    for name in ("u2netp.drive", "u2netp.nowhere", "u2netp"):
+        with pytest.raises(AmbiguousModelError) as caught:
+            segzoo.load(name)
+        assert caught.value.problem == both
+    assert origin.find("acme-seg/u2netp.drive").entry.distribution == "acme-seg"
+
+
+def test_d13_a_broken_one_has_no_tag(monkeypatch, tmp_path):
+    fake_plugins.make(tmp_path, "acme-seg", {"u2netp": "acme_seg:NET"}, code="raise ValueError\n")
+    fake_plugins.install(monkeypatch, tmp_path)
+    assert origin.find("u2netp.trousers").entry.distribution == "segzoo-u2net"

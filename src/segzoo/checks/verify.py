@@ -281,7 +281,7 @@ def declared(name: str, tag: str | None = None, *, local_files_only: bool = Fals
     """
     from segzoo.model.load import find_spec
 
-    entry, spec = find_spec(name)
+    entry, spec = find_spec(name, tag=tag)
     record = origin.record_of(entry, spec, tag=tag, pretrained=True)
     assert record is not None
     file = origin.file_of_record(record, local_files_only=local_files_only, verify=True)

@@ -46,7 +46,7 @@ def _download(ref: str) -> dict[str, Json]:
     if isinstance(source, refs.Folder):
         raise UsageError("a folder is here already", file=source.path)
     if isinstance(source, refs.Named):
-        entry, spec = find_spec(source.name)
+        entry, spec = find_spec(source.name, tag=source.tag)
         weights = origin.record_of(entry, spec, tag=source.tag, pretrained=True)
         assert weights is not None  # pretrained
         path = origin.file_of_record(weights)

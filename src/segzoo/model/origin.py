@@ -90,7 +90,7 @@ def find(
     source = _source(ref, revision, local_files_only)
     if isinstance(source, Named | ModelSpec):
         tag = source.tag if isinstance(source, Named) else None
-        entry, spec = find_spec(source.name if isinstance(source, Named) else source)
+        entry, spec = find_spec(source.name if isinstance(source, Named) else source, tag=tag)
         record = record_of(entry, spec, tag=tag, pretrained=pretrained, file=weights)
         given = None if weights is None else Path(weights)
         return Origin(entry, spec, configured.config_of(entry, spec, record), record, given=given)
@@ -145,12 +145,18 @@ def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Backb
         licenses.refuse_others(wanted, str(ref), told.license, told.trained_on)
 
 
-def find_spec(ref: str | ModelSpec) -> tuple[Entry, ModelSpec]:
-    """The entry and spec of a name, `distribution/name`, `module:ATTR` or a ModelSpec itself."""
+def find_spec(ref: str | ModelSpec, *, tag: str | None = None) -> tuple[Entry, ModelSpec]:
+    """The entry and spec of a name, `distribution/name`, `module:ATTR` or a ModelSpec itself.
+
+    tag: of weights that the model must have, where several distributions offer the name.
+    """
     if isinstance(ref, ModelSpec):
         builder = ref.builder.rpartition(":")[2]
         return Entry(registry.fold(builder.rpartition(".")[2]), "", "", ""), ref
-    entry = registry.from_import_path(ref) if IMPORT_PATH.fullmatch(ref) else registry.find(ref)
+    if IMPORT_PATH.fullmatch(ref):
+        entry = registry.from_import_path(ref)
+    else:
+        entry = registry.find(ref, tag=tag)
     return entry, entry.load()
 
 

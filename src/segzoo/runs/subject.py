@@ -170,7 +170,7 @@ def origin_of(reference: str | ModelSpec, pretrained: bool) -> tuple[ModelSpec, 
         return spec, config, _exact(str(reference))
     named = refs.parse(reference) if isinstance(reference, str) else None
     tag = named.tag if isinstance(named, refs.Named) else None
-    entry, spec = find_spec(named.name if isinstance(named, refs.Named) else reference)
+    entry, spec = find_spec(named.name if isinstance(named, refs.Named) else reference, tag=tag)
     tag = tag or (spec.default_weights if pretrained else None)
     record = spec.weights.get(tag) if tag else None
     return spec, configured.config_of(entry, spec, record), f"{entry.name}.{tag}" if record else ""

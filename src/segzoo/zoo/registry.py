@@ -33,6 +33,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.spec import IMPORT_PATH, MODEL_NAME, ModelSpec
+from segzoo.zoo.offered import plugin_of
 
 __all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "known", "resolve", "rows"]
 
@@ -147,10 +148,11 @@ def rows() -> Iterator[Row]:
         yield Row(entry, spec, problem, seconds)
 
 
-def find(name: str, group: str = GROUP) -> Entry:
+def find(name: str, group: str = GROUP, *, tag: str | None = None) -> Entry:
     """The entry of a model's name, or of its full name `distribution/name`.
 
     group: another one's entries instead, where a name that nobody offers is a UsageError.
+    tag: of weights; of several distributions that offer the name, those that have it are meant.
     Upper case and hyphens are folded. AmbiguousModelError when several distributions offer the
     name; UnknownModelError, with a suggestion, when none does. An entry that cannot be loaded (it
     is set aside, malformed, or of another version of the contract) gives way to one that can.
@@ -162,12 +164,20 @@ def find(name: str, group: str = GROUP) -> Entry:
     if distribution:
         matches = [e for e in matches if same_distribution(e.distribution, distribution)]
     matches = [e for e in matches if not e.problem] or matches
+    if len(matches) > 1 and tag is not None:
+        matches = [e for e in matches if _has_weights(e, tag)] or matches
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise AmbiguousModelError(
             f"'{wanted}' is provided by {_series([e.full_name for e in matches], 'and')}",
             next_step="Ask for one by its full name",
+        )
+    plugin = plugin_of(wanted) if group == GROUP else ""
+    if plugin and (not distribution or same_distribution(distribution, plugin)):
+        raise UnknownModelError(
+            f"no model {wanted!r} is installed; {plugin} offers it",
+            next_step=f"Run: pip install --upgrade {plugin}",
         )
     usable = sorted({e.name for e in offered if MODEL_NAME.fullmatch(e.name)})
     near = difflib.get_close_matches(wanted, usable, n=3, cutoff=0.6)
@@ -188,6 +198,14 @@ def find(name: str, group: str = GROUP) -> Entry:
         next_step += f" A model on the Hub is written hf-hub:{name[:100]}"
     problem = f"no {GROUPS[group]} {printable(name)[:100]!r}"
     raise (UnknownModelError if group == GROUP else UsageError)(problem, next_step=next_step)
+
+
+def _has_weights(entry: Entry, tag: str) -> bool:
+    """Whether a model has weights of this tag; one that cannot be loaded has none."""
+    try:
+        return tag in entry.load().weights
+    except PluginError:
+        return False
 
 
 def known(distribution: str) -> str:
