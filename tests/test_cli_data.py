@@ -428,7 +428,7 @@ def test_readers_are_shown_with_their_options(capsys):
     place = next(n for n, line in enumerate(lines) if line.startswith("camvid "))
     assert [line.strip() for line in lines[place : place + 4]] == [
         "camvid      CamVid: streets from a car, 11 classes, or 31 in the original files",
-        "split=train, classes=11",
+        "split=train, classes=11, palette",
         "licence: original: not stated; SegNet's files: CC BY-NC 4.0",
         "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
     ]

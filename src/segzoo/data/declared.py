@@ -19,7 +19,7 @@ from segzoo.pictures.palettes import TABLES, Table
 from segzoo.pictures.stored import CHANNELS
 from segzoo.spec import Option
 
-__all__ = ["OPTIONS", "Declared", "Said", "declared"]
+__all__ = ["OPTIONS", "Declared", "Said", "declared", "table_of"]
 
 Labels: TypeAlias = NDArray[Any]
 
@@ -144,7 +144,7 @@ def declared(**said: Unpack[Said]) -> Declared:
             expected=f"{WORD} for one class at most, and values for another",
         )
     free = next(value for value in itertools.count() if value not in stored)
-    table = _table(palette)
+    table = table_of(palette)
     names = names or table.classes
     least = _number(threshold, "threshold") if threshold else None
     count = len(groups) or len(table.palette) or 2 * (least is not None)
@@ -177,8 +177,8 @@ def declared(**said: Unpack[Said]) -> Declared:
     return found
 
 
-def _table(palette: str) -> Table:
-    """A table by name, or of colours in hexadecimal."""
+def table_of(palette: str) -> Table:
+    """A table by name, or of colours in hexadecimal; an empty one for no word. UsageError."""
     if not palette:
         return Table(classes=())
     table = TABLES.get(palette.strip().lower().replace("-", "_"))

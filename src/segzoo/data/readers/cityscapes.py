@@ -16,7 +16,15 @@ import os
 from dataclasses import replace
 from typing import Literal
 
-from segzoo.data.layout import check_options, files_in, folder_of, labelled, pair_up
+from segzoo.data.labelmap import OWN, own_classes
+from segzoo.data.layout import (
+    check_options,
+    files_in,
+    folder_of,
+    labelled,
+    of_own_classes,
+    pair_up,
+)
 from segzoo.data.paired import Paired
 from segzoo.errors import UsageError
 from segzoo.pictures.palettes import CITYSCAPES, IGNORED
@@ -46,6 +54,7 @@ SPEC = ReaderSpec(
             choices=tuple(ENDINGS),
             help="which files to read: *_labelIds.png or *_labelTrainIds.png",
         ),
+        **OWN,
     },
     url="https://github.com/mcordts/cityscapesScripts",
     license="non-commercial purposes, with registration (https://www.cityscapes-dataset.com)",
@@ -62,6 +71,8 @@ def open_cityscapes(
     split: Literal["train", "val", "test", "train_extra"] = "train",
     mode: Literal["fine", "coarse"] = "fine",
     labels: Literal["ids", "trainids"] = "ids",
+    classes: str = "",
+    palette: str = "",
 ) -> Paired:
     """The pictures of all cities of a split, with class indices 0..18, and 255.
 
@@ -84,6 +95,8 @@ def open_cityscapes(
     if labels == "trainids":
         origin += ". csCreateTrainIdLabelImgs of cityscapesScripts makes *_labelTrainIds.png"
     pairs = pair_up(root, images, masks, origin=origin)
+    if own := own_classes(root, classes=classes, palette=palette):
+        return of_own_classes(root, pairs, own)
     return labelled(root, pairs, TABLES[labels], origin=origin)
 
 

@@ -6,9 +6,11 @@
     folder:streets?palette=camvid                              masks in that data set's colours
     folder:rooms?palette=#000000,#ff0000&classes=wall,door
     folder:cells?overlap=yes&classes=cell,nucleus              masks/cell and masks/nucleus
+    folder:train?images=.&masks=.&suffix=_mask                 with the _classes.csv of Roboflow
 
 A name is a file's path below its folder without the last extension: `a/x.v1.tif` is `a/x.v1`.
-Hidden files are left out, and files of other kinds with a note that counts them.
+Hidden files are left out, and files of other kinds with a note that counts them. Where nothing is
+said of the masks, a labelmap.txt with colours or a _classes.csv in the folder says what they mean.
 """
 
 import os
@@ -20,6 +22,8 @@ from typing import NamedTuple, Unpack, overload
 
 from segzoo.base import formats
 from segzoo.data.declared import OPTIONS, Said, declared
+from segzoo.data.labelmap import listed_classes
+from segzoo.data.layout import of_own_classes
 from segzoo.data.paired import Pair, Paired
 from segzoo.data.readers.layered import Layered, meaning_of
 from segzoo.data.readers.layered import pair_up as layered_pairs
@@ -47,6 +51,7 @@ SPEC = ReaderSpec(
     },
 )
 
+LISTS = ("labelmap.txt", "_classes.csv")  # that say the colours or the values of masks
 SHOWN = 20  # names that an error lists
 WHERE = "Say where they are, below that folder: images=FOLDER&masks=FOLDER"
 
@@ -95,14 +100,14 @@ def open_folder(
     others = found.others if images == masks else found.others + other.others
     _check_pairs(root, sources, targets, strays, twice, others)
     pairs = _Pairs(sources, targets, image=_below(images), mask=_below(masks), suffix=suffix)
-    return Paired(
-        root,
-        pairs,
-        info=meaning.info,
-        target=meaning,
-        reading=meaning.reading,
-        notes=tuple(filter(None, [formats.left_out(others)])),
-    )
+    notes = [formats.left_out(others)]
+    if not said and (own := listed_classes(root, LISTS)) and (own.in_colours or own.numbered):
+        dataset = of_own_classes(root, pairs, own)
+        notes.append(f"the classes are those of its {own.said_by}")
+    else:
+        dataset = Paired(root, pairs, info=meaning.info, target=meaning, reading=meaning.reading)
+    dataset.notes = tuple(filter(None, notes))
+    return dataset
 
 
 def _overlapping(
