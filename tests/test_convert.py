@@ -130,7 +130,7 @@ def test_a_file_of_the_networks_own_names(network):
     assert same("local-dir:net", network)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "net."])
 def test_what_was_put_around_the_network_is_taken_off(network, prefix):
     save_file({prefix + n: t for n, t in theirs(network).items()}, "net.safetensors")
     convert("net.safetensors", to="acme")

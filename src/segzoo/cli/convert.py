@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segzoo.cli.options import AsJson, Options, options_of
+from segzoo.cli.options import AsJson, Options, options_of, spelled_out
 from segzoo.cli.text import print_json, say
+from segzoo.errors import printable
 
 if TYPE_CHECKING:
     from segzoo.runs.convert import Converted
@@ -15,12 +17,62 @@ if TYPE_CHECKING:
 SHOWN = 8  # tensors, of hundreds
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What the file holds."""
+
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Whose names the file has; by default told by the names.",
+            metavar="LAYOUT",
+        ),
+    ] = None
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="backbone: the file holds that part alone; all else gets random values.",
+            metavar="PART",
+        ),
+    ] = None
+    averaged: Annotated[
+        bool,
+        typer.Option(
+            "--ema", help="Take the averages of the weights that lie beside them (state_dict_ema)."
+        ),
+    ] = False
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tensors of the file that are not of the network: a glob over its names.",
+            metavar="GLOB",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Built:
+    """How the network was built."""
+
+    option: Options = None
+    num_classes: Annotated[
+        int | None, typer.Option(help="Classes, where not the model's own.", min=1)
+    ] = None
+    in_channels: Annotated[
+        int | None, typer.Option(help="Input channels, where not the model's own.", min=1)
+    ] = None
+
+
+@spelled_out
 def convert(
     file: Annotated[
         str,
         typer.Argument(help="A file of PyTorch (.pth, .pt), Keras (.h5, .keras) or safetensors."),
     ],
     to: Annotated[str, typer.Option(help="The model whose weights they are.", metavar="MODEL")],
+    read: _Read,
+    built: _Built,
     out: Annotated[
         str | None,
         typer.Option(
@@ -29,28 +81,6 @@ def convert(
             help="A folder, or a file *.safetensors. By default a folder named like FILE.",
             metavar="PATH",
         ),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Whose names the file has; by default told by the names.",
-            metavar="LAYOUT",
-        ),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            help="backbone: the file holds that part alone; all else gets random values.",
-            metavar="PART",
-        ),
-    ] = None,
-    option: Options = None,
-    num_classes: Annotated[
-        int | None, typer.Option(help="Classes, where not the model's own.", min=1)
-    ] = None,
-    in_channels: Annotated[
-        int | None, typer.Option(help="Input channels, where not the model's own.", min=1)
     ] = None,
     check: Annotated[
         str | None,
@@ -74,11 +104,13 @@ def convert(
         file,
         to=to,
         out=out,
-        layout=layout,
-        part=part,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        options=options_of(option),
+        layout=read.layout,
+        part=read.part,
+        num_classes=built.num_classes,
+        in_channels=built.in_channels,
+        options=options_of(built.option),
+        averaged=read.averaged,
+        leave_out=read.leave_out or (),
         check=check,
         overwrite=overwrite,
     )
@@ -91,7 +123,10 @@ def convert(
 def _lines(file: str, done: "Converted") -> Iterator[str]:
     yield f"{file}: {done.kind}, sha256 {done.sha256}"
     yield f"layout {done.layout}: {done.summary}"
-    anew = [(old, new) for old, new in done.names if old != new]
+    if done.prefix:
+        yield f"'{printable(done.prefix)[:100]}' was taken off the names in the file"
+    short = [(old.removeprefix(done.prefix), new) for old, new in done.names]
+    anew = [(old, new) for old, new in short if old != new]
     yield f"{len(done.names)} tensors, {len(anew) or 'none'} named anew for {done.model}"
     yield from (f"  {old} -> {new}" for old, new in anew[:SHOWN])
     if len(anew) > SHOWN:

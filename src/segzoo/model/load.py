@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from segzoo.base.records import Json, asdict
+from segzoo.base.strictjson import short
 from segzoo.base.terminal import warn
 from segzoo.errors import ConfigError, UsageError
 from segzoo.model import configured, origin
@@ -218,10 +219,12 @@ def _from_file(
             )
     if record or has.files:
         _refuse_more_than_there_is(spec, has, wanted, file)
+    prefix = weights.prefix_in(file, builder) if found.given else ""
     network, replaced = weights.load_network(
         builder,
         file,
         sha256=sha256,
+        prefix=prefix,
         stored_dtype=record.dtype if record else has.dtype,
         replace=spec.head if new_head else (),
         adapt=spec.stem if new_stem else (),
@@ -229,14 +232,16 @@ def _from_file(
         allow_nonfinite=allow_nonfinite,
         verify=verify,
     )
-    if not replaced:
-        return network, ()
-    note = (
-        f"{wanted.model}: the weights are of {has.num_classes} classes and {has.in_channels} "
-        f"channels, asked for were {wanted.num_classes} and {wanted.in_channels}; "
-        f"made anew or adapted, so training is needed: {', '.join(replaced)}"
-    )
-    return network, (note,)
+    notes = []
+    if prefix:
+        notes.append(f"{wanted.model}: '{short(prefix)}' was taken off the names in the file")
+    if replaced:
+        notes.append(
+            f"{wanted.model}: the weights are of {has.num_classes} classes and {has.in_channels} "
+            f"channels, asked for were {wanted.num_classes} and {wanted.in_channels}; "
+            f"made anew or adapted, so training is needed: {', '.join(replaced)}"
+        )
+    return network, tuple(notes)
 
 
 def _refuse_more_than_there_is(spec: ModelSpec, has: Config, wanted: Config, file: Path) -> None:

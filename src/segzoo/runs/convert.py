@@ -3,8 +3,9 @@
     convert("u2net.pth", to="u2net", out="u2net-official")
 
 What happens, in order: the file is opened by its kind (`segzoo.weights.pickles`: in a process of
-its own, unless it is safetensors); its layout is known by the names in it, and the key map of the
-model's plugin (`segzoo.keymap`) gives each tensor the network's name; names, shapes and types are
+its own, unless it is safetensors); what a training program put before the names is taken off
+(`segzoo.weights.prefixes`); its layout is known by the names in it, and the key map of the model's
+plugin (`segzoo.keymap`) gives each tensor the network's name; names, shapes and types are
 judged as strictly as at any load; a golden proves the result where one is given; and only then is
 anything written.
 """
@@ -12,18 +13,25 @@ anything written.
 import contextlib
 import os
 import re
+import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from segzoo.base.records import Json
+from segzoo.base.strictjson import short
 from segzoo.errors import (
     OutputError,
     SegzooError,
     UsageError,
+    WeightsFormatError,
     WeightsMismatchError,
     printable,
 )
@@ -31,6 +39,7 @@ from segzoo.keymap import Converter
 from segzoo.model import build, configured, golden
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
+from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.weights.mapping import (
@@ -38,17 +47,20 @@ from segzoo.weights.mapping import (
     PLAIN,
     converters_of,
     identity_norms,
+    lasting_names,
     layout_of,
+    layouts_of,
     mapped,
     names_of,
-    unwrapped,
 )
 from segzoo.weights.pickles import Foreign, read_foreign
+from segzoo.weights.prefixes import AVERAGED, NetworkNames, bare, names_below
 from segzoo.zoo.registry import Entry
 
 __all__ = ["Converted", "convert"]
 
 SUFFIX = ".safetensors"
+SHOWN = 5  # names in a message
 HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
 
 
@@ -57,9 +69,9 @@ class Converted:
     """What `convert` made.
 
     out: the folder, or the file. model, layout, summary: to what, from what. kind, sha256: of the
-    source file. names: the source's name of each tensor with the network's. left_out: what of the
-    source is not in the network. walls: as in `Foreign`. deviation: from the golden, or None.
-    notes: what a person should know, a line each.
+    source file. prefix: what was taken off the names there. names: the source's name of each tensor
+    with the network's. left_out: what of the source is not in the network. walls: as in `Foreign`.
+    deviation: from the golden, or None. notes: what a person should know, a line each.
     """
 
     out: Path
@@ -68,6 +80,7 @@ class Converted:
     summary: str
     kind: str
     sha256: str
+    prefix: str
     names: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
     walls: tuple[str, ...]
@@ -85,10 +98,12 @@ def convert(
     num_classes: int | None = None,
     in_channels: int | None = None,
     options: Mapping[str, Json] | None = None,
+    averaged: bool = False,
+    leave_out: Sequence[str] = (),
     check: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Converted:
-    """Write the weights of a file of PyTorch, Keras or safetensors as a model that segzoo loads.
+    """Write the weights of a file of PyTorch, Keras, ONNX or safetensors as a model of segzoo.
 
     to: the model, as `segzoo.load` takes a name. out: a folder, or a file *.safetensors; by
         default a folder with the file's name without its ending, in the current one.
@@ -96,6 +111,8 @@ def convert(
         tell. part: "backbone", say, where the file holds that part alone; all else gets random
         values (seed 0), as a start for training.
     num_classes, in_channels, options: of the network, where they are not the model's own.
+    averaged: take the averages of the weights that the file holds beside them ("state_dict_ema").
+    leave_out: globs over the file's names: tensors that are not of the network, but of a loss, say.
     check: a golden (see `segzoo.model.golden`) that the result must give.
 
     Nothing is written unless all went well. Errors of `read_foreign`; WeightsMismatchError for
@@ -115,33 +132,24 @@ def convert(
             f"{entry.name} has no layout {printable(layout)!r}", expected=", ".join([OWN, *known])
         )
     hashed = HASHED.search(source.stem) if any(c.hashed_name for c in known.values()) else None
-    foreign = read_foreign(source, begins=hashed[1] if hashed else "")
-    found = unwrapped(foreign.tensors)
-    layout = layout or layout_of(found, known, source)
-    converter = known.get(layout, PLAIN)
-    _judge_part(converter, part, entry, source)
+    foreign = read_foreign(source, begins=hashed[1] if hashed else "", averaged=averaged)
 
-    config = configured.adjusted(
-        configured.config_of(entry, spec, None),
-        spec,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        options={**converter.options, **(options or {})},
-    )
-    spec = configured.variant_of(spec, config.options)
-    builder = build.builder_of(spec, config)
-    build.refuse_giants(builder, config)
+    @cache
+    def network_of(layout: str) -> _Network:
+        has = known.get(layout, PLAIN).options
+        return _network_of(entry, spec, num_classes, in_channels, {**has, **(options or {})})
+
+    place = _place_in(foreign, known, layout, network_of, averaged, leave_out, source)
+    converter = known.get(place.layout, PLAIN)
+    _judge_part(converter, part, entry, source)
+    config, spec, builder = network_of(place.layout)
+    found = {name: foreign.tensors[old] for name, old in place.named.items()}
     names = names_of(found, converter, source)
-    state = mapped(found, names, converter, source)
-    notes: list[str] = []
-    if converter.folded_norms:
-        state = identity_norms(builder) | state
-        notes.append("its normalisations are folded into its convolutions; ours do nothing")
-    if converter.part:
-        rest = build.initialised(builder, 0).state_dict()
-        rest = {name: t for name, t in rest.items() if not name.startswith(converter.part)}
-        state = {**rest, **state}
-        notes.append(f"{len(rest)} tensors are random: train it first, with --init-from")
+    if place.whole:
+        _refuse_others(place, names, weights.state_names(builder), source)
+    state, notes = _state_of(mapped(found, names, converter, source), converter, builder)
+    taken = {place.named[name] for name in names}
+    left_out = (*(n for n in foreign.tensors if n not in taken), *foreign.left_out)
     with tempfile.TemporaryDirectory(prefix="segzoo-") as folder, _blaming(source):
         weights.save(state, os.path.join(folder, "model.safetensors"))
         network, _ = weights.load_network(builder, os.path.join(folder, "model.safetensors"))
@@ -155,15 +163,124 @@ def convert(
     return Converted(
         out=target,
         model=entry.name,
-        layout=layout,
+        layout=place.layout,
         summary=converter.summary,
         kind=foreign.kind,
         sha256=foreign.sha256,
-        names=tuple(names.items()),
-        left_out=(*(name for name in found if name not in names), *foreign.left_out),
+        prefix=place.prefix,
+        names=tuple((place.named[name], new) for name, new in names.items()),
+        left_out=left_out,
         walls=foreign.walls,
         deviation=deviation,
-        notes=(*notes, *_notes_on(foreign, converter)),
+        notes=(*notes, *_notes_on(foreign, left_out, averaged)),
+    )
+
+
+class _Network(NamedTuple):
+    """A network that a file may be of."""
+
+    config: Config
+    spec: ModelSpec
+    builder: Callable[[], nn.Module]
+
+
+def _network_of(
+    entry: Entry,
+    spec: ModelSpec,
+    num_classes: int | None,
+    in_channels: int | None,
+    options: Mapping[str, Json],
+) -> _Network:
+    config = configured.adjusted(
+        configured.config_of(entry, spec, None),
+        spec,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        options=options,
+    )
+    spec = configured.variant_of(spec, config.options)
+    builder = build.builder_of(spec, config)
+    build.refuse_giants(builder, config)
+    return _Network(config, spec, builder)
+
+
+def _place_in(
+    foreign: Foreign,
+    known: Mapping[str, Converter],
+    layout: str | None,
+    network_of: Callable[[str], _Network],
+    averaged: bool,
+    leave_out: Sequence[str],
+    source: Path,
+) -> NetworkNames:
+    """Where the network's tensors are in the file. UsageError where there are several networks."""
+    kept = [n for n in foreign.tensors if not any(fnmatchcase(n, glob) for glob in leave_out)]
+    has_average = bool(AVERAGED.search(foreign.entry))
+    places = names_below(
+        bare(kept),
+        lambda names: [layout] if layout else layouts_of(names, known),
+        known,
+        lambda layout: lasting_names(network_of(layout).builder, known.get(layout, PLAIN)),
+        averaged=averaged and not has_average,
+    )
+    if averaged and not (has_average or any(AVERAGED.search(p.prefix) for p in places)):
+        raise WeightsFormatError(
+            "it holds no averages of the weights",
+            file=source,
+            found=", ".join((foreign.entry, *foreign.left_out))[:200],
+            expected="an entry or a prefix with 'ema' in its name",
+            next_step="Convert it without --ema",
+        )
+    if len({place.prefix for place in places}) > 1:
+        prefixes = [printable(place.prefix)[:100] for place in places]
+        raise UsageError(
+            "it holds several networks of these names",
+            file=source,
+            found=", ".join(map(repr, prefixes[:SHOWN])),
+            next_step="Say which one is not meant: --leave-out " + shlex.quote(f"{prefixes[-1]}*"),
+        )
+    [place, *_] = places
+    if len(places) > 1:
+        layout_of(place.named, known, source)  # which says that they are several
+    return place
+
+
+def _state_of(
+    state: Mapping[str, Tensor], converter: Converter, builder: Callable[[], nn.Module]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The whole state of the network, where the file has a part of it, with a note of the rest."""
+    notes = []
+    if converter.folded_norms:
+        state = {**identity_norms(builder), **state}
+        notes.append("its normalisations are folded into its convolutions; ours do nothing")
+    if converter.part:
+        rest = build.initialised(builder, 0).state_dict()
+        rest = {name: t for name, t in rest.items() if not name.startswith(converter.part)}
+        state = {**rest, **state}
+        notes.append(f"{len(rest)} tensors are random: train it first, with --init-from")
+    return dict(state), notes
+
+
+def _refuse_others(
+    place: NetworkNames, names: Mapping[str, str], own: Collection[str], source: Path
+) -> None:
+    """WeightsMismatchError for tensors beside the network's that nobody asked to leave out."""
+    others = [*place.beside, *(place.named[n] for n, new in names.items() if new not in own)]
+    if not others:
+        return
+    below = len(place.prefix)
+    roots = {
+        n if (end := n.find(".", below * n.startswith(place.prefix))) < 0 else f"{n[:end]}.*"
+        for n in others
+    }
+    globs = [shlex.quote(printable(root)[:100]) for root in sorted(roots)]
+    more = f" and {len(others) - SHOWN:,} more" if len(others) > SHOWN else ""
+    raise WeightsMismatchError(
+        f"weights of another network: {len(others):,} unexpected: "
+        f"{', '.join(map(short, sorted(others)[:SHOWN]))}{more}",
+        file=source,
+        next_step="All of the network's are there; if these are of a loss or a metric, add "
+        + " ".join(f"--leave-out {glob}" for glob in globs[:SHOWN]),
     )
 
 
@@ -210,7 +327,9 @@ def _proven(model: Model, check: str | os.PathLike[str]) -> float:
     return off
 
 
-def _notes_on(foreign: Foreign, converter: Converter) -> tuple[str, ...]:
+def _notes_on(foreign: Foreign, left_out: Sequence[str], averaged: bool) -> tuple[str, ...]:
     low = {t.dtype for t in foreign.tensors.values()} & {torch.float16, torch.bfloat16}
     widened = ("stored in 16 bits; widened to float32",) if low else ()
-    return (*widened, "no licence is recorded: that of the file you converted holds")
+    means = () if averaged else [name for name in left_out if AVERAGED.search(name)]
+    beside = (f"it holds averages too ({short(means[0])}); --ema takes them",) if means else ()
+    return (*widened, *beside, "no licence is recorded: that of the file you converted holds")

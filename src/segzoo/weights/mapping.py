@@ -3,7 +3,7 @@
 The maps are data of the model's plugin (`segzoo.keymap`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from segzoo.base.strictjson import short
 from segzoo.errors import PluginError, UsageError, WeightsMismatchError
 from segzoo.keymap import Converter
+from segzoo.weights.prefixes import bare
+from segzoo.weights.safetensors import state_names
 from segzoo.zoo import registry
 from segzoo.zoo.registry import Entry
 
@@ -20,7 +22,9 @@ __all__ = [
     "PLAIN",
     "converters_of",
     "identity_norms",
+    "lasting_names",
     "layout_of",
+    "layouts_of",
     "mapped",
     "names_of",
     "unwrapped",
@@ -28,7 +32,7 @@ __all__ = [
 
 OWN = "segzoo"  # the layout of files whose names are the network's already
 PLAIN = Converter(summary="names of its own", detect=(".",), rules=())
-WRAPPERS = ("module.", "_orig_mod.")  # put before all names by DataParallel and torch.compile
+WRAPPED = "module."  # put before all names by DataParallel
 # Of batch normalisation. Files from before torch 0.4.1, and Keras's, lack the counter.
 VARIANCE, COUNTER = "running_var", "num_batches_tracked"
 
@@ -59,17 +63,20 @@ def converters_of(entry: Entry) -> dict[str, Converter]:
 
 def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names as the network had them before something was put around it."""
-    found = dict(tensors)
-    while prefix := next((p for p in WRAPPERS if all(n.startswith(p) for n in found)), ""):
-        if not found:
-            break
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    found = {name: tensors[old] for name, old in bare(tensors).items()}
+    while found and all(name.startswith(WRAPPED) for name in found):
+        found = {name.removeprefix(WRAPPED): tensor for name, tensor in found.items()}
     return found
 
 
-def layout_of(names: Iterable[str], known: Mapping[str, Converter], source: Path) -> str:
+def layouts_of(names: Collection[str], known: Mapping[str, Converter]) -> list[str]:
+    """The layouts that names may be of: OWN where they are of none that is declared."""
+    return [layout for layout, each in known.items() if each.detects(names)] or [OWN]
+
+
+def layout_of(names: Collection[str], known: Mapping[str, Converter], source: Path) -> str:
     """The layout that a file's names tell; OWN for none of them, UsageError for several."""
-    fits = [layout for layout, converter in known.items() if converter.detects(names)]
+    fits = layouts_of(names, known)
     if len(fits) > 1:
         raise UsageError(
             "its names are those of several layouts",
@@ -77,7 +84,7 @@ def layout_of(names: Iterable[str], known: Mapping[str, Converter], source: Path
             found=", ".join(fits),
             next_step=f"Say which: --from {fits[0]}",
         )
-    return fits[0] if fits else OWN
+    return fits[0]
 
 
 def names_of(found: Mapping[str, Tensor], converter: Converter, source: Path) -> dict[str, str]:
@@ -129,6 +136,13 @@ def _counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {}
     norms = [n.removesuffix(VARIANCE) for n in state if n.endswith(VARIANCE)]
     return {norm + COUNTER: torch.zeros((), dtype=torch.int64) for norm in norms}
+
+
+def lasting_names(build: Callable[[], nn.Module], converter: Converter) -> frozenset[str]:
+    """The names of a network's tensors that a file of this layout cannot lack."""
+    names = {n for n in state_names(build) if n.startswith(converter.part)}
+    names -= identity_norms(build).keys() if converter.folded_norms else set()
+    return frozenset(n for n in names if not n.endswith(COUNTER))
 
 
 def identity_norms(build: Callable[[], nn.Module]) -> dict[str, Tensor]:

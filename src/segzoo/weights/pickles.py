@@ -40,6 +40,7 @@ from segzoo.errors import (
     printable,
 )
 from segzoo.weights.header import open_regular
+from segzoo.weights.prefixes import AVERAGED
 from segzoo.weights.within import within
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Foreign(NamedTuple):
 
     sha256: of the file, in hex. kind: what it is, for a person. left_out: names of what is no
     tensor of a network. walls: what kept the process that read it from doing harm; empty for
-    safetensors, which need no such process.
+    safetensors, which need no such process. entry: under which the tensors stand; empty for none.
     """
 
     tensors: "dict[str, Tensor]"
@@ -105,14 +106,20 @@ class Foreign(NamedTuple):
     kind: str
     left_out: tuple[str, ...] = ()
     walls: tuple[str, ...] = ()
+    entry: str = ""
 
 
 def read_foreign(
-    path: str | PathLike[str], *, begins: str = "", seconds: float = SECONDS
+    path: str | PathLike[str],
+    *,
+    begins: str = "",
+    averaged: bool = False,
+    seconds: float = SECONDS,
 ) -> Foreign:
     """The tensors of a file of PyTorch, Keras, ONNX or safetensors, known by its bytes.
 
     begins: the first hex digits of its sha256, judged before it is opened (IntegrityError).
+    averaged: of a file with several states, the one whose name has "ema" in it, where there is one.
     seconds: how long reading may take. UnsafeFormatError for a file that holds more than tensors or
     that breaks the process which reads it; WeightsFormatError for one that is damaged or of another
     kind; WeightsValueError; ResourceError; DependencyMissingError. Nothing is left behind.
@@ -153,7 +160,7 @@ def read_foreign(
                 ) from None
         _refuse_missing_library(head, path)
         with tempfile.TemporaryDirectory(prefix="segzoo-", ignore_cleanup_errors=True) as folder:
-            report = _in_a_child(file, before.st_size, folder, path, seconds)
+            report = _in_a_child(file, before.st_size, folder, path, seconds, averaged)
             if (after := os.fstat(file.fileno())) and after.st_mtime_ns != before.st_mtime_ns:
                 raise WeightsFormatError("the file changed while it was read", file=path)
             try:
@@ -185,10 +192,16 @@ def _about(error: SegzooError, path: str | PathLike[str]) -> SegzooError:
 
 
 def _in_a_child(
-    file: BinaryIO, size: int, folder: str, path: str | PathLike[str], seconds: float
+    file: BinaryIO,
+    size: int,
+    folder: str,
+    path: str | PathLike[str],
+    seconds: float,
+    averaged: bool,
 ) -> dict[str, Any]:
     """Let a child turn the file into TENSORS in the folder; gives its report."""
-    arguments = json.dumps({"budget": FACTOR * size + LEAST, "seconds": int(seconds) + 1})
+    budget = FACTOR * size + LEAST
+    arguments = json.dumps({"budget": budget, "seconds": int(seconds) + 1, "averaged": averaged})
     # What an interpreter and torch's libraries need to start, and nothing that could be a secret.
     kept = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -234,6 +247,7 @@ def _in_a_child(
         )
     return {
         "kind": printable(str(report.get("kind")))[:100],
+        "entry": printable(str(report.get("entry")))[:200],
         "left_out": tuple(printable(item)[:200] for item in report["left_out"]),
         "walls": tuple(printable(item)[:200] for item in report["walls"]),
     }
@@ -256,7 +270,7 @@ def _ending(code: int) -> str:
 # --- the child ------------------------------------------------------------------------------------
 
 
-def child(*, budget: int, seconds: int) -> None:
+def child(*, budget: int, seconds: int, averaged: bool) -> None:
     """Read stdin, write TENSORS and REPORT into the current folder: what the child process runs."""
     folder = os.path.realpath(os.getcwd())
     walls = _without_network()  # first: a process with threads cannot do it
@@ -274,13 +288,14 @@ def child(*, budget: int, seconds: int) -> None:
         forbid(folder)
         walls.append("no processes, sockets or writing elsewhere, by an audit hook")
         with open(0, "rb", closefd=False) as stream:
-            kind, tensors, left_out = _tensors_of(stream, budget)
+            kind, tensors, left_out, entry = _tensors_of(stream, budget, averaged)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if size > budget:
             _refuse("its tensors are larger than the file allows", found=f"{size:,} bytes")
         weights.save(tensors, os.path.join(folder, TENSORS))
         report: Mapping[str, object] = {
             "kind": kind,
+            "entry": entry,
             "left_out": left_out[:MAX_LEFT_OUT],
             "walls": walls,
         }
@@ -367,18 +382,20 @@ def forbid(folder: str) -> None:
     sys.addaudithook(hook)
 
 
-def _tensors_of(stream: BinaryIO, budget: int) -> "tuple[str, dict[str, Tensor], list[str]]":
-    """The kind of a file, its tensors, and the names of what else is in it."""
+def _tensors_of(
+    stream: BinaryIO, budget: int, averaged: bool
+) -> "tuple[str, dict[str, Tensor], list[str], str]":
+    """The kind of a file, its tensors, the names of what else is in it, and the tensors' entry."""
     head = stream.read(len(LEGACY))
     stream.seek(0)
     if head.startswith(HDF5):
-        return "Keras (HDF5)", *_keras(stream, budget)
+        return "Keras (HDF5)", *_keras(stream, budget), ""
     if head.startswith(ONNX):
-        return _onnx(stream, budget)
+        return *_onnx(stream, budget), ""
     if head.startswith(ZIP):
         kind, weights = _judge_zip(stream, budget)
         if weights is not None:
-            return kind, *_keras(io.BytesIO(weights), budget)
+            return kind, *_keras(io.BytesIO(weights), budget), ""
     elif head == LEGACY:
         kind = "PyTorch (before 1.6)"
     else:
@@ -388,7 +405,7 @@ def _tensors_of(stream: BinaryIO, budget: int) -> "tuple[str, dict[str, Tensor],
             next_step="Ask for safetensors, or for its state_dict by torch.save",
         )
     stream.seek(0)
-    return kind, *_torch(stream)
+    return kind, *_torch(stream, averaged)
 
 
 def _keras(stream: BinaryIO, budget: int) -> "tuple[dict[str, Tensor], list[str]]":
@@ -409,7 +426,7 @@ def _onnx(stream: BinaryIO, budget: int) -> "tuple[str, dict[str, Tensor], list[
     return kind, {name: torch.tensor(array) for name, array in arrays.items()}, list(left_out)
 
 
-def _torch(stream: BinaryIO) -> "tuple[dict[str, Tensor], list[str]]":
+def _torch(stream: BinaryIO, averaged: bool) -> "tuple[dict[str, Tensor], list[str], str]":
     import torch
 
     try:
@@ -432,17 +449,20 @@ def _torch(stream: BinaryIO) -> "tuple[dict[str, Tensor], list[str]]":
             found=" ".join(text.split())[:200] or type(error).__name__,
             next_step="Fetch it again",
         ) from error
-    state, inside = _state_of(loaded)
+    state, inside = _state_of(loaded, averaged)
     tensors = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
     others = [str(name) for name in state if name not in tensors]
     if odd := [name for name in tensors if not isinstance(name, str)]:
         raise WeightsFormatError("the name of a tensor is no text", found=repr(odd[0])[:200])
     beside = [str(name) for name in loaded if name != inside] if inside else []
-    return tensors, [name[:200] for name in (*beside, *others)]
+    return tensors, [name[:200] for name in (*beside, *others)], inside[:200]
 
 
-def _state_of(loaded: Any) -> tuple[Mapping[Any, Any], str]:
-    """The names and tensors of a network in what was loaded, and the name they stand under."""
+def _state_of(loaded: Any, averaged: bool) -> tuple[Mapping[Any, Any], str]:
+    """The names and tensors of a network in what was loaded, and the name they stand under.
+
+    averaged: those of averaged weights, where there are such.
+    """
     import torch
 
     def is_state(value: object) -> bool:
@@ -453,8 +473,10 @@ def _state_of(loaded: Any) -> tuple[Mapping[Any, Any], str]:
     if is_state(loaded):
         return loaded, ""
     entries = dict(loaded) if isinstance(loaded, Mapping) else {}
-    usual = [name for name in STATES if is_state(entries.get(name))]
-    names = usual[:1] or [name for name, value in entries.items() if is_state(value)]
+    states = [name for name, value in entries.items() if is_state(value)]
+    means = [name for name in states if AVERAGED.search(str(name))]
+    usual = [name for name in STATES if name in states]
+    names = (averaged and means) or usual[:1] or [n for n in states if n not in means] or means
     if len(names) != 1:
         have = ", ".join(map(str, entries)) or type(loaded).__name__
         raise WeightsFormatError(
