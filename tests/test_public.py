@@ -94,6 +94,7 @@ def test_modules_are_seen_in_code():
 COMMANDS = {
     "check": 4,  # the commands `check` and `data check`; of data sets; of a manifest
     "compose_digits": 2,
+    "cutout": 3,  # the command; of any picture; of a prediction
     "convert": 2,
     "evaluate": 3,  # the command; a run's folder; the loop over pictures
     "features": 2,

@@ -2,6 +2,7 @@
 
     import segzoo
 
+    segzoo.cutout("photo.jpg").save("cutout.png")    # the subject on transparency
     segzoo.list_models()                             # what is installed
     model = segzoo.load("u2netp", pretrained=True)   # an nn.Module with its preprocessing
     model.predict("photo.jpg").mask                  # (H, W) uint8 at the photo's size
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from segzoo.model.loaded import Model as Model
     from segzoo.predict.prediction import Prediction as Prediction
     from segzoo.predict.predictor import Predictor as Predictor
+    from segzoo.runs.cutout import cutout as cutout
     from segzoo.runs.evaluation import evaluate as evaluate
     from segzoo.runs.training import train as train
     from segzoo.spec import Recipe as Recipe
@@ -31,6 +33,7 @@ _HOME_OF = {
     "Predictor": "segzoo.predict.predictor",
     "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",
+    "cutout": "segzoo.runs.cutout",
     "evaluate": "segzoo.runs.evaluation",
     "list_models": "segzoo.model.load",
     "load": "segzoo.model.load",

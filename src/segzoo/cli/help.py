@@ -15,7 +15,7 @@ __all__ = ["COMPLETIONS", "EXAMPLES", "Command", "Group", "completed", "explain"
 # By the words of a verb; two lines at most; MODEL is any that `segzoo list` shows.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": (
-        "segzoo list --pretrained",
+        "segzoo cutout photo.jpg",
         "segzoo predict MODEL photo.jpg -o out",
     ),
     "cache": ("segzoo cache list", "segzoo cache prune"),
@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cache size": ("segzoo cache size --json",),
     "check": ("segzoo check MODEL", "segzoo check my_plugin.spec:MY_NET --slow"),
     "convert": ("segzoo convert weights.pth --to MODEL -o converted",),
+    "cutout": (
+        "segzoo cutout photo.jpg",
+        "segzoo cutout photos -r -o out --background white --crop",
+    ),
     "data": ("segzoo data check folder:cells", "segzoo data preview folder:cells"),
     "data check": (
         "segzoo data check 'folder:cells?val=0.2'",

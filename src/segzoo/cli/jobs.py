@@ -30,6 +30,7 @@ __all__ = [
     "jobs_of",
     "layout_of",
     "others_of",
+    "put_beside",
     "refuse_clashes",
 ]
 
@@ -61,12 +62,16 @@ STDIN = Folder("", "", (STDIO,))  # a picture from standard input
 
 
 class Layout(NamedTuple):
-    """Where outputs go: a folder, or one file. heads: side outputs too."""
+    """Where outputs go: a folder, or one file. heads: side outputs too.
+
+    beside: each to its picture, whose name it has with this behind it; `out` is empty then.
+    """
 
     out: str
     kinds: tuple[str, ...]
     is_file: bool = False
     heads: bool = False
+    beside: str = ""
 
     @property
     def folder(self) -> str:
@@ -76,7 +81,7 @@ class Layout(NamedTuple):
     @property
     def errors(self) -> str:
         """The file that says which pictures failed; empty where outputs have no folder."""
-        return "" if self.is_file else os.path.join(self.out, ERRORS)
+        return "" if self.is_file or self.beside else os.path.join(self.out, ERRORS)
 
     @property
     def heads_there(self) -> list[int]:
@@ -90,6 +95,8 @@ class Layout(NamedTuple):
         """OUT/STEM.png, with a folder for each head and for each kind where there are several."""
         if self.is_file:
             return self.out
+        if self.beside:
+            return f"{job.stem}{self.beside}.png"
         return os.path.join(
             self.out,
             f"head-{head}" if self.heads else "",
@@ -140,6 +147,23 @@ def _meant(text: str) -> str:
     if any(registry.fold(text) == entry.name for entry in registry.entries()):
         return f"The model comes first: segzoo predict {text} PICTURE -o out"
     return ""
+
+
+def put_beside(folders: Iterable[Folder], ending: str) -> list[Folder]:
+    """The same pictures, whose outputs go where they are.
+
+    ending: of the outputs' names. What an earlier run has made of another picture is none.
+    """
+    return [
+        folder._replace(out=os.path.normpath(folder.path) if folder.path else "", names=names)
+        for folder in folders
+        if (names := _without_made(folder.names, ending)) or folder.others
+    ]
+
+
+def _without_made(names: Sequence[str], ending: str) -> tuple[str, ...]:
+    made = {f"{_stem(name)}{ending}.png" for name in names}
+    return tuple(name for name in names if name not in made)
 
 
 def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:

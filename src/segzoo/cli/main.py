@@ -20,6 +20,7 @@ from segzoo.cli import (
     cache,
     check,
     convert,
+    cutout,
     data,
     doctor,
     download,
@@ -44,6 +45,7 @@ EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
 
 VERBS: dict[str, Callable[..., Any]] = {
+    "cutout": cutout.cutout,
     "list": list_.list_models,
     "info": info.info,
     "predict": predict.predict,

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 import typer
@@ -15,9 +16,15 @@ from segzoo.errors import UsageError, printable
 __all__ = [
     "AsJson",
     "BatchSize",
+    "Behind",
+    "Crop",
     "Device",
+    "Edges",
+    "EdgesOf",
     "ModelName",
     "Options",
+    "Overwrite",
+    "SkipExisting",
     "WeightsFile",
     "Workers",
     "options_of",
@@ -40,6 +47,41 @@ BatchSize: TypeAlias = Annotated[
 ]
 Workers: TypeAlias = Annotated[int, typer.Option(help="Processes that read pictures.", min=0)]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+Behind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        help="Put cut-outs on a colour (white, '#ffcc00') or a picture.",
+        metavar="COLOUR|FILE",
+    ),
+]
+Crop: TypeAlias = Annotated[
+    bool, typer.Option("--crop", help="Cut every output to the box around what was found.")
+]
+SkipExisting: TypeAlias = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave pictures whose outputs are all there.")
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Write outputs anew that are there.")
+]
+
+
+class Edges(StrEnum):
+    """What is done to the edges of a cut-out."""
+
+    clean = "clean"
+    raw = "raw"
+
+
+EdgesOf: TypeAlias = Annotated[
+    Edges,
+    typer.Option(
+        "--edges",
+        help="Of cut-outs. clean: follow the picture's edges, and leave out what was behind; "
+        "raw: what the network said.",
+    ),
+]
 
 Options: TypeAlias = Annotated[
     list[str] | None,

@@ -101,6 +101,8 @@ class Outcomes:
                 raise OutputError(
                     f"cannot be written: {cause.strerror}", file=self.errors
                 ) from None
+        elif self.total > 1:
+            tell(str(error))
         self._tell(job, what)
 
     def skip(self, job: Job) -> None:
@@ -118,13 +120,16 @@ class Outcomes:
         if self.failed and self.total == 1:
             tell(str(self.first_error))
         elif self.failed:
-            tell(
-                f"{self.failed} of {self.total} pictures failed; "
-                f"see {self.errors}. The first: {self.first_error}"
+            where = (
+                f"see {self.errors}. The first: {self.first_error}" if self.errors else "see above"
             )
+            tell(f"{self.failed} of {self.total} pictures failed; {where}")
         elif not self.quiet and not self.as_json and self.layout.out != STDIO:
             skipped = f", {self.skipped} were there" * bool(self.skipped)
-            tell(f"{self.written} picture{'s' * (self.written != 1)} -> {self.layout.out}{skipped}")
+            several, where = "s" * (self.written != 1), self.layout.out
+            if self.layout.beside:
+                where = f"NAME{self.layout.beside}.png beside each"
+            tell(f"{self.written} picture{several} -> {where}{skipped}")
 
     def _print(self, text: str) -> None:
         """On stdout, for as long as somebody reads it: the work does not depend on that."""

@@ -6,11 +6,11 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,9 +20,15 @@ from segzoo.cli import jobs
 from segzoo.cli.jobs import STDIO, Job
 from segzoo.cli.options import (
     AsJson,
+    Behind,
+    Crop,
     Device,
+    Edges,
+    EdgesOf,
     ModelName,
     Options,
+    Overwrite,
+    SkipExisting,
     WeightsFile,
     options_of,
     spelled_out,
@@ -50,13 +56,6 @@ if TYPE_CHECKING:
 WRITERS = 4  # threads; PNG is compressed without holding the interpreter
 
 
-class Edges(StrEnum):
-    """What is done to the edges of a cut-out."""
-
-    clean = "clean"
-    raw = "raw"
-
-
 class Heads(StrEnum):
     """Which of a network's outputs."""
 
@@ -82,27 +81,14 @@ class Outputs:
         typer.Option(
             "--as",
             help="mask, cutout, color, overlay or probability; repeat it or give a comma list. "
-            "One kind is written to OUT/NAME.png, several to OUT/KIND/NAME.png.  [default: mask]",
+            "One kind is written to OUT/NAME.png, several to OUT/KIND/NAME.png.  [default: mask; "
+            "cutout with --background]",
             metavar="KIND",
         ),
     ] = None
-    background: Annotated[
-        str | None,
-        typer.Option(
-            help="Put cut-outs on a colour (white, '#ffcc00') or a picture; implies --as cutout.",
-            metavar="COLOUR|FILE",
-        ),
-    ] = None
-    edges: Annotated[
-        Edges,
-        typer.Option(
-            help="Of cut-outs. clean: follow the picture's edges, and leave out what was behind; "
-            "raw: what the network said."
-        ),
-    ] = Edges.clean
-    crop: Annotated[
-        bool, typer.Option("--crop", help="Cut every output to the box around what was found.")
-    ] = False
+    background: Behind = None
+    edges: EdgesOf = Edges.clean
+    crop: Crop = False
     heads: Annotated[
         Heads, typer.Option(help="all: side outputs too, in OUT/head-0 (final), OUT/head-1, ...")
     ] = Heads.final
@@ -110,12 +96,8 @@ class Outputs:
         float | None,
         typer.Option(help="Probability above which a mask is foreground.", min=0.0, max=1.0),
     ] = None
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave pictures whose outputs are all there.")
-    ] = False
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write outputs anew that are there.")
-    ] = False
+    skip_existing: SkipExisting = False
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,16 +196,46 @@ def predict(
     the end. Files appear when they are complete. A folder's own folders are kept (-r). For names
     that begin with a hyphen, put -- before the model.
     """
-    if outputs.skip_existing and outputs.overwrite:
-        raise UsageError("give --skip-existing or --overwrite, not both")
+    refuse_both(skip_existing=outputs.skip_existing, overwrite=outputs.overwrite)
     if network.random_init and network.weights is not None:
         raise UsageError("give --weights or --random-init, not both")
     refs.parse(model)  # before the pictures: the two may have been exchanged
-    kinds, behind = _kinds(outputs), _background(outputs, pictures)
-    folders = _folders(pictures, outputs.out)
+    kinds = _kinds(outputs)
+    folders = folders_of(pictures, outputs.out)
     total = sum(len(folder.names) for folder in folders)
     heads = outputs.heads is Heads.all
     layout = jobs.layout_of(outputs.out, kinds, total=total, heads=heads, as_json=told.as_json)
+
+    def loaded() -> "tuple[Model, dict[str, Json]]":
+        found = _load(model, network)
+        return found, {"model": model, "weights": _weights_name(found, network.weights)}
+
+    carry_out(folders, layout, loaded, outputs, pictures, together, told, sizes=network.random_init)
+
+
+def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
+    """UsageError where outputs that are there should be left and written anew."""
+    if skip_existing and overwrite:
+        raise UsageError("give --skip-existing or --overwrite, not both")
+
+
+def carry_out(
+    folders: Sequence[jobs.Folder],
+    layout: jobs.Layout,
+    loaded: "Callable[[], tuple[Model, dict[str, Json]]]",
+    outputs: Outputs,
+    pictures: Pictures,
+    together: Together,
+    told: Told,
+    *,
+    sizes: bool = False,
+) -> None:
+    """Predict the pictures of the folders and write what the layout says.
+
+    loaded: gives the model, and what the JSON says of it first; called when nothing stands in the
+    way of the outputs. sizes: tell those of every picture, too.
+    """
+    behind = _background(outputs, pictures)
     if outputs.out != STDIO:
         jobs.refuse_clashes(
             folders, layout, overwrite=outputs.overwrite, skip_existing=outputs.skip_existing
@@ -232,13 +244,13 @@ def predict(
     if others and not told.quiet:
         tell(left_out(others))
     with ready(layout):
-        loaded = _load(model, network)
-        predictor = _predictor(loaded, outputs, pictures, together)
-        head: dict[str, Json] = {"model": model, "weights": _weights_name(loaded, network.weights)}
+        model, head = loaded()
+        predictor = _predictor(model, outputs, pictures, together)
         head["left_out"] = dict(others)
-        head["device"] = next((str(p.device) for p in loaded.parameters()), "cpu")
+        head["device"] = next((str(p.device) for p in model.parameters()), "cpu")
+        total = sum(len(folder.names) for folder in folders)
         outcomes = Outcomes(
-            layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=network.random_init
+            layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=sizes
         )
         writer = Writer(
             layout=layout,
@@ -284,25 +296,32 @@ def _max_pixels(pictures: Pictures) -> int:
     return MAX_PIXELS if pictures.max_pixels is None else pictures.max_pixels
 
 
-def _folders(pictures: Pictures, out: str) -> list[jobs.Folder]:
+def folders_of(pictures: Pictures, out: str) -> list[jobs.Folder]:
+    """The pictures that are asked for; out: the folder of the outputs, never an input."""
     if pictures.inputs == [STDIO]:
         return [jobs.STDIN]
     return jobs.find(pictures.inputs, recursive=pictures.recursive, out=out)
 
 
-def _load(ref: str, network: Network) -> "Model":
+def load_aloud(ref: str, **arguments: Any) -> "Model":
+    """`segzoo.load`, whose warnings are told in a line each."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = load(
-            ref,
-            pretrained=network.weights is None and not network.random_init,
-            weights=network.weights,
-            device=network.device,
-            seed=network.seed,
-            **options_of(network.option),
-        )
+        model = load(ref, **arguments)
     for warning in heard:
         tell(str(warning.message))
+    return model
+
+
+def _load(ref: str, network: Network) -> "Model":
+    model = load_aloud(
+        ref,
+        pretrained=network.weights is None and not network.random_init,
+        weights=network.weights,
+        device=network.device,
+        seed=network.seed,
+        **options_of(network.option),
+    )
     if network.random_init and (model.weights is not None or model.config.files):
         raise UsageError(f"{printable(ref)} names weights, --random-init wants none")
     return model

@@ -22,8 +22,11 @@ PROBE_BYTES = 1 << 16  # written and removed before the work begins
 
 @contextlib.contextmanager
 def ready(layout: Layout) -> Iterator[None]:
-    """The folder of the outputs, made and proved to be writable; gone again if nothing is in it."""
-    if layout.out == STDIO:
+    """The folder of the outputs, made and proved to be writable; gone again if nothing is in it.
+
+    Folders of pictures, which outputs lie beside, are there and left to each picture.
+    """
+    if layout.out == STDIO or layout.beside:
         yield
         return
     folder, made = layout.folder, []
@@ -43,6 +46,8 @@ def probe(layout: Layout) -> None:
     """OutputError or ResourceError when nothing can be written: no permission, no space."""
     from segzoo.base import files
 
+    if layout.beside:
+        return
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
     try:
         files.make_folder(layout.folder)

@@ -77,6 +77,12 @@ HEADER_BYTES = 64 << 20  # read before the first pixel; a header can point at th
 COUNT_BYTES = 4 << 20  # read to count frames
 ALLOW_MORE = "Allow more with --max-pixels (max_pixels= in Python)"
 ICC_BYTES = 1 << 20  # what Pillow accepts of a profile inside a PNG
+EXIF_BYTES = 64 << 10  # what a JPEG can hold
+ABOUT_THE_FILE = (
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.MakerNote,  # its offsets are those of the file
+)
 PROFILE_SPACE = slice(16, 20)  # of an ICC profile: the colours it is about (ICC.1, table 17)
 WHITE: Colour = (255, 255, 255)
 
@@ -119,6 +125,7 @@ class Picture:
         from the picture's ICC profile. Where bands were asked for: (H, W, C), all that there are.
     alpha: (H, W) uint8, 255 opaque, or None when there is none.
     icc_profile: of those colours, when it describes RGB. dpi: horizontal and vertical.
+    exif: what a camera or an author said of it, without its turning, its size and small copies.
     notes: a line for each thing that was not straightforward.
     turned: the EXIF orientation that was undone; 1 for none. lossy: whether it was compressed so
         that values are not exact.
@@ -131,6 +138,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     turned: int = 1
     lossy: bool = False
+    exif: bytes | None = None
 
 
 def read(
@@ -196,6 +204,7 @@ def encode(
     palette: Sequence[Colour] | None = None,
     icc_profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    exif: bytes | None = None,
     format: Literal["PNG", "JPEG", "WEBP"] = "PNG",
 ) -> bytes:
     """A picture as a file's content. Lossless but for JPEG, which is written at quality 95.
@@ -229,6 +238,8 @@ def encode(
         options["icc_profile"] = icc_profile
     if dpi is not None:
         options["dpi"] = dpi
+    if exif is not None:
+        options["exif"] = exif
     content = io.BytesIO()
     im.save(content, format, **options)
     return content.getvalue()
@@ -385,6 +396,7 @@ def _decode(source: "_Stream | Image.Image", max_pixels: int, wish: Wish) -> Pic
     alpha = alpha if alpha is None else turned(alpha, orientation)
     icc_profile = _icc_profile(raw.im, notes)
     dpi = _dpi(raw.im, max(raw.stored, orientation))
+    exif = _exif(raw.im, notes)
     if stream is not None:
         note_frames(raw.im, stream, notes)
     upright = max(raw.stored, orientation)
@@ -398,6 +410,7 @@ def _decode(source: "_Stream | Image.Image", max_pixels: int, wish: Wish) -> Pic
         tuple(dict.fromkeys(notes)),
         upright if upright in UPRIGHT else 1,
         raw.lossy,
+        exif,
     )
 
 
@@ -908,6 +921,29 @@ def _icc_profile(im: Image.Image, notes: list[str]) -> bytes | None:
     else:
         return profile
     return None
+
+
+def _exif(im: Image.Image, notes: list[str]) -> bytes | None:
+    """The EXIF data of an upright copy: without what is about the file that they are from.
+
+    The small copy that cameras add shows what was there before; Pillow leaves it out.
+    """
+    if not im.info.get("exif"):
+        return None
+    exif = Image.Exif()  # not the picture's own, which may be its owner's
+    try:
+        exif.load(im.info["exif"])
+        exif.pop(ExifTags.Base.Orientation, None)
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        for tag in ABOUT_THE_FILE:
+            inner.pop(tag, None)
+        found = exif.tobytes() if len(exif) else b""
+    except Exception:  # as above
+        notes.append("its broken EXIF data is ignored")
+        return None
+    if len(found) > EXIF_BYTES:
+        notes.append(f"its EXIF data are dropped: they are larger than {EXIF_BYTES >> 10} KiB")
+    return found if 0 < len(found) <= EXIF_BYTES else None
 
 
 def _dpi(im: Image.Image, orientation: int) -> tuple[float, float] | None:

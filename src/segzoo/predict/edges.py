@@ -26,6 +26,7 @@ Bytes = NDArray[np.uint8]
 BACKGROUND, FOREGROUND = 0.03, 0.95  # a map below and above is sure
 SMALL = 320  # pixels of the longer side of the small copy: about what networks see
 REACHES = (1, 2, 4, 8, 24)  # in pixels of the small copy, tried one after the other
+NEAR = 8  # of them: the widest edge
 ENOUGH = 0.05  # of a window that is sure, for its mean to be believed alone
 CONTRAST = 0.005  # squared distance of colours (0 to 1 each) at which they count half
 WIDE, VAGUE = 6, (0.7, 0.95)  # where so much of a window is soft, the map has no edge to be mended
@@ -46,9 +47,10 @@ def refined(image: Bytes, opacity: Floats) -> Floats:
     sure = (low > FOREGROUND, low < BACKGROUND)
     if not soft.any() or not all(region.any() for region in sure):
         return opacity
-    subject, behind = (_spread(small, region) for region in sure)
+    (subject, _), (behind, near) = (_spread(small, region) for region in sure)
     vague = _box_mean((~sure[0] & ~sure[1]).astype(np.float32)[..., None], WIDE)
-    clear = np.clip((VAGUE[1] - vague) / (VAGUE[1] - VAGUE[0]), 0, 1)
+    # An edge has background beside it: what is far from any is a doubt within the subject.
+    clear = np.clip((VAGUE[1] - vague) / (VAGUE[1] - VAGUE[0]), 0, 1) * near[..., None]
     result = np.where(soft, opacity, (opacity > FOREGROUND).astype(np.float32))
     for rows in _bands(len(image)):
         there = soft[rows]
@@ -112,20 +114,25 @@ def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
     return f, b
 
 
-def _spread(image: Floats, sure: NDArray[np.bool_]) -> Floats:
-    """(h, w, 3) The mean colour of the sure pixels around each, as near as there are enough."""
+def _spread(image: Floats, sure: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """(h, w, 3) The mean colour of the sure pixels around each, as near as there are enough.
+
+    Also (h, w), from 0 to 1, how far there are enough within NEAR.
+    """
     weight = sure.astype(np.float32)
     weighed: Floats = np.dstack([image * weight[..., None], weight])
     result: Floats = np.zeros_like(image)
     missing: Floats = np.ones(sure.shape, np.float32)
+    near = missing
     for reach in REACHES:
         sums = _box_mean(weighed, reach)
         share = np.minimum(sums[..., 3] / ENOUGH, 1) * missing
         result += sums[..., :3] / np.maximum(sums[..., 3:], LEAST) * share[..., None]
-        missing -= share
+        missing = missing - share
+        near = missing if reach <= NEAR else near
     everywhere: Floats = image[sure].mean(0)
     result += everywhere * missing[..., None]
-    return result
+    return result, 1 - near
 
 
 def _box_mean(values: Floats, reach: int) -> Floats:

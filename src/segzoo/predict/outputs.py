@@ -57,13 +57,14 @@ class Output(NamedTuple):
     """A picture to be written: what `pictures.encode` takes.
 
     image: (H, W) uint8, with a palette if they are class indices; (H, W) uint16; (H, W, 3) or
-        (H, W, 4) uint8. icc_profile, dpi: the picture's, where its colours are kept.
+        (H, W, 4) uint8. icc_profile, dpi, exif: the picture's, where its colours are kept.
     """
 
     image: NDArray[Any]
     palette: Palette = ()
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
 
 
 def mask(prediction: "Prediction", palette: Palette = ()) -> Output:
@@ -103,7 +104,7 @@ def cutout(
         image[alpha == 0] = 0
     else:
         image = _composite(colours, _fitted(background, *alpha.shape), alpha)
-    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
+    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi, exif=picture.exif)
 
 
 def color(prediction: "Prediction", palette: Palette = ()) -> Output:
@@ -119,7 +120,7 @@ def overlay(prediction: "Prediction", palette: Palette = ()) -> Output:
     cover[found & _borders(prediction.mask, max(1, round(min(found.shape) / LINES)))] = 255
     picture = prediction.picture
     image = _composite(color(prediction, palette).image, codec.flatten(picture), cover)
-    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi)
+    return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi, exif=picture.exif)
 
 
 def probability(prediction: "Prediction", palette: Palette = ()) -> Output:
@@ -166,6 +167,7 @@ def encode(output: Output) -> bytes:
         palette=output.palette or None,
         icc_profile=output.icc_profile,
         dpi=output.dpi,
+        exif=output.exif,
     )
 
 
