@@ -603,9 +603,14 @@ WRONG = {
         "loss 'segzoo.losses:combined': it needs the option 'parts'",
     ),
     "part": (
+        changed(("segzoo.losses:combined", {"parts": [["dice"]]})),
+        UsageError,
+        "['dice'] is not [name, factor] or [name, factor, options]",
+    ),
+    "no list of parts": (
         changed(("segzoo.losses:combined", {"parts": ["dice"]})),
         UsageError,
-        "'dice' is not [name, factor] or [name, factor, options]",
+        "loss 'segzoo.losses:combined': parts is ['dice'], not a list, each a list",
     ),
     "class weights": (
         changed(None, class_weights=(1, 2)),
@@ -615,7 +620,7 @@ WRONG = {
     "per": (
         changed(("dice", {"per": "image"})),
         UsageError,
-        "per='image' is not 'batch' or 'picture'",
+        "loss 'dice': per is 'image', not one of 'batch', 'picture'",
     ),
     "gamma": (changed(("focal", {"gamma": -1})), UsageError, "gamma=-1 is below 0"),
     "path": (
@@ -703,6 +708,14 @@ def test_class_weights_of_another_number_of_classes():
     logits, batch = sample("one")
     with pytest.raises(UsageError) as error:
         dice(class_weights=(1, 2))(logits, batch)
+    assert str(error.value).startswith(
+        "class_weights weighs classes against each other, and this loss, a mean over classes, has "
+        "one. Leave class_weights out, or take a mean over pixels, such as binary_cross_entropy"
+    )
+    logits, batch = sample("classes")
+    with pytest.raises(UsageError) as error:
+        dice(class_weights=(1,))(logits, batch)
     assert str(error.value) == (
-        "class_weights does not fit this loss; found 2 values, expected 1, one per class"
+        f"class_weights does not fit this loss; found 1 values, expected {logits.shape[1]}, one "
+        "per class"
     )

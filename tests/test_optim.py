@@ -248,15 +248,15 @@ WRONG = {
     ),
     "options": (
         recipe("sgd", {"momentun": 0.9, "lr": 1, "betas": [1, 2]}),
-        "optimizer 'sgd': 'momentun' is not an option (did you mean 'momentum'?); it has momentum, "
-        "dampening, nesterov, maximize, foreach, differentiable, fused; lr is a field of the "
-        "recipe, not an option of its optimizer; 'betas' is not an option; it has ",
+        "optimizer 'sgd': lr is a field of the recipe, not an option of its optimizer; 'momentun' "
+        "is not an option (did you mean 'momentum'?); it has momentum, dampening, nesterov, "
+        "maximize, foreach, differentiable, fused; 'betas' is not an option; it has ",
     ),
     "value": (
         recipe("adam", {"betas": [2, 0.9]}),
         "optimizer 'adam' cannot be made: Invalid beta parameter at index 0: 2",
     ),
-    "type": (recipe("adam", {"eps": "small"}), "optimizer 'adam' cannot be made: '<=' not"),
+    "type": (recipe("adam", {"eps": "small"}), "optimizer 'adam': eps is 'small', not a f"),
     "prefix": (
         recipe(frozen=("stem.", "stage.0.")),
         "no parameter begins with 'stage.0.'; expected a prefix such as 'stages.0.'",

@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from tiny import TINY
 import segzoo
 from segzoo.base import ours
 from segzoo.cli.main import run
-from segzoo.errors import OutputError
+from segzoo.engine.settings import Settings
+from segzoo.errors import OutputError, UsageError
+from segzoo.zoo.options import faults_by_signature
 
 CORE = Path(__file__).parents[1] / "src" / "segzoo"
 ONE = ["--workers", "0", "--device", "cpu"]
@@ -240,3 +242,116 @@ def test_a9_everyone_who_writes_or_removes_a_file_has_a_reason():
         module = ".".join(file.relative_to(CORE).with_suffix("").parts)
         found |= {*writers(ast.parse(file.read_text("utf-8")), module)}
     assert found == WRITERS.keys()
+
+
+# --- B3: options of a named thing ----------------------------------------------------------------
+
+
+@pytest.fixture
+def recipe_of(place):
+    """Trains for a step with changes of the recipe; gives what run.json keeps of it."""
+
+    def call(*changes: str) -> dict[str, object]:
+        assert run([*TRAIN, *changes, "--quiet", "-o", "out"]) == 0
+        return json.loads((place / "out" / "run.json").read_text())["recipe"]
+
+    return call
+
+
+def test_b3_a_loss_by_name_keeps_the_options_of_the_line(recipe_of):
+    found = recipe_of("--loss", "focal", "loss.gamma=50", "class_weights=1,5")
+    assert found["loss"] == ["focal", {"gamma": 50}] and found["class_weights"] == [1, 5]
+
+
+def test_b3_so_does_python(place):
+    changes = {"loss.smooth": "2", "steps": "1", "batch_size": "2"}
+    quiet = Settings(workers=0, device="cpu", quiet=True)
+    segzoo.train("tiny", DATA[1], run="out", loss="dice", changes=changes, settings=quiet)
+    found = json.loads((place / "out" / "run.json").read_text())["recipe"]
+    assert found["loss"] == ["dice", {"smooth": 2}]
+    changes["loss.smooth"] = "a"
+    with pytest.raises(UsageError, match=r"takes no options here; found loss\.smooth=a"):
+        segzoo.train("tiny", DATA[1], loss=lambda *_: 0, changes=changes, settings=quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # of losses
+        ("--loss dice loss.nonsense=1", "loss 'dice': 'nonsense' is not an option; it has per, sm"),
+        ("--loss focal loss.gama=1", "'gama' is not an option (did you mean 'gamma'?)"),
+        ("--loss dice loss=focal", "loss is given twice"),
+        ("loss=dice loss.smooth=a", "smooth is 'a', not a finite number"),
+        ("loss=dice loss.smooth=true", "smooth is True, not a finite number"),
+        ("loss=dice loss.smooth=1e999", "smooth is inf, not a finite number"),
+        ("loss=dice loss.smooth=-1", "smooth=-1 is below 0"),
+        ("loss=dice loss.per=pixel", "per is 'pixel', not one of 'batch', 'picture'"),
+        ("loss=focal loss.gamma=[1]", "gamma is [1], not a finite number"),
+        ("loss=focal loss.gamma=-1", "gamma=-1 is below 0"),
+        ("loss=structure loss.reach=7", "expected edge at least 0, reach from 0 to 1"),
+        ("loss=focal loss.class_weights=1,5", "is '1,5', not a list, each a finite number or none"),
+        ("loss=focal loss.class_weights=[1,-5]", "class_weights has a value below 0: 1, -5"),
+        ("loss=focal loss.class_weights=[1,5,3]", "found 3 values, expected 2 for num_classes=1"),
+        ('loss=["combined",{"parts":[["dice","a"]]}]', "['dice', 'a'] is not [name, factor]"),
+        ('loss=["combined",{"parts":[["dice",1,{"per":3}]]}]', "per is 3, not one of 'batch'"),
+        (
+            "--loss dice class_weights=1,5",
+            "a mean over classes, has one. Leave class_w",
+        ),
+        # of the recipe itself
+        ("--loss focal class_weights=1,-5", "class_weights has a value below 0: 1, -5"),
+        ("--loss focal class_weights=0,0", "class_weights has no value above 0"),
+        ("--loss focal head_weights=-1", "head_weights has a value below 0: -1"),
+        # of optimisers
+        ("optimizer=adam optimizer.betas=0.5", "betas is 0.5, not a list of 2, each a finite numb"),
+        ("optimizer=adam optimizer.betas=[0.9]", "betas is [0.9], not a list of 2"),
+        ('optimizer=adam optimizer.betas=["a",1]', "betas is ['a', 1], not a list of 2"),
+        ("optimizer=adam optimizer.betas=[2,3]", "optimizer 'adam' cannot be made: Invalid beta"),
+        ("optimizer=adam optimizer.eps=a", "eps is 'a', not a finite number"),
+        ("optimizer=adam optimizer.amsgrad=1", "amsgrad is 1, not true or false"),
+        ("optimizer=sgd optimizer.momentun=1", "'momentun' is not an option (did you mean 'moment"),
+        ("optimizer=lion optimizer.betas=[1]", "betas is [1], not a list of 2"),
+        # of schedules, augmentations, weights of pixels
+        ("schedule=poly schedule.power=a", "power is 'a' (str), not a value of type float"),
+        ("schedule=poly schedule.pover=1", "'pover' is not an option (did you mean 'power'?)"),
+        ('augment=[["rotate",{"degrees":"a"}]]', "degrees is 'a' (str), not a value of type float"),
+        (
+            'augment=[["random:gauss",{"sigm":1}]]',
+            "'sigm' is not an option (did you mean 'sigm",
+        ),
+        ('augment=[["random:gauss",{"mu":"a"}]]', "mu is 'a', not a finite number"),
+        ('pixel_weight=["borders",{"x":1}]', "'borders' is not a pixel weight"),
+    ],
+)
+def test_b3_what_an_option_cannot_be_is_said(changes, said, place, capsys):
+    before = contents(place)
+    assert run([*TRAIN, *changes.split(), "--quiet", "-o", "out"]) == 2
+    assert said in capsys.readouterr().err
+    assert contents(place) == before
+
+
+def test_b3_a_reader_says_its_options_in_the_same_words(capsys):
+    assert run(["data", "check", "arrays:val.npz?clases=a,b"]) == 2
+    assert "'clases' is not an option (did you mean 'classes'?); it has " in capsys.readouterr().err
+
+
+def test_b3_a_signature_is_read_as_a_person_would():
+    def function(a, /, b=1, *more, c: tuple[int, str], d=None, e: "int.nothing" = 1, **rest): ...
+
+    assert faults_by_signature({"b": 2.5, "c": [1, "x"], "d": [], "e": 1, "z": 1}, function) == []
+    assert faults_by_signature({"b": "x"}, function) == ["b is 'x', not a finite number"]
+    assert faults_by_signature({"x": 1}, dict) == []  # nobody knows what it takes
+
+    def typed(*, c: tuple[int, str] = (1, ""), m: Mapping[str, int] | None = None): ...
+
+    assert faults_by_signature({"c": [1, 2], "m": 3, "n": 1}, typed) == [
+        "c is [1, 2], not a list of 2, each a whole number",
+        "m is 3, not an object of names and values or none",
+        "'n' is not an option; it has c, m",
+    ]
+
+
+def test_b3_only_one_file_words_an_unknown_option():
+    """Who compares options by himself forgets the next rule: `zoo.options` does it for all."""
+    speaking = [f.name for f in CORE.rglob("*.py") if "; it has {have}" in f.read_text("utf-8")]
+    assert speaking == ["options.py"]

@@ -127,7 +127,7 @@ WRONG = {
     "options": (
         ("poly", {"pover": 2, "min_lr": 0.7, "power": "2"}),
         "schedule 'poly': 'pover' is not an option (did you mean 'power'?); it has power, min_lr; "
-        "min_lr is 0.7, above lr=0.5; power is '2' (str), not a value of type float",
+        "power is '2' (str), not a value of type float; min_lr is 0.7, above lr=0.5",
     ),
     "none": (
         ("constant", {"min_lr": 0.1}),

@@ -24,8 +24,8 @@ sum(loss * count) / sum(count). `cross_entropy`, `binary_cross_entropy` and `foc
 `lovasz` and `structure` are no such means: for those an engine has to bring the outputs together.
 """
 
-import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,9 +35,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segzoo.base.records import Json
+from segzoo.base.records import Json, factors_fault
 from segzoo.errors import PluginError, UsageError, printable
 from segzoo.zoo import registry
+from segzoo.zoo.options import faults_by_signature
 
 __all__ = [
     "Batch",
@@ -52,6 +53,7 @@ __all__ = [
     "dice",
     "focal",
     "lovasz",
+    "refuse_weights_of_one",
     "structure",
 ]
 
@@ -61,6 +63,8 @@ Loss: TypeAlias = Callable[[Outputs, Batch], Tensor | Mapping[str, Tensor]]
 Weights: TypeAlias = Sequence[float] | None
 Per = Literal["batch", "picture"]
 
+OVER_CLASSES = ("dice", "lovasz", "structure")  # means over classes, not over pixels
+FACTORS = ("class_weights", "head_weights")
 LEAST = 1e-12  # keeps 0 / 0 away where nothing counts
 
 
@@ -168,6 +172,8 @@ def dice(
     Milletari et al. 2016, arXiv:1606.04797, without the squares.
     """
     _check_per(per)
+    if smooth < 0:
+        raise UsageError(f"smooth={smooth} is below 0")
 
     def of_logits(logits: Tensor, batch: Batch) -> Tensor:
         probabilities = logits.softmax(1) if _exclusive(logits, batch) else logits.sigmoid()
@@ -238,6 +244,10 @@ def structure(
     Wei, Wang, Huang 2020, F3Net, arXiv:1911.11445, the "pixel position aware" loss: a window of 31
     pixels for pictures of 352, and an edge of 5.
     """
+    if edge < 0 or not 0 <= reach <= 1:
+        raise UsageError(
+            f"edge={edge}, reach={reach}", expected="edge at least 0, reach from 0 to 1"
+        )
 
     def of_logits(logits: Tensor, batch: Batch) -> Tensor:
         target, counts = batch["planes"], batch["counts"].to(logits.dtype)
@@ -301,7 +311,7 @@ def combined(
     given = {name: value for name, value in given.items() if value is not None}
     losses: list[tuple[str, float, Loss]] = []
     for part in parts:
-        if not isinstance(part, list | tuple) or len(part) not in (2, 3):
+        if not _is_part(part):
             raise UsageError(f"{part!r} is not [name, factor] or [name, factor, options]")
         name, factor = part[:2]
         key = name if all(name != other for other, *_ in losses) else f"{name}_{len(losses) + 1}"
@@ -313,6 +323,14 @@ def combined(
         return {"loss": total.sum(), **values}
 
     return loss
+
+
+def _is_part(part: Json) -> bool:
+    """Whether it is a name, a finite factor and, if anything, options."""
+    match part:
+        case [str(), int() | float() as factor] | [str(), int() | float() as factor, Mapping()]:
+            return not isinstance(factor, bool) and math.isfinite(factor)
+    return False
 
 
 def build(name: str, options: Mapping[str, Json], given: Mapping[str, Json] = {}) -> Loss:
@@ -355,15 +373,13 @@ def _check_options(
     parameters = inspect.signature(factory).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     takes_all = inspect.Parameter.VAR_KEYWORD in kinds
-    faults = []
-    for option in options:
-        if option in given:
-            faults.append(f"{option} is given by the recipe and as an option of its loss")
-        elif option not in parameters and not takes_all:
-            near = difflib.get_close_matches(option, parameters, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            have = ", ".join(parameters) or "none"
-            faults.append(f"{printable(option)!r} is not an option{hint}; it has {have}")
+    twice = [option for option in options if option in given]
+    once = {option: value for option, value in options.items() if option not in given}
+    faults = [f"{o} is given by the recipe and as an option of its loss" for o in twice]
+    faults += faults_by_signature(once, factory)
+    for option in FACTORS:
+        fault = factors_fault(once.get(option)) if not faults else ""
+        faults += [f"{option} {fault}"] if fault else []
     for option in given:
         if option not in parameters and not takes_all:
             faults.append(f"it takes no {option}, which the recipe sets")
@@ -448,6 +464,8 @@ def _sigmoid_entropy(logits: Tensor, batch: Batch, ignore_index: int) -> Tensor:
 def _over_classes(values: Tensor, counts: Tensor, class_weights: Weights) -> Tensor:
     """The mean of (K,) or (N, K) values over the classes that count, then over the pictures."""
     if class_weights is not None:
+        if counts.shape[-1] == 1:
+            raise _weights_of_one()
         if len(class_weights) != counts.shape[-1]:
             raise UsageError(
                 "class_weights does not fit this loss",
@@ -458,6 +476,24 @@ def _over_classes(values: Tensor, counts: Tensor, class_weights: Weights) -> Ten
     total = counts.sum(-1)
     means = (values * counts).sum(-1) / total.clamp_min(LEAST)
     return means.sum() / (total > 0).sum().clamp_min(1)
+
+
+def refuse_weights_of_one(name: str, options: Mapping[str, Json]) -> None:
+    """UsageError for a loss that is a mean over classes, which has nothing to weigh where K = 1."""
+    if name.removeprefix("segzoo.losses:") in OVER_CLASSES:
+        raise _weights_of_one()
+    for part in options.get("parts") or ():
+        if _is_part(part):
+            refuse_weights_of_one(part[0], part[2] if len(part) == 3 else {})
+
+
+def _weights_of_one() -> UsageError:
+    return UsageError(
+        "class_weights weighs classes against each other, and this loss, a mean over classes, has "
+        "one",
+        next_step="Leave class_weights out, or take a mean over pixels, such as "
+        "binary_cross_entropy or focal: it takes two, of the background and of the class",
+    )
 
 
 def _exclusive(logits: Tensor, batch: Batch) -> bool:

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, TypeAlias
 
-from segzoo.base.records import Json, Record, asdict, failed, from_dict, is_json, typed
+from segzoo.base.records import (
+    Json,
+    Record,
+    asdict,
+    factors_fault,
+    failed,
+    from_dict,
+    is_json,
+    typed,
+)
 
 __all__ = [
     "Augmentation",
@@ -309,6 +318,11 @@ class Recipe(Record):
             (
                 self.grad_clip is not None and self.grad_clip <= 0,
                 f"grad_clip={self.grad_clip} is not above 0",
+            ),
+            *(
+                (bool(fault), f"{name} {fault}")
+                for name in ("class_weights", "head_weights")
+                for fault in (factors_fault(getattr(self, name)),)
             ),
             *_sides(size=self.size, crop=self.crop),
         )

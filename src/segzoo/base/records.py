@@ -12,7 +12,17 @@ from functools import cache
 from math import isfinite
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Json", "R", "Record", "asdict", "failed", "from_dict", "is_json", "typed"]
+__all__ = [
+    "Json",
+    "R",
+    "Record",
+    "asdict",
+    "factors_fault",
+    "failed",
+    "from_dict",
+    "is_json",
+    "typed",
+]
 
 Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed dicts of these
 R = TypeVar("R", bound="Record")
@@ -95,6 +105,18 @@ def typed(value: Json, hint: Any) -> Any:
 def failed(*checks: tuple[bool, str]) -> list[str]:
     """What is said of those of the checks (is it wrong, what to say of it) that are."""
     return [fault for wrong, fault in checks if wrong]
+
+
+def factors_fault(values: object) -> str:
+    """What is wrong with weights of classes or outputs, as words that follow their name; or "".
+
+    Whether they are a series of numbers at all is looked at elsewhere.
+    """
+    if not isinstance(values, list | tuple):
+        return ""
+    if any(value < 0 for value in values):
+        return f"has a value below 0: {', '.join(f'{value:g}' for value in values)}"
+    return "" if any(values) else "has no value above 0"
 
 
 def is_json(value: object) -> bool:

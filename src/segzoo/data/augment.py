@@ -41,6 +41,7 @@ from segzoo.errors import PluginError, UsageError, printable
 from segzoo.predict.preprocess import mirror_index
 from segzoo.spec import Augmentation, Option
 from segzoo.zoo import registry
+from segzoo.zoo.options import faults_by_signature
 
 __all__ = ["AUGMENTATIONS", "augmenter", "mirror", "random_crop"]
 
@@ -364,8 +365,15 @@ AUGMENTATIONS: Mapping[str, Kind] = MappingProxyType(
 
 def _found(path: str, options: Mapping[str, Json]) -> Transform:
     """The transform that an import path names, with its options."""
-    with registry.guarded(lambda why: PluginError(f"augmentation {path} cannot be used: {why}")):
+
+    def fault(why: str) -> PluginError:
+        return PluginError(f"augmentation {path} cannot be used: {why}")
+
+    with registry.guarded(fault):
         found = registry.resolve(path)
+    if options and callable(found) and (faults := faults_by_signature(options, found)):
+        raise UsageError(f"augment: {path}: " + "; ".join(faults))
+    with registry.guarded(fault):
         if isinstance(found, type):
             found = found(**options)
         elif options:

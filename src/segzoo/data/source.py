@@ -9,7 +9,6 @@
 its samples, not by their order: when files are added, few of the others change sides.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from segzoo.errors import DependencyMissingError, PluginError, SegzooError, Usag
 from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
+from segzoo.zoo.options import faults_by_table, unknown
 
 __all__ = [
     "COMMON",
@@ -161,10 +161,7 @@ def _arguments(name: str, spec: ReaderSpec, options: Mapping[str, str]) -> dict[
     for key, text in options.items():
         option = spec.options.get(key)
         if option is None:
-            near = difflib.get_close_matches(key, [*spec.options, *COMMON, "split"], n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            have = ", ".join(spec.options) or "none"
-            faults.append(f"{printable(key)!r} is not an option{hint}; it has {have}")
+            faults.append(unknown(key, spec.options, common=[*COMMON, "split"]))
             continue
         try:
             arguments[key] = value_of(text, option)
@@ -173,8 +170,7 @@ def _arguments(name: str, spec: ReaderSpec, options: Mapping[str, str]) -> dict[
                 f"{key}={printable(text)!r} is not of type {type(option.default).__name__}"
             )
             continue
-        if fault := option.fault(arguments[key]):
-            faults.append(f"{key} is {fault}")
+        faults += faults_by_table({key: arguments[key]}, spec.options)
     if faults:
         raise UsageError(f"reader '{name}': " + "; ".join(faults))
     return arguments

@@ -7,8 +7,7 @@ A parameter group may have `lr_scale`: whoever sets a rate multiplies it by that
 """
 
 import difflib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from segzoo.base.extras import imported
 from segzoo.base.records import Json
 from segzoo.errors import DependencyMissingError, UsageError, printable
 from segzoo.spec import Recipe
+from segzoo.zoo.options import faults_by_signature
 
 __all__ = ["NORMS", "OPTIMIZERS", "freeze", "optimizer_of"]
 
@@ -42,10 +42,10 @@ FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 
 class Maker(NamedTuple):
-    """make: (groups, lr, weight_decay, **options) -> optimiser. options: what it takes."""
+    """make: (groups, lr, weight_decay, **options) -> optimiser. takes: whose options they are."""
 
     make: Callable[..., Optimizer]
-    options: Sequence[str]
+    takes: type[Optimizer]
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe, *, fused: bool | None = None) -> Optimizer:
@@ -80,7 +80,7 @@ def optimizer_of(network: nn.Module, recipe: Recipe, *, fused: bool | None = Non
         raise DependencyMissingError(
             f"optimizer {name!r} cannot be made: {_line(error)}"
         ) from error
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # each optimiser judges its options in its own way
         raise UsageError(f"optimizer {name!r} cannot be made: {_line(error)}") from error
 
 
@@ -167,7 +167,7 @@ def _stages(network: nn.Module) -> list[str]:
 
 def _torch(name: str) -> Maker:
     cls = OPTIMIZERS[name]
-    return Maker(cls, _options_of(cls))
+    return Maker(cls, cls)
 
 
 def _timm(name: str) -> Maker:
@@ -195,7 +195,7 @@ def _timm(name: str) -> Maker:
         raise DependencyMissingError(
             f"optimizer {name!r} cannot be used: {_line(error)}"
         ) from error
-    return Maker(make, _options_of(cls))
+    return Maker(make, cls)
 
 
 def _timm_optim() -> Any:
@@ -204,21 +204,12 @@ def _timm_optim() -> Any:
     return imported("timm.optim", needed=needed)
 
 
-def _options_of(cls: type[Optimizer]) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters if name not in OURS]
-
-
 def _checked(name: str, maker: Maker, options: Mapping[str, Json]) -> dict[str, Any]:
     """The options, their lists as tuples."""
-    faults = []
-    for option in options:
-        if option in OURS:
-            faults.append(f"{option} is a field of the recipe, not an option of its optimizer")
-        elif option not in maker.options:
-            near = difflib.get_close_matches(option, maker.options, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            have = ", ".join(maker.options)
-            faults.append(f"{printable(option)!r} is not an option{hint}; it has {have}")
+    of_recipe = [option for option in options if option in OURS]
+    others = {option: value for option, value in options.items() if option not in OURS}
+    faults = [f"{o} is a field of the recipe, not an option of its optimizer" for o in of_recipe]
+    faults += faults_by_signature(others, maker.takes, without=OURS)
     if faults:
         raise UsageError(f"optimizer {name!r}: " + "; ".join(faults))
     return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}

@@ -160,17 +160,21 @@ def loss_of(recipe: Recipe, task_defaults: TaskDefaults, *, num_classes: int) ->
 
     These are head_weights, class_weights and ignore_index, as far as the recipe sets them.
     UsageError for a loss that does not take one of them, for class weights that are not
-    `num_classes` (two for one class), and as `losses.build`; PluginError when the loss's factory
-    fails.
+    `num_classes` (two for one class, and then of a mean over pixels), and as `losses.build`;
+    PluginError when the loss's factory fails.
     """
     name, options = recipe.loss or (task_defaults.loss, {})
     needed = max(2, num_classes)  # of one class: of the background and of it
-    if recipe.class_weights is not None and len(recipe.class_weights) != needed:
+    own = options.get("class_weights")  # of the loss, and not of the recipe
+    weights = own if recipe.class_weights is None else recipe.class_weights
+    if isinstance(weights, list | tuple) and len(weights) != needed:
         raise UsageError(
             "class_weights does not fit the network",
-            found=f"{len(recipe.class_weights)} values",
+            found=f"{len(weights)} values",
             expected=f"{needed} for num_classes={num_classes}",
         )
+    if num_classes == 1 and weights is not None:
+        losses.refuse_weights_of_one(name, options)
     fields = ("head_weights", "class_weights", "ignore_index")
     given = {f: getattr(recipe, f) for f in fields if getattr(recipe, f) is not None}
     return losses.build(name, options, given)

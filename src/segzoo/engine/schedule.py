@@ -15,6 +15,7 @@ from typing import NamedTuple
 from segzoo.base.records import Json
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, Recipe
+from segzoo.zoo.options import faults_by_table
 
 __all__ = ["SCHEDULES", "Schedule", "rate_at", "steps_of"]
 
@@ -120,17 +121,10 @@ def _resolved(recipe: Recipe) -> tuple[Schedule, dict[str, Json]]:
             f"no schedule {printable(name)[:100]!r}",
             next_step=f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(SCHEDULES)}",
         )
-    faults = []
-    for key, value in given.items():
-        if key not in schedule.options:
-            near = difflib.get_close_matches(key, schedule.options, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            have = ", ".join(schedule.options) or "none"
-            faults.append(f"{printable(key)!r} is not an option{hint}; it has {have}")
-        elif fault := schedule.options[key].fault(value):
-            faults.append(f"{key} is {fault}")
-        elif key == "min_lr" and value > recipe.lr:
-            faults.append(f"min_lr is {value:g}, above lr={recipe.lr:g}")
+    faults = faults_by_table(given, schedule.options)
+    least = given.get("min_lr", 0.0)
+    if "min_lr" in schedule.options and not MIN_LR.fault(least) and least > recipe.lr:
+        faults.append(f"min_lr is {least:g}, above lr={recipe.lr:g}")
     if faults:
         raise UsageError(f"schedule {name!r}: " + "; ".join(faults))
     return schedule, {key: option.default for key, option in schedule.options.items()} | dict(given)

@@ -1,16 +1,16 @@
 """From a spec and a caller's wishes to a config; nothing is built, and torch is not needed."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from segzoo.base.records import Json
-from segzoo.errors import ConfigError, PluginError, printable
+from segzoo.errors import ConfigError, PluginError
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
 from segzoo.spec import ARGUMENTS, ModelSpec, Task, Weights
 from segzoo.zoo import registry
+from segzoo.zoo.options import faults_by_table
 from segzoo.zoo.registry import Entry
 
 __all__ = ["adjusted", "config_of", "variant_of"]
@@ -58,7 +58,7 @@ def adjusted(
     options: Mapping[str, Json],
 ) -> Config:
     """The config with a caller's own wishes. ConfigError lists every one that cannot be met."""
-    faults = _option_faults(spec, options)
+    faults = faults_by_table(options, spec.options, common=ARGUMENTS)
     if task is not None and task not in spec.tasks:
         faults.append(f"task={task!r} is not one of {', '.join(map(repr, spec.tasks))}")
     for name, value, most in (
@@ -83,20 +83,6 @@ def adjusted(
     if variant.preprocess != spec.preprocess and config.preprocess == spec.preprocess:
         changes["preprocess"] = variant.preprocess
     return dataclasses.replace(config, **changes)
-
-
-def _option_faults(spec: ModelSpec, options: Mapping[str, Json]) -> list[str]:
-    faults = []
-    for name, value in options.items():
-        option = spec.options.get(name)
-        if option is None:
-            near = difflib.get_close_matches(name, [*spec.options, *ARGUMENTS], n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            have = ", ".join(spec.options) or "none"
-            faults.append(f"{printable(name)!r} is not an option{hint}; it has {have}")
-        elif fault := option.fault(value):
-            faults.append(f"{name} is {fault}")
-    return faults
 
 
 def _suits(task: str, num_classes: int) -> bool:

@@ -12,6 +12,7 @@ from segzoo.base.records import Json
 from segzoo.data.sample import Dataset
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
+from segzoo.errors import UsageError, printable
 from segzoo.metrics.versions import VERSION
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, Recipe
 
@@ -34,6 +35,28 @@ class Method(NamedTuple):
     metrics: Sequence[str] = ()
     metrics_version: int = VERSION
     transform: Callable[[Any, Any], tuple[Any, Any]] | None = None
+
+    @property
+    def changed(self) -> Changes:
+        """All changes of the recipe: a loss that is given by name is one, before its options.
+
+        UsageError for options of a loss that is a callable.
+        """
+        if self.loss is None:
+            return self.changes
+        pairs = (
+            [f"{key}={text}" for key, text in self.changes.items()]
+            if isinstance(self.changes, Mapping)
+            else [*self.changes]
+        )
+        if isinstance(self.loss, str):
+            return [f"loss={self.loss}", *pairs]
+        if options := [pair for pair in pairs if pair.strip().startswith(("loss=", "loss."))]:
+            raise UsageError(
+                "the loss is given as a function, which takes no options here",
+                found=", ".join(map(printable, options)),
+            )
+        return pairs
 
 
 class Wishes(NamedTuple):

@@ -66,7 +66,7 @@ def of_network(network: nn.Module, data: Data, method: Method, wishes: Wishes) -
             found=", ".join(wishes.options),
             next_step="Build the nn.Module, with its weights, before it is trained",
         )
-    recipe = recipes.overridden(recipe, method.changes)
+    recipe = recipes.overridden(recipe, method.changed)
     overlapping = data.overlaps
     suits = "multilabel" if overlapping else "multiclass"
     task = wishes.task or ("binary" if wishes.num_classes == 1 else suits)
@@ -88,7 +88,7 @@ def of_zoo(model: str | ModelSpec | Model, data: Data, method: Method, wishes: W
     _refuse_misplaced(config.model, spec, method.changes, wishes.options)
     recipe = method.recipe
     name, chosen = ("", recipe) if isinstance(recipe, Recipe) else recipes.of_spec(spec, recipe)
-    chosen = recipes.overridden(chosen, method.changes)
+    chosen = recipes.overridden(chosen, method.changed)
     overlapping = data.overlaps
     if isinstance(reference, Model):
         zoo, begins = reference, "as it is"

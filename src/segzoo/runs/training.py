@@ -25,6 +25,7 @@ from segzoo.engine.job import Hooks, Result, Start, TrainingJob
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
 from segzoo.engine.record import MODEL, refuse_used
 from segzoo.engine.reduce import Loss
+from segzoo.engine.schedule import rate_at
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
@@ -340,8 +341,7 @@ def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | Non
     if val is not None:
         recipe = dataclasses.replace(recipe, eval_metric=recipe.eval_metric or MAIN[subject.task])
         _refuse_unmeasured(recipe.eval_metric, measures, subject)
-    if isinstance(loss, str):
-        recipe = dataclasses.replace(recipe, loss=(loss, {}))
+    rate_at(0, total=1, recipe=recipe)  # a schedule that cannot be used is said now
     function = _loss(recipe, subject) if loss is None or isinstance(loss, str) else loss
     return Plan(subject, recipe, function, measures, _config_for(subject, data.info))
 
