@@ -245,11 +245,11 @@ def test_what_is_there_is_replaced_when_asked(network):
             id="W10-channels",
         ),
         pytest.param(
-            lambda n: {k: v.double() for k, v in theirs(n).items()},
+            lambda n: {k: v.to(torch.complex64) for k, v in theirs(n).items()},
             {},
             WeightsMismatchError,
-            "weights of another network: 9 of another dtype: head.bias (found F64, expected F32)",
-            id="W9-double",
+            "weights of another network: 9 of another dtype: head.bias (found C64, expected F32)",
+            id="W9-complex",
         ),
         pytest.param(
             lambda n: theirs(n) | {"head.bias": torch.zeros(1)},

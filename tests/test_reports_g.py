@@ -1,15 +1,30 @@
 """What people met on the way from their files to a network, and what they are told."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from cells import QUIET, cells_in, trained
 from safetensors.torch import load_file, save_file
 from tiny import TINY, tiny
 from torch import nn
 
 import segzoo
+from segzoo.checks.results import judged
 from segzoo.cli.main import run
-from segzoo.errors import UsageError, WeightsFormatError, WeightsMismatchError
+from segzoo.engine.one_value import refuse_single_values
+from segzoo.errors import (
+    ConfigError,
+    UsageError,
+    WeightsFormatError,
+    WeightsMismatchError,
+    WeightsValueError,
+)
 from segzoo.runs.convert import convert
+from segzoo.runs.training import train
+from segzoo.spec import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +182,135 @@ def test_c3_what_is_missing_is_said_by_its_own_name():
     assert str(caught.value) == (
         "net.safetensors: weights of another network: 1 missing: head.bias"
     )
+
+
+# --- C2: other floats than float32 ----------------------------------------------------------------
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def default_dtype(request):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+def test_c2_the_default_dtype_of_torch_changes_no_network(default_dtype):
+    torch.set_default_dtype(torch.float32)
+    plain, drawn = network(), segzoo.load(TINY, seed=0)
+    picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    wanted = drawn.predict(picture).probability
+    save_file(plain.state_dict(), "net.safetensors")
+    torch.set_default_dtype(default_dtype)
+    loaded = segzoo.load(TINY, weights="net.safetensors")
+    assert equal(loaded.network.state_dict(), plain.state_dict())
+    again = segzoo.load(TINY, seed=0)
+    assert equal(again.network.state_dict(), drawn.network.state_dict())
+    assert np.array_equal(again.predict(picture).probability, wanted)
+    assert equal(converted()[1], plain.state_dict())
+    found = judged("a promise", lambda: str(torch.get_default_dtype()), "")
+    assert found.detail == "torch.float32"
+    assert torch.get_default_dtype() == default_dtype
+
+
+def test_c2_nor_a_training(default_dtype):
+    torch.set_default_dtype(torch.float32)
+    cells_in(Path("cells"))
+    words = "folder:cells?values=0,255"
+    wanted = trained(words, run="plain").model.state_dict()
+    torch.set_default_dtype(default_dtype)
+    assert equal(trained(words).model.state_dict(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "made"),
+    [(torch.float64, "narrowed"), (torch.float16, "widened"), (torch.bfloat16, "widened")],
+)
+def test_c2_a_file_of_other_floats_is_made_float32_with_a_note(dtype, made):
+    plain = network().to(dtype).state_dict()
+    save_file(plain, "net.safetensors")
+    wanted = {n: t.float() if t.is_floating_point() else t for n, t in plain.items()}
+    done, found = converted()
+    assert equal(found, wanted)
+    bits = 8 * dtype.itemsize
+    assert done.notes[0] == f"stored in {bits} bits; {made} to float32"
+    note = f"the file is of {str(dtype)[6:]}; {made} to float32"
+    with pytest.warns(UserWarning, match=note):
+        model = segzoo.load(TINY, weights="net.safetensors")
+    assert equal(model.network.state_dict(), wanted)
+    assert model.notes == (f"tiny: {note}",)
+
+
+def test_c2_what_float32_cannot_hold_is_refused():
+    state = network().double().state_dict()
+    state["head.bias"] = state["head.bias"] * 0 + 1e300
+    save_file(state, "net.safetensors")
+    for use in (lambda: segzoo.load(TINY, weights="net.safetensors"), converted):
+        with pytest.raises(WeightsValueError, match=r"with NaN or infinity: head\.bias \(1\)"):
+            use()
+    assert not Path("out.safetensors").exists()
+
+
+# --- C1: normalisation over one value -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "crop", "found"),
+    [
+        ("smp_deeplabv3plus", {"encoder": "resnet18"}, 32, r"\[1, 256, 1, 1\] at decoder\.aspp"),
+        ("unet", {"width": 1}, 16, r"\[1, 16, 1, 1\] at encoder\.4\.block\.norm1"),
+    ],
+)
+def test_c1_one_value_is_said_before_the_first_step(model, options, crop, found):
+    cells_in(Path("cells"))
+    changes = ["steps=1", "epochs=none", "batch_size=1", f"crop={crop}", "warmup=0"]
+    with pytest.raises(ConfigError, match=found) as caught:
+        train(model, "folder:cells?values=0,255", changes=changes, settings=QUIET, **options)
+    assert f"with batch_size=1, crop={crop},{crop}" in caught.value.found
+    assert caught.value.problem == (
+        "a normalisation has one value per channel to take the mean and the variance of"
+    )
+    assert not Path("run").exists()
+
+
+class Normed(nn.Module):
+    """A network that normalises what is left of a picture after a pool."""
+
+    def __init__(self, norm, looks):
+        super().__init__()
+        self.stem, self.norm, self.looks = nn.Conv2d(3, 4, 1), norm, looks
+
+    def forward(self, x):
+        pooled = self.norm(F.adaptive_avg_pool2d(self.stem(x), 1))
+        if self.looks:
+            assert pooled.sum().item() is not None  # which no network of shapes alone can answer
+        return (self.stem(x) + pooled)[:, :1]
+
+
+SGD = {"steps": 1, "optimizer": ("sgd", {}), "lr": 0.1, "crop": (16, 16)}
+RECIPE = Recipe(batch_size=2, accumulate=2, **SGD)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4), nn.GroupNorm(4, 4)])
+def test_c1_every_normalisation_that_refuses_one_value(norm):
+    parts = [{"image": torch.zeros(1, 3, 16, 16, dtype=torch.uint8)}]
+    made = Normed(norm, looks=False).train()
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    drawn = torch.get_rng_state()
+    with pytest.raises(ConfigError) as caught:
+        refuse_single_values(made, parts, RECIPE)
+    assert caught.value.found.endswith("at norm, with batch_size=2, accumulate=2, crop=16,16")
+    assert "a smaller accumulate" in caught.value.next_step
+    assert equal(made.state_dict(), before)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not made.norm._forward_pre_hooks
+    refuse_single_values(Normed(nn.BatchNorm2d(4), looks=False).eval(), parts, RECIPE)
+
+
+def test_c1_a_network_that_looks_at_values_is_told_of_it_by_its_first_step():
+    cells_in(Path("cells"))
+    made = Normed(nn.BatchNorm2d(4), looks=True)
+    recipe = Recipe(batch_size=1, **SGD)
+    words = "folder:cells?values=0,255"
+    with pytest.raises(ConfigError, match="with batch_size=1, crop=16,16"):
+        train(made, words, recipe=recipe, num_classes=1, settings=QUIET)

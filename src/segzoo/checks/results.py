@@ -9,6 +9,7 @@ import torch
 
 from segzoo.checks.blame import in_one_line
 from segzoo.errors import printable
+from segzoo.model.build import in_float32
 
 __all__ = ["Broken", "Result", "Skipped", "judged", "one_thread"]
 
@@ -50,7 +51,7 @@ class Result:
 def judged(promise: str, keep: Callable[[], str | None], fix: str) -> Result:
     """What comes of a promise, whatever `keep` raises; it may give what it found."""
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), in_float32():
             warnings.simplefilter("ignore")
             return Result(promise, True, detail=keep() or "")
     except Skipped as reason:

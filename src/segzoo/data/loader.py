@@ -328,7 +328,7 @@ def _side_by_side(samples: Sequence[Batch]) -> Batch:
     for key, size in (("image", network), ("target", answer)):
         batch[key] = torch.stack([_grown(sample[key], size) for sample in samples])
     if weighed:
-        ones = [torch.ones(sample["target"].shape[-2:]) for sample in samples]
+        ones = [torch.ones(sample["target"].shape[-2:], dtype=torch.float32) for sample in samples]
         given = [sample["weight"] for sample in samples]
         batch["weight"] = torch.stack(
             [_grown(one if w is None else w, answer) for one, w in zip(ones, given, strict=True)]

@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from segzoo.base.files import FULL, unwritable
 from segzoo.engine.checkpoint import RESUME
+from segzoo.engine.one_value import of_single_values
 from segzoo.errors import ResourceError, RunError, SegzooError
 from segzoo.spec import Recipe
 
@@ -21,13 +22,20 @@ OTHERS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer
 
 @contextlib.contextmanager
 def explained(recipe: Recipe) -> Iterator[None]:
-    """Memory, disk, workers and processes that fail in the block: ResourceError or RunError."""
+    """Memory, disk, workers and processes that fail in the block: ResourceError or RunError.
+
+    ConfigError for a normalisation over one value.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise unwritable(error.filename or "", error, remedy=RESUME) from error
+    except ValueError as error:
+        if told := of_single_values(error, recipe):
+            raise told from error
+        raise
     except (MemoryError, RuntimeError) as error:
         if found := _explanation(error, recipe):
             raise found from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from segzoo.model.build import in_float32
+
 __all__ = ["CUBLAS", "process_flags"]
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS gives the same bits with a fixed workspace alone
@@ -14,7 +16,9 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS gives the same bits with a fixed wo
 
 @contextlib.contextmanager
 def process_flags(*, deterministic: bool, fp32: bool) -> Iterator[None]:
-    """Determinism and the precision of float32 products, and afterwards as they were.
+    """Determinism, the precision of float32 products, and float32 as what torch makes by default.
+
+    Afterwards all is as it was.
 
     deterministic: an operation without a deterministic form raises. fp32: products of float32 are
     exact; otherwise a GPU may round their factors to TF32.
@@ -29,7 +33,7 @@ def process_flags(*, deterministic: bool, fp32: bool) -> Iterator[None]:
             os.environ.setdefault(CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
         cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
-        with _products(exact=fp32):
+        with _products(exact=fp32), in_float32():
             yield
     finally:
         cudnn.benchmark, cudnn.deterministic = before

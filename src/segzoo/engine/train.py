@@ -30,6 +30,7 @@ from segzoo.engine.job import Result, TrainingJob
 from segzoo.engine.journal import Journal
 from segzoo.engine.lock import locked
 from segzoo.engine.lookout import POLL, Lookout
+from segzoo.engine.one_value import refuse_single_values
 from segzoo.engine.recompute import recomputing
 from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss, counts_of, reduced, summed
@@ -315,7 +316,8 @@ def training_of(
 ) -> Iterator[Training]:
     """The run, ready for its next step. Afterwards its journal and its readers are closed.
 
-    A first step is read before anything is written: what is wrong with the data leaves nothing.
+    A first step is read, and tried on shapes, before anything is written: what is wrong with the
+    data or their size leaves nothing.
     """
     progress = trainee.state.progress
     total = steps_of(job.recipe, len(job.data))
@@ -323,6 +325,7 @@ def training_of(
         feed = _feed_of(job, place, start=progress.step, stop=total)
         stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
         ahead = first_parts(job, place, feed) if progress.step < total else []
+        refuse_single_values(trainee.state.network, ahead, job.recipe)
         stack.enter_context(folder_of(job, place, sitting))
         book = _book_of(job, place, sitting, total=total)
         stack.callback(book.close)

@@ -1,6 +1,7 @@
 """From a config to a network."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
 from segzoo.zoo.registry import Entry
 
-__all__ = ["build", "builder_of", "initialised", "refuse_giants"]
+__all__ = ["build", "builder_of", "in_float32", "initialised", "refuse_giants"]
 
 MAX_PARAMETERS = 20_000_000_000  # no segmenter is near it; a slip of a digit in an option is
 
@@ -62,13 +63,24 @@ def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
         raise at_fault(f"cannot be called: its type is {type(function).__name__}")
 
     def build() -> nn.Module:
-        with registry.guarded(lambda why: at_fault(f"failed: {why}")):
+        with registry.guarded(lambda why: at_fault(f"failed: {why}")), in_float32():
             network = function(config.in_channels, config.num_classes, **config.options)
         if not isinstance(network, nn.Module):
             raise at_fault(f"returned a {type(network).__name__}, not an nn.Module")
         return network
 
     return build
+
+
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """torch's default type is float32 in the block, whatever a caller has set it to."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def refuse_giants(builder: Callable[[], nn.Module], config: Config) -> None:

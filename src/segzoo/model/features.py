@@ -68,8 +68,9 @@ def shapes(
     growth = math.lcm(GROWTH, multiple_of)
     network = profile.on_meta(build).eval()
     with torch.device("meta"), torch.no_grad():
-        here = features(network, torch.empty(shape))
-        larger = features(network, torch.empty(n, channels, height + growth, width + growth))
+        here = features(network, torch.empty(shape, dtype=torch.float32))
+        larger_shape = n, channels, height + growth, width + growth
+        larger = features(network, torch.empty(larger_shape, dtype=torch.float32))
     return [
         Feature(name, tuple(value.shape[1:]), _stride(value, larger[name], growth))
         for name, value in here.items()

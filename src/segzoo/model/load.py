@@ -219,13 +219,14 @@ def _from_file(
             )
     if record or has.files:
         _refuse_more_than_there_is(spec, has, wanted, file)
-    prefix = weights.prefix_in(file, builder) if found.given else ""
+    given = weights.as_given(file, builder) if found.given else None
+    declared = record.dtype if record else has.dtype
     network, replaced = weights.load_network(
         builder,
         file,
         sha256=sha256,
-        prefix=prefix,
-        stored_dtype=record.dtype if record else has.dtype,
+        prefix=given.prefix if given else "",
+        stored_dtype=given.dtype if given else declared,
         replace=spec.head if new_head else (),
         adapt=spec.stem if new_stem else (),
         whole=build.builder_of(spec, has) if _is_part(spec, has, wanted) else None,
@@ -233,8 +234,11 @@ def _from_file(
         verify=verify,
     )
     notes = []
-    if prefix:
-        notes.append(f"{wanted.model}: '{short(prefix)}' was taken off the names in the file")
+    if given and given.prefix:
+        notes.append(f"{wanted.model}: '{short(given.prefix)}' was taken off the names in the file")
+    if given and given.dtype != "float32":
+        made = "narrowed" if given.dtype == "float64" else "widened"
+        notes.append(f"{wanted.model}: the file is of {given.dtype}; {made} to float32")
     if replaced:
         notes.append(
             f"{wanted.model}: the weights are of {has.num_classes} classes and {has.in_channels} "

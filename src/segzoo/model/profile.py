@@ -38,7 +38,7 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
     parameters and operations that belong to no child count there alone.
     """
     network = on_meta(build).eval()
-    x = torch.empty(shape, device="meta")
+    x = torch.empty(shape, device="meta", dtype=torch.float32)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(x)

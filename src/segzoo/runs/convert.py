@@ -61,6 +61,7 @@ __all__ = ["Converted", "convert"]
 
 SUFFIX = ".safetensors"
 SHOWN = 5  # names in a message
+HALVES = {torch.float16, torch.bfloat16}
 HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
 
 
@@ -152,7 +153,8 @@ def convert(
     left_out = (*(n for n in foreign.tensors if n not in taken), *foreign.left_out)
     with tempfile.TemporaryDirectory(prefix="segzoo-") as folder, _blaming(source):
         weights.save(state, os.path.join(folder, "model.safetensors"))
-        network, _ = weights.load_network(builder, os.path.join(folder, "model.safetensors"))
+        between = os.path.join(folder, "model.safetensors")
+        network, _ = weights.load_network(builder, between, stored_dtype=_dtype_of(state))
     model = Model(network, spec=spec, config=config).eval()
     deviation = None if check is None else _proven(model, check)
 
@@ -315,6 +317,10 @@ def _blaming(source: Path) -> Iterator[None]:
         raise
 
 
+def _dtype_of(state: Mapping[str, Tensor]) -> weights.FoundDtype:
+    return "float64" if any(t.dtype == torch.float64 for t in state.values()) else "float32"
+
+
 def _proven(model: Model, check: str | os.PathLike[str]) -> float:
     off = golden.deviation(model.network, check)
     if off > golden.TOLERANCE:
@@ -328,8 +334,9 @@ def _proven(model: Model, check: str | os.PathLike[str]) -> float:
 
 
 def _notes_on(foreign: Foreign, left_out: Sequence[str], averaged: bool) -> tuple[str, ...]:
-    low = {t.dtype for t in foreign.tensors.values()} & {torch.float16, torch.bfloat16}
-    widened = ("stored in 16 bits; widened to float32",) if low else ()
+    dtypes = {tensor.dtype for tensor in foreign.tensors.values()}
+    made = ["stored in 16 bits; widened to float32"] if dtypes & HALVES else []
+    made += ["stored in 64 bits; narrowed to float32"] if torch.float64 in dtypes else []
     means = () if averaged else [name for name in left_out if AVERAGED.search(name)]
     beside = (f"it holds averages too ({short(means[0])}); --ema takes them",) if means else ()
-    return (*widened, *beside, "no licence is recorded: that of the file you converted holds")
+    return (*made, *beside, "no licence is recorded: that of the file you converted holds")

@@ -152,7 +152,7 @@ def identity_norms(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path, module in modules.items():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            ones = torch.ones(module.num_features)
+            ones = torch.ones(module.num_features, dtype=torch.float32)
             found[f"{path}.weight"], found[f"{path}.bias"] = ones, ones * 0
             found[f"{path}.running_mean"] = ones * 0
             found[f"{path}.{VARIANCE}"] = ones * (1 - module.eps)

@@ -23,7 +23,7 @@ from io import BufferedReader
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import safetensors.torch
 import torch
@@ -51,10 +51,11 @@ from segzoo.weights.prefixes import prefix_before
 from segzoo.weights.within import within
 
 __all__ = [
+    "FoundDtype",
     "StoredDtype",
+    "as_given",
     "judge",
     "load_network",
-    "prefix_in",
     "read",
     "read_index",
     "save",
@@ -65,6 +66,7 @@ AnyPath: TypeAlias = str | PathLike[str]
 Shape: TypeAlias = list[int]
 Group: TypeAlias = list[tuple[str, TensorInfo]]
 StoredDtype = Literal["float32", "float16", "bfloat16"]
+FoundDtype = Literal["float32", "float16", "bfloat16", "float64"]  # of somebody else's file
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX = 2**20  # bytes
@@ -94,7 +96,12 @@ DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+STORED: Mapping[FoundDtype, str] = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float64": "F64",
+}
 
 
 def load_network(
@@ -102,7 +109,7 @@ def load_network(
     path: AnyPath,
     *,
     sha256: str | None = None,
-    stored_dtype: StoredDtype = "float32",
+    stored_dtype: FoundDtype = "float32",
     prefix: str = "",
     replace: tuple[str, ...] = (),
     adapt: tuple[str, ...] = (),
@@ -116,7 +123,7 @@ def load_network(
     once more on the CPU where it needs values that the file does not hold (buffers that are not
     saved, replaced parameters) or cannot be built on "meta". Its mode is left as built.
 
-    stored_dtype: the file may hold this type where the network has float32; it is widened.
+    stored_dtype: the file may hold this type where the network has float32, which it becomes.
     prefix: what stands before all names in the file.
     replace, adapt: prefixes of parameters ("heads", "encoder.0.conv_in"). Where such a parameter's
     shape is not the file's, it keeps its fresh values; under `adapt` the weight of a convolution
@@ -151,6 +158,8 @@ def load_network(
         for name, tensor in expected.items()
         if name not in changed
     }
+    if stored_dtype == "float64" and not allow_nonfinite:
+        _refuse_values(_bad_values(state), path, "They are beyond float32's range")
     for name in changed:
         old, new = tensors[name], expected[name]
         if _is_under(name, adapt) and _differ_in(1, old.shape, new.shape):
@@ -168,12 +177,22 @@ def state_names(build: Callable[[], nn.Module]) -> frozenset[str]:
     return frozenset(_tensors_of(_build_blank(build)))
 
 
-def prefix_in(path: AnyPath, build: Callable[[], nn.Module]) -> str:
-    """What stands before every name in a file, where the rest are a network's; mostly ""."""
+class Given(NamedTuple):
+    """What `load_network` is told of somebody else's file: `prefix` and `stored_dtype`."""
+
+    prefix: str
+    dtype: FoundDtype
+
+
+def as_given(path: AnyPath, build: Callable[[], nn.Module]) -> Given:
+    """What stands before every name in a file, and the one type of its floats beside float32."""
     with _opened(path) as parts:
-        names = {name for part in parts for name in part.header.tensors}
+        stored = {name: info for part in parts for name, info in part.header.tensors.items()}
     expected = state_names(build)
-    return "" if names == expected else prefix_before(names, expected)
+    prefix = "" if stored.keys() == expected else prefix_before(stored.keys(), expected)
+    codes = {info.dtype for info in stored.values()}
+    dtypes = [d for d, code in STORED.items() if code in codes and d != "float32"]
+    return Given(prefix, dtypes[0] if len(dtypes) == 1 else "float32")
 
 
 def read(
@@ -203,7 +222,7 @@ def judge(
     path: AnyPath,
     replaced: tuple[str, ...] = (),
     spare: frozenset[str] = frozenset(),
-    stored_dtype: StoredDtype = "float32",
+    stored_dtype: FoundDtype = "float32",
 ) -> tuple[str, ...]:
     """Compare what a file holds with a network's state, whose tensors may be on "meta".
 
@@ -602,7 +621,7 @@ def _code(dtype: torch.dtype) -> str:
     return CODES.get(dtype, str(dtype))
 
 
-def _accepted(dtype: torch.dtype, stored_dtype: StoredDtype) -> set[str]:
+def _accepted(dtype: torch.dtype, stored_dtype: FoundDtype) -> set[str]:
     return {_code(dtype)} | ({STORED[stored_dtype]} if dtype == torch.float32 else set())
 
 
