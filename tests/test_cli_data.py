@@ -9,6 +9,7 @@ from layouts import photo, save, stripes
 from PIL import Image
 
 from segzoo.cli.main import run
+from segzoo.data.source import open_data
 
 BLACK_AND_WHITE = "Masks of black and white: say values=0,255"
 
@@ -265,6 +266,58 @@ def test_a_set_is_compared_with_its_held_out_part(capsys, tmp_path):
     out = said(capsys, "check", words, code=3)
     assert "x pictures that are in its val part too\n" in out
     assert "too" not in said(capsys, "check", f"{words}&part=train")
+
+
+@pytest.fixture
+def parted(tmp_path):
+    """The words of ten samples, and the names of the two that are held out."""
+    for n in range(10):
+        pair(tmp_path, f"n{n}", stripes(0, 1), seed=n)
+    words = f"folder:{tmp_path}?classes=a,b&val=0.2"
+    held_out = open_data(words, part="val")
+    return words, [held_out.id_of(index) for index in range(len(held_out))]
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_d5_both_parts_are_judged(capsys, tmp_path, parted, side):
+    words, held_out = parted
+    names = {"train": [f"n{n}" for n in range(10) if f"n{n}" not in held_out], "val": held_out}
+    pair(tmp_path, names[side][0], stripes(0, 7), seed=int(names[side][0][1:]))
+    out = said(capsys, "check", words, code=3)
+    train, val = out.split("\n\nfolder:")
+    assert train.startswith(f"{words}, its train part: 8 samples\n")
+    assert val.startswith(f"{words}, its val part: 2 samples\n".removeprefix("folder:"))
+    fault = f"           {names[side][0]}: found 7 (24 pixels), expected 0 to 1\n1 fault, "
+    parts = {"train": train, "val": val}
+    other = parts.pop("val" if side == "train" else "train")
+    assert fault in parts[side]
+    assert "\n0 faults, " in other
+
+    report = json.loads(said(capsys, "check", words, "--json", code=3))
+    assert report["ok"] is False
+    counts = [sum(f["count"] for f in part["faults"]) for part in (report, report["val"])]
+    assert counts == ([1, 0] if side == "train" else [0, 1])
+    assert (report["samples"], report["val"]["samples"], report["val"]["val"]) == (8, 2, None)
+
+
+def test_d5_two_good_parts_are_good_and_one_part_is_one(capsys, parted):
+    words, _ = parted
+    report = json.loads(said(capsys, "check", words, "--json"))
+    assert report["ok"] is True
+    pixels = [sum(c["pixels"] for c in part["classes"]) for part in (report, report["val"])]
+    assert pixels == [8 * 48, 2 * 48]
+    assert json.loads(said(capsys, "check", f"{words}&part=val", "--json"))["val"] is None
+
+
+def test_d5_the_held_out_part_is_compared_with_the_test_set(capsys, parted, tmp_path_factory):
+    words, held_out = parted
+    test = tmp_path_factory.mktemp("test")
+    pair(test, "z", stripes(0, 1), seed=int(held_out[0][1:]))
+    report = json.loads(said(capsys, "check", words, "--against", test, "--json", code=3))
+    assert report["faults"] == []
+    [fault] = report["val"]["faults"]
+    assert fault["problem"] == f"pictures that are in {test} too"
+    assert [item["name"] for item in fault["items"]] == [held_out[0]]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -62,28 +62,37 @@ def check(
 
     Faults, which end with exit code 3: files that cannot be read, masks of another size or with
     values that are no class, pictures that are in another set too. Notes: classes that never
-    occur, masks that are ignored all over, pictures that are there twice. A set with val= or fold=
-    is also compared with its held-out part.
+    occur, masks that are ignored all over, pictures that are there twice. Of a set with val= or
+    fold= both parts are judged, and compared.
     """
     from segzoo.data.check import check as check_data
     from segzoo.data.source import held_out, open_data
 
     others = {other: open_data(other) for other in against or ()}
-    if held_out(words):
-        others["its val part"] = open_data(words, part="val")
     report = check_data(
         open_data(words),
         num_classes=classes,
         ignore_index=ignore_index,
+        val=open_data(words, part="val") if held_out(words) else None,
         others=others,
         workers=workers,
     )
     if as_json:
         print_json({"data": words, "ok": report.ok, **dataclasses.asdict(report)})
     else:
-        say(*_lines(words, report))
+        say(*_parts(words, report))
     if not report.ok:
         raise typer.Exit(DatasetError.exit_code)
+
+
+def _parts(words: str, report: "Report") -> Iterator[str]:
+    """The report, and that of the part that is held out."""
+    if report.val is None:
+        yield from _lines(words, report)
+        return
+    yield from _lines(f"{words}, its train part", report)
+    yield ""
+    yield from _lines(f"{words}, its val part", report.val)
 
 
 def _lines(words: str, report: "Report") -> Iterator[str]:

@@ -7,6 +7,7 @@ A fault would stop training or falsify a measurement; a note is for a person to 
 that has been read 36 bytes are kept: two hashes, its number and its size.
 """
 
+import dataclasses
 import hashlib
 from array import array
 from collections import Counter
@@ -89,7 +90,8 @@ class Report:
     samples: that were read, with those that cannot be used. num_classes: that values were judged
     by; where nothing says it None, and `classes` are the values that were found. pixels: of the
     targets, without those that do not count, `ignored`. mean, std: of the pictures in 0..1, by
-    channel of RGB or by band; empty where none could be read, as `sizes` is None then.
+    channel of RGB or by band; empty where none could be read, as `sizes` is None then. val: of the
+    part that is held out, where the set has one.
     """
 
     samples: int
@@ -102,10 +104,11 @@ class Report:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sizes: Sizes | None
+    val: "Report | None" = None
 
     @property
     def ok(self) -> bool:
-        return not self.faults
+        return not self.faults and (self.val is None or self.val.ok)
 
 
 def check(
@@ -113,15 +116,37 @@ def check(
     *,
     num_classes: int | None = None,
     ignore_index: int | None = None,
+    val: Dataset | Stream | None = None,
     others: Mapping[str, Dataset | Stream] | None = None,
     workers: int = 0,
 ) -> Report:
     """Read every sample once and report on them all; a sample that cannot be used is a fault.
 
     num_classes, ignore_index: instead of what the data set says. Where neither says how many
-    classes there are, values are not judged. others: sets by name, whose pictures must not be
-    among these; they are read too. workers: processes that read; 0 reads here, as does a stream.
+    classes there are, values are not judged. val: the part of the set that is held out, which is
+    judged as well. others: sets by name, which are read and not judged. Pictures must not be in
+    two of the set, val and the others. workers: processes that read; 0 reads here, as does a
+    stream.
     """
+    judged_by = (num_classes, ignore_index, workers)
+    tally, report = _judged(dataset, *judged_by)
+    seen = {printable(words): _pictures(other, workers) for words, other in (others or {}).items()}
+    report = _compared(report, tally, seen)
+    if val is not None:
+        theirs, held_out = _judged(val, *judged_by)
+        report = _compared(report, tally, {"its val part": theirs})
+        report = dataclasses.replace(report, val=_compared(held_out, theirs, seen))
+    notes = _Findings()
+    for name, other in seen.items():
+        lost = other.samples - len(other.numbers)
+        notes.add(f"samples of {name} that cannot be read: check it too", count=lost)
+    return dataclasses.replace(report, notes=report.notes + notes.all())
+
+
+def _judged(
+    dataset: Dataset | Stream, num_classes: int | None, ignore_index: int | None, workers: int
+) -> tuple["_Tally", Report]:
+    """One set by itself."""
     info = info_of(dataset)
     num_classes = num_classes or classes_of(info)
     ignore_index = info.ignore_index if ignore_index is None else ignore_index
@@ -147,13 +172,16 @@ def check(
         if num_classes is None:
             step = _undeclared(tally.pixels_of, ignore_index)
             notes.add("nothing says which classes there are: values are not judged", next_step=step)
-    more_faults, more_notes = _compared(tally, others or {}, workers)
+    repeats = _Findings()
+    for pairs, end in zip(tally.repeats(), ("", ", with another mask"), strict=True):
+        items = [Item(tally.name(a), f"is {tally.name(b)} again{end}") for a, b in pairs[:SHOWN]]
+        repeats.add(f"pictures that the set has already{end}", *items, count=len(pairs))
     mean, std = ((), ()) if tally.moments is None else tally.moments.mean_and_std(peak=255)
-    return Report(
+    return tally, Report(
         samples=tally.samples,
         num_classes=num_classes,
-        faults=faults.all() + more_faults.all(),
-        notes=notes.all() + more_notes.all(),
+        faults=faults.all(),
+        notes=notes.all() + repeats.all(),
         classes=classes,
         pixels=tally.pixels - tally.ignored,
         ignored=tally.ignored,
@@ -406,25 +434,22 @@ class _Tally:
         return np.stack([found, first[places[found]]], axis=1)
 
 
-def _compared(
-    tally: _Tally, others: Mapping[str, Dataset | Stream], workers: int
-) -> tuple["_Findings", "_Findings"]:
-    """Faults and notes of the pictures that a set holds twice, or shares with others."""
-    faults, notes = _Findings(), _Findings()
-    ends = ("", ", with another mask")
-    for pairs, end in zip(tally.repeats(), ends, strict=True):
-        items = [Item(tally.name(a), f"is {tally.name(b)} again{end}") for a, b in pairs[:SHOWN]]
-        notes.add(f"pictures that the set has already{end}", *items, count=len(pairs))
-    for words, other in others.items():
-        name, theirs = printable(words), _Tally(other)
-        for seen in _read(other, _Look(None, None, pictures_only=True), workers):
-            theirs.add(seen)
+def _pictures(dataset: Dataset | Stream, workers: int) -> _Tally:
+    """The pictures of a set alone."""
+    tally = _Tally(dataset)
+    for seen in _read(dataset, _Look(None, None, pictures_only=True), workers):
+        tally.add(seen)
+    return tally
+
+
+def _compared(report: Report, tally: _Tally, others: Mapping[str, _Tally]) -> Report:
+    """The report on a set, with faults for the pictures that it shares with others."""
+    faults = _Findings()
+    for name, theirs in others.items():
         pairs = tally.shared(theirs)
         items = [Item(tally.name(a), f"is {theirs.name(b)} there") for a, b in pairs[:SHOWN]]
         faults.add(f"pictures that are in {name} too", *items, count=len(pairs))
-        if lost := theirs.samples - len(theirs.numbers):
-            notes.add(f"samples of {name} that cannot be read: check it too", count=lost)
-    return faults, notes
+    return dataclasses.replace(report, faults=report.faults + faults.all())
 
 
 def _class_counts(tally: _Tally, num_classes: int | None, info: Info) -> tuple[ClassCount, ...]:
