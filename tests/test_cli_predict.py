@@ -19,7 +19,7 @@ from PIL import Image
 import segzoo
 from segzoo.base import formats
 from segzoo.cli import jobs, outcomes
-from segzoo.cli.jobs import Folder, Layout
+from segzoo.cli.jobs import InputFolder, Layout
 from segzoo.cli.main import run
 from segzoo.errors import OutputError, UsageError
 from segzoo.pictures import codec
@@ -922,7 +922,7 @@ def test_a_thousand_pictures_with_one_of_every_kind(predict):
 def test_a_file_costs_its_name(tmp_path):
     """What is held of a folder of many files, and that clashes are found without holding more."""
     names = tuple(f"{n:06}.jpg" for n in range(20_000))
-    folders = [Folder("photos", "", names)]
+    folders = [InputFolder("photos", "", names)]
     tracemalloc.start()
     try:
         for _ in jobs.jobs_of(folders):
@@ -955,7 +955,10 @@ def test_long_lists_are_cut():
     names = tuple(f"{n:02}.{suffix}" for n in range(12) for suffix in ("jpg", "png"))
     with pytest.raises(UsageError, match=r": 12 pairs: 00\.jpg and .* o/09\.png and 2 more\. "):
         jobs.refuse_clashes(
-            [Folder("", "", names)], Layout("o", ("mask",)), overwrite=False, skip_existing=False
+            [InputFolder("", "", names)],
+            Layout("o", ("mask",)),
+            overwrite=False,
+            skip_existing=False,
         )
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import segzoo
 from segzoo.data.sample import Info
-from segzoo.engine.evaluate import Task, Views, distinct, evaluate, judged
+from segzoo.engine.evaluate import Looks, Task, distinct, evaluate, judged
 from segzoo.engine.maps import NO_LABEL
 from segzoo.errors import DatasetError, PluginError, ResourceError
 from segzoo.metrics.overlapping import Overlapping
@@ -174,7 +174,7 @@ def test_mirrored_pictures_are_predicted_and_mirrored_back():
     model = segzoo.load("u2netp.duts")
     (image,) = photos((120, 90))
     (one,) = judged(
-        model.network, Listed([image]), [0], task=task_of(model), views=Views(flip=True)
+        model.network, Listed([image]), [0], task=task_of(model), views=Looks(flip=True)
     )
     mirrored = model.predict(np.ascontiguousarray(image[:, ::-1])).probability[:, ::-1]
     mean = (model.predict(image).probability + mirrored) / 2
@@ -195,7 +195,7 @@ def test_other_scales_are_other_sizes_of_the_picture(name, options, size, larger
     (image,) = photos(size)
     other = changed(model, preprocess=dataclasses.replace(model.preprocess, **larger))
     (one,) = judged(
-        model.network, Listed([image]), [0], task=task_of(model), views=Views(scales=(1.25,))
+        model.network, Listed([image]), [0], task=task_of(model), views=Looks(scales=(1.25,))
     )
     mean = (model.predict(image).probability + other.predict(image).probability) / 2
     np.testing.assert_allclose(one.probabilities.squeeze(0), mean, rtol=0, atol=1e-6)

@@ -13,7 +13,7 @@ from cells import LOUD, cells_in, pair, record_of, resumed, trained
 
 from segzoo.data import fingerprint as module
 from segzoo.data.decoded import Decoded
-from segzoo.data.fingerprint import Fingerprint, fingerprint, names_of
+from segzoo.data.fingerprint import Fingerprint, fingerprint, hash_of_names
 from segzoo.data.readers.arrays import open_arrays
 from segzoo.data.readers.folder import open_folder
 from segzoo.data.sample import Sample
@@ -114,7 +114,7 @@ class Own:
 def test_b1_of_a_set_of_ones_own_it_is_what_it_tells(tmp_path):
     assert fingerprint(Own()) == Fingerprint("nothing", "")
     named = Own(id_of=lambda index: f"s{index}")
-    assert fingerprint(named) == Fingerprint("names", names_of(named))
+    assert fingerprint(named) == Fingerprint("names", hash_of_names(named))
     (tmp_path / "all.bin").write_bytes(b"1")
     assert fingerprint(Own(files=[tmp_path / "all.bin"])).of == "contents"
     (tmp_path / "all.bin").unlink()

@@ -115,14 +115,7 @@ APART = {
 }
 # One word for several things, imported by itself in several rooms. No more than these.
 DIFFERENT = {
-    "folder_of": ("of a data set's pictures", "of a training"),
-    "pair_up": ("pictures with masks", "pictures with a mask per class"),
-    "names_of": ("of a file's tensors, in the network", "of a layered data set's classes"),
     "Dataset": ("of samples", "in a spec, which plugins import: what weights were trained on"),
-    "Folder": ("a command writes into", "is published", "a saved model, as a reference names it"),
-    "Result": ("of a promise, as `segzoo check --json` calls it", "of a training"),
-    "Views": ("a sample, changed at random", "a picture, mirrored, when it is measured"),
-    "mapped": ("a function of every tensor", "tensors under other names"),
     "mask_of": ("a map in numpy", "a map in torch, by the same rule"),
 }
 

@@ -143,7 +143,7 @@ def drawn(book, width):
     from rich.text import Text
 
     console = Console(file=io.StringIO(), width=width, color_system="standard", force_terminal=True)
-    console.print(book.bar.get_renderable())
+    console.print(book.display.bar.get_renderable())
     return [line.rstrip() for line in Text.from_ansi(console.file.getvalue()).plain.splitlines()]
 
 

@@ -25,7 +25,6 @@ FLAT = {
     "segzoo.spec.Weights": "written by plugins, by keyword",
     "segzoo.engine.settings.Settings": "written by users, by keyword; in run.json as it is",
     "segzoo.saved.config.Config": "config.json, field by field",
-    "segzoo.engine.journal.Journal": "the line, the file and the trackers of a run",
     "segzoo.publish.card.Facts": "the card, field by field: filled once, read once",
     "segzoo.pictures.tiff.Layout": "the directory of a TIFF, tag by tag",
     "segzoo_unet.model.Variant": "a row of the table of the networks called U-Net",

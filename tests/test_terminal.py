@@ -76,7 +76,7 @@ SINKS = {
     "src/segzoo/cli/outcomes.py": {"print"},  # JSON and sizes
     "src/segzoo/cli/writing.py": {"sys.stdout.buffer.write"},  # a PNG
     "src/segzoo/cli/cache.py": {"typer.confirm"},  # counts
-    "src/segzoo/engine/journal.py": {"Console", "self.bar.console.print"},
+    "src/segzoo/engine/display.py": {"Console", "self.bar.console.print"},
     "src/segzoo/runs/opening.py": {"Console", "Console(stderr=True).print"},
     "src/segzoo/cli/main.py": {"warnings.showwarning"},  # warnings of ours as sentences
     "src/segzoo/__init__.py": {"warnings.warn"},  # a sentence of our own, at import

@@ -18,7 +18,7 @@ from segzoo.data.opened import Data
 from segzoo.data.sample import Info, Sample
 from segzoo.engine import recipes
 from segzoo.engine.evaluate import Task
-from segzoo.engine.job import Hooks, Result, Start, TrainingJob
+from segzoo.engine.job import Hooks, Start, TrainingJob, TrainingResult
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train
 from segzoo.metrics.semantic import Semantic
@@ -51,7 +51,7 @@ class Squares:
         return f"square-{index}"
 
 
-def fitted(model: str, run: Path, **wishes: Any) -> tuple[segzoo.Model, Result]:
+def fitted(model: str, run: Path, **wishes: Any) -> tuple[segzoo.Model, TrainingResult]:
     """Train a model of the zoo on squares, in this process as a part of however many there are.
 
     wishes: of `job_of`.

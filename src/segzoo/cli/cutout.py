@@ -108,7 +108,7 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
 
 def _found(
     outputs: CutOuts, pictures: Pictures, told: Told
-) -> tuple[list[jobs.Folder], jobs.Layout]:
+) -> tuple[list[jobs.InputFolder], jobs.Layout]:
     """The photos, and where their cut-outs go."""
     out = outputs.out
     if out is None and pictures.inputs == [STDIO]:

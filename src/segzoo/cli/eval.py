@@ -100,7 +100,7 @@ def evaluate(
     """
     if measured.data is None:
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
-    from segzoo.engine.evaluate import Views
+    from segzoo.engine.evaluate import Looks
     from segzoo.engine.launch import rank_of_this_process
     from segzoo.runs.evaluation import EvaluateRequest, Machine, evaluated
 
@@ -112,7 +112,7 @@ def evaluate(
             options=options_of(measured.option),
             data=measured.data,
             metrics=measured.metric or (),
-            views=Views(looks.flip, tuple(looks.scale or ())),
+            views=Looks(looks.flip, tuple(looks.scale or ())),
             machine=Machine(machine.device, machine.batch_size, machine.workers),
             bootstrap=0 if no_bootstrap else 1000,
             out=None if measured.out is None else Path(measured.out),

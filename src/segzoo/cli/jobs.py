@@ -23,7 +23,7 @@ from segzoo.zoo import registry
 __all__ = [
     "STDIN",
     "STDIO",
-    "Folder",
+    "InputFolder",
     "Job",
     "Layout",
     "find",
@@ -46,7 +46,7 @@ class Job(NamedTuple):
     stem: str
 
 
-class Folder(NamedTuple):
+class InputFolder(NamedTuple):
     """Pictures of one folder, in the order of their stems, whose outputs go to `out`.
 
     others: how many files of other kinds lie there, by their endings.
@@ -58,7 +58,7 @@ class Folder(NamedTuple):
     others: Mapping[str, int] = {}
 
 
-STDIN = Folder("", "", (STDIO,))  # a picture from standard input
+STDIN = InputFolder("", "", (STDIO,))  # a picture from standard input
 
 
 class Layout(NamedTuple):
@@ -109,7 +109,7 @@ class Layout(NamedTuple):
         return [self.path(job, kind) for kind in self.kinds]
 
 
-def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
+def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[InputFolder]:
     """The pictures that files, folders and globs name. UsageError for an input that names none.
 
     A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
@@ -127,7 +127,7 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[Folder]:
                     found=left_out(others_of(folders)),
                 )
         elif os.path.lexists(text):
-            folders = [Folder(os.path.dirname(text), "", (os.path.basename(text),))]
+            folders = [InputFolder(os.path.dirname(text), "", (os.path.basename(text),))]
         elif any(c in text for c in "*?["):
             folders = list(_glob(text, out))
             if not folders:
@@ -149,7 +149,7 @@ def _meant(text: str) -> str:
     return ""
 
 
-def put_beside(folders: Iterable[Folder], ending: str) -> list[Folder]:
+def put_beside(folders: Iterable[InputFolder], ending: str) -> list[InputFolder]:
     """The same pictures, whose outputs go where they are.
 
     ending: of the outputs' names. What an earlier run has made of another picture is none.
@@ -166,7 +166,7 @@ def _without_made(names: Sequence[str], ending: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in made)
 
 
-def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
+def jobs_of(folders: Iterable[InputFolder]) -> Iterator[Job]:
     """A job for every picture."""
     for folder in folders:
         if folder is STDIN:
@@ -176,7 +176,7 @@ def jobs_of(folders: Iterable[Folder]) -> Iterator[Job]:
             yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
 
 
-def others_of(folders: Iterable[Folder]) -> Counter[str]:
+def others_of(folders: Iterable[InputFolder]) -> Counter[str]:
     """How many files of other kinds lie in the folders, by their endings."""
     return sum((Counter(folder.others) for folder in folders), Counter())
 
@@ -207,7 +207,7 @@ def layout_of(
 
 
 def refuse_clashes(
-    folders: Sequence[Folder], layout: Layout, *, overwrite: bool, skip_existing: bool
+    folders: Sequence[InputFolder], layout: Layout, *, overwrite: bool, skip_existing: bool
 ) -> None:
     """Raise for outputs that would overwrite each other, an input, or what is there already."""
     _refuse_shared(folders, layout)
@@ -242,7 +242,7 @@ def refuse_clashes(
         )
 
 
-def _refuse_shared(folders: Sequence[Folder], layout: Layout) -> None:
+def _refuse_shared(folders: Sequence[InputFolder], layout: Layout) -> None:
     groups: dict[str, list[Iterable[tuple[str, str]]]] = {}
     for folder in folders:
         jobs = ((job.stem, job.source) for job in jobs_of([folder]))
@@ -260,7 +260,7 @@ def _refuse_shared(folders: Sequence[Folder], layout: Layout) -> None:
         )
 
 
-def _scan(root: str, depth: int | None, out: str) -> Iterator[Folder]:
+def _scan(root: str, depth: int | None, out: str) -> Iterator[InputFolder]:
     """The folders below `root` that hold pictures, down to `depth` levels, in sorted order."""
     skip = os.path.realpath(out) if out != STDIO else ""
     seen: set[tuple[int, int]] = set()
@@ -277,7 +277,7 @@ def _scan(root: str, depth: int | None, out: str) -> Iterator[Folder]:
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", file=path) from None
         if names or others:
-            yield Folder(path, below, tuple(names), others)
+            yield InputFolder(path, below, tuple(names), others)
         if depth is None or below.count(os.sep) + bool(below) + 1 < depth:
             stack += [os.path.join(below, folder) for folder in reversed(folders)]
 
@@ -308,7 +308,7 @@ def _stem(name: str) -> str:
     return os.path.splitext(name)[0]
 
 
-def _glob(pattern: str, out: str) -> Iterator[Folder]:
+def _glob(pattern: str, out: str) -> Iterator[InputFolder]:
     """The pictures that a pattern matches; outputs keep the folders below its first wildcard."""
     parts = pattern.split("/")
     first = next(n for n, part in enumerate(parts) if any(c in part for c in "*?["))

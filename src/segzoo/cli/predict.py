@@ -220,7 +220,7 @@ def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
 
 
 def carry_out(
-    folders: Sequence[jobs.Folder],
+    folders: Sequence[jobs.InputFolder],
     layout: jobs.Layout,
     loaded: "Callable[[], tuple[Model, dict[str, Json]]]",
     outputs: Outputs,
@@ -296,7 +296,7 @@ def _max_pixels(pictures: Pictures) -> int:
     return MAX_PIXELS if pictures.max_pixels is None else pictures.max_pixels
 
 
-def folders_of(pictures: Pictures, out: str) -> list[jobs.Folder]:
+def folders_of(pictures: Pictures, out: str) -> list[jobs.InputFolder]:
     """The pictures that are asked for; out: the folder of the outputs, never an input."""
     if pictures.inputs == [STDIO]:
         return [jobs.STDIN]

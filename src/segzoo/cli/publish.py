@@ -11,7 +11,7 @@ from segzoo.cli.text import print_json, say
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from segzoo.publish.folder import Folder
+    from segzoo.publish.folder import BuiltFolder
     from segzoo.publish.publish import Published
 
 
@@ -105,7 +105,7 @@ def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
         _tell(publish(request), as_json)
 
 
-def _tell_folder(folder: "Folder", as_json: bool) -> None:
+def _tell_folder(folder: "BuiltFolder", as_json: bool) -> None:
     sizes = {name: file.size for name, file in folder.manifest.files.items()}
     if as_json:
         print_json({"folder": os.fspath(folder.path), "digest": folder.manifest.digest} | sizes)

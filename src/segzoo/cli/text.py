@@ -79,8 +79,8 @@ def fitted(
     }
     last, gone = header[-1], []
     least = lengths | {last: min(lengths[last], LEAST)}
-    for name in leave if width is not None else ():
-        if sum(least.values()) + 2 * (len(least) - 1) <= width:
+    for name in leave:
+        if width is None or sum(least.values()) + 2 * (len(least) - 1) <= width:
             break
         del least[name]
         gone.append(name)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from segzoo.base import cache, files
 from segzoo.base.terminal import warn
-from segzoo.data.fingerprint import names_of
+from segzoo.data.fingerprint import hash_of_names
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of, notes_of
 from segzoo.data.source import Subset, common_files, files_at, id_of
@@ -260,7 +260,7 @@ def _identity(dataset: Dataset, size: Size | None, preprocess: Preprocess, key: 
         size,
         (preprocess.interpolation, preprocess.antialias, preprocess.border),
         repr(info_of(dataset)),
-        names_of(base),
+        hash_of_names(base),
         indices,
         len(dataset),
         states,

@@ -16,7 +16,7 @@ from segzoo.data.sample import Dataset
 from segzoo.data.source import common_files, files_at, id_of
 from segzoo.errors import DatasetError
 
-__all__ = ["Fingerprint", "fingerprint", "names_of"]
+__all__ = ["Fingerprint", "fingerprint", "hash_of_names"]
 
 Of: TypeAlias = Literal["contents", "sizes and times", "names", "nothing"]
 
@@ -43,7 +43,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
 
     DatasetError for a file that cannot be read.
     """
-    names = names_of(dataset)
+    names = hash_of_names(dataset)
     files = [*common_files(dataset), *_own_files(dataset)]
     if not files:
         return Fingerprint("names" if names else "nothing", names)
@@ -63,7 +63,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     return Fingerprint("contents", sha256)
 
 
-def names_of(dataset: Dataset) -> str:
+def hash_of_names(dataset: Dataset) -> str:
     """sha256, in hex, of the samples' names in their order; "" where only reading tells them."""
     if not hasattr(dataset, "id_of") and not hasattr(dataset, "pairs"):
         return ""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from segzoo.data.loader import Prepared, deaf, read
 from segzoo.data.sample import Dataset, Sample, checked, picture_of
 from segzoo.engine.maps import activated, mask_of, restored, stretched
-from segzoo.engine.reduce import Loss, mapped
+from segzoo.engine.reduce import Loss, each_tensor
 from segzoo.errors import DatasetError, PluginError, ResourceError, SegzooError, printable
 from segzoo.metrics.measure import Measure, Numbers, added, needed
 from segzoo.metrics.overlapping import Overlapping
@@ -43,10 +43,10 @@ from segzoo.zoo.registry import cause
 __all__ = [
     "Evaluation",
     "Judged",
+    "Looks",
     "Row",
     "Share",
     "Task",
-    "Views",
     "distinct",
     "evaluate",
     "input_of",
@@ -69,7 +69,7 @@ class Task:
     ignore_index: int | None = None
 
 
-class Views(NamedTuple):
+class Looks(NamedTuple):
     """How each picture is looked at; what counts is the mean of the probabilities.
 
     flip: mirrored too. scales: at these factors of its size too.
@@ -86,7 +86,7 @@ class Share(NamedTuple):
     world: int = 1
 
 
-PLAIN, ALL = Views(), Share()
+PLAIN, ALL = Looks(), Share()
 
 
 class Row(NamedTuple):
@@ -159,7 +159,7 @@ def evaluate(
     loss: Loss | None = None,
     batch_size: int = 8,
     workers: int = 0,
-    views: Views = PLAIN,
+    views: Looks = PLAIN,
     keep_rows: bool = False,
     share: Share = ALL,
     precision: str = "fp32",
@@ -241,7 +241,7 @@ def judged(
     numbers: Sequence[int],
     *,
     task: Task,
-    views: Views = PLAIN,
+    views: Looks = PLAIN,
 ) -> Iterator[Judged]:
     """Some of the pictures with the network's answers, one by one, as `evaluate` sees them."""
     source = _Pictures(dataset, task, scales=views.scales, with_loss=False)
@@ -520,7 +520,7 @@ def _loss_of(loss: Loss, outputs: Any, number: int, item: _Item) -> float:
     pictures go through the network together.
     """
     assert item.answer is not None
-    own = mapped(outputs, lambda maps: maps[number : number + 1].float())
+    own = each_tensor(outputs, lambda maps: maps[number : number + 1].float())
     device = logits_of(own)[0].device
     target = item.answer.to(device)[None]
     batch = {"target": target.long() if target.ndim == 3 else target.float()}

@@ -15,7 +15,7 @@ from segzoo.engine.settings import Settings
 from segzoo.metrics.measure import Measure
 from segzoo.spec import Recipe
 
-__all__ = ["Hooks", "Result", "Start", "TrainingJob"]
+__all__ = ["Hooks", "Start", "TrainingJob", "TrainingResult"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainingResult:
     """How a run ended.
 
     stopped: why before its last step: "", "SIGINT" (Ctrl-C), "SIGTERM", "SIGUSR1", "max_minutes" or

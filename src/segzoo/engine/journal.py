@@ -1,10 +1,8 @@
-"""What a run says while it goes: metrics.jsonl, a progress bar, trackers."""
+"""What a run says while it goes, to metrics.jsonl, to trackers and to a person."""
 
 import json
 import math
 import os
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,15 @@ from typing import Any
 from segzoo.base import files
 from segzoo.base.records import Json
 from segzoo.base.strictjson import short, strict_json
-from segzoo.base.terminal import to_stderr
 from segzoo.data.sample import parts_of
 from segzoo.engine.checkpoint import RESUME
+from segzoo.engine.display import Display
 from segzoo.engine.trackers import Trackers
-from segzoo.errors import RunError, printable
+from segzoo.errors import RunError
 
 __all__ = ["METRICS", "Journal", "read", "trim"]
 
 METRICS = "metrics.jsonl"
-LINE_SECONDS = 10.0  # between two lines where there is no terminal to redraw
 
 
 class Journal:
@@ -45,20 +42,13 @@ class Journal:
         trackers: Trackers | None = None,
     ) -> None:
         self.path = run / METRICS
-        self.total = total
-        self.start = self.step = start
-        self.metric = metric
-        self.quiet = quiet or silent
         self.silent = silent
         self.trackers = trackers
         self.noted: set[str] = set()
-        self.begun = self.spoken = time.monotonic()
-        self.values: dict[str, float] = {}  # to show: the loss, the metric
-        if not self.quiet and start:
-            for record in read(run):
-                self._keep(record)
-        self.bar = None if self.quiet or not sys.stderr.isatty() else _bar(total, start)
-        self._show()
+        before = read(run) if start and not (quiet or silent) else ()
+        self.display = Display(
+            total=total, start=start, metric=metric, quiet=quiet or silent, before=before
+        )
 
     def write(self, record: Mapping[str, Json]) -> None:
         """Add a record, which holds "step"; shown are its numbers."""
@@ -69,31 +59,18 @@ class Journal:
                 stream.write(json.dumps(_plain(record)) + "\n")
         except OSError as error:
             raise files.unwritable(self.path, error, remedy=RESUME) from None
-        self._keep(record)
+        self.display.keep(record)
         self.at(int(record["step"]), measured="val" in record)
         if self.trackers is not None:
             self.trackers.log(_numbers(record), int(record["step"]))
 
     def at(self, step: int, *, loss: float | None = None, measured: bool = False) -> None:
-        """Show that the run is here; without a terminal now and then, and what was measured."""
-        self.step = step
-        if loss is not None:
-            self.values["loss"] = loss
-        if self.quiet:
-            return
-        if self.bar is not None:
-            self._show()
-        elif measured or time.monotonic() - self.spoken > LINE_SECONDS:
-            self.spoken = time.monotonic()
-            left = [f"{left} left" for left in filter(None, [self._left()])]
-            to_stderr("  ".join([f"step {step}/{self.total}", *self._shown(), *left]))
+        """Show that the run is here."""
+        self.display.at(step, loss=loss, measured=measured)
 
     def say(self, text: str) -> None:
         """A line for a person."""
-        if self.bar is not None:
-            self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-        elif not self.quiet:
-            to_stderr(text)
+        self.display.say(text)
 
     def note(self, notes: Iterable[tuple[str, str]]) -> None:
         """What a person should know of samples, (id, note): each kind of note the first time."""
@@ -104,34 +81,9 @@ class Journal:
                 self.say(f"note: {name}: {text}")
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.display.close()
         if self.trackers is not None:
             self.trackers.close()
-
-    def _keep(self, record: Mapping[str, Json]) -> None:
-        """Remember what of a record is shown."""
-        found = {"loss": record.get("loss")}
-        if self.metric is not None:
-            name = "val loss" if self.metric == "loss" else self.metric
-            found[name] = (record.get("val") or {}).get(self.metric)
-        self.values |= {name: v for name, v in found.items() if isinstance(v, int | float)}
-
-    def _shown(self) -> list[str]:
-        return [printable(f"{name} {value:#.4g}") for name, value in self.values.items()]
-
-    def _show(self) -> None:
-        if self.bar is not None:
-            fields = {"left": self._left() or "-:--:--", "values": " ".join(self._shown())}
-            self.bar.update(self.bar.task_ids[0], completed=self.step, **fields)
-
-    def _left(self) -> str:
-        """The time until the end as h:mm:ss, at this sitting's pace; "" before its first step."""
-        if self.step == self.start:
-            return ""
-        pace = (time.monotonic() - self.begun) / (self.step - self.start)
-        minutes, seconds = divmod(round(pace * (self.total - self.step)), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def read(run: str | os.PathLike[str]) -> list[dict[str, Json]]:
@@ -178,22 +130,3 @@ def _numbers(record: Mapping[str, Json]) -> dict[str, float]:
 
 
 HIDDEN: Sequence[str] = ("step", "seconds")
-
-
-def _bar(total: int, start: int) -> Any:
-    """A line of the terminal's width, in which the bar takes what the words leave."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.table import Column
-
-    counter = Column(no_wrap=True, min_width=2 * len(str(total)) + 1)
-    bar = Progress(
-        MofNCompleteColumn(table_column=counter),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[left]}", style="progress.remaining", markup=False),
-        TextColumn("{task.fields[values]}", markup=False),
-        console=Console(stderr=True),
-    )
-    bar.add_task("", total=total, completed=start, left="", values="")
-    bar.start()
-    return bar

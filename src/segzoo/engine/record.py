@@ -11,7 +11,7 @@ import torch
 from segzoo.base import files, ours
 from segzoo.base.records import Json, asdict
 from segzoo.base.strictjson import strict_json
-from segzoo.data.fingerprint import fingerprint, names_of
+from segzoo.data.fingerprint import fingerprint, hash_of_names
 from segzoo.data.sample import Dataset
 from segzoo.engine import checkpoint
 from segzoo.engine.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def about_of(
 def _described(data: Dataset) -> dict[str, Json]:
     """How many samples there are, and their fingerprint. names: what earlier runs kept of it."""
     found = fingerprint(data)
-    names = {"names": names_of(data)} if found.of == "contents" else {}
+    names = {"names": hash_of_names(data)} if found.of == "contents" else {}
     return {"samples": len(data), "sha256": found.sha256, "of": found.of, **names}
 
 

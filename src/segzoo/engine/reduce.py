@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segzoo.errors import PluginError
 
-__all__ = ["Loss", "Parts", "counts_of", "mapped", "reduced", "summed"]
+__all__ = ["Loss", "Parts", "counts_of", "each_tensor", "reduced", "summed"]
 
 Loss: TypeAlias = Callable[[Any, Mapping[str, Tensor]], Any]
 Parts: TypeAlias = dict[str, Tensor]  # "loss", and what else the loss names
@@ -53,7 +53,7 @@ def reduced(
         losses = {name: value * share.to(value.dtype) for name, value in losses.items()}
         return losses["loss"] * world, {name: v.detach() for name, v in losses.items()}
     if world > 1:
-        outputs = mapped(outputs, _gathered)
+        outputs = each_tensor(outputs, _gathered)
         batch = {
             key: _gathered(value) if isinstance(value, Tensor) else value
             for key, value in batch.items()
@@ -94,13 +94,13 @@ def _gathered(local: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def mapped(outputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def each_tensor(outputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """`function` of every tensor among a network's outputs."""
     if isinstance(outputs, Tensor):
         return function(outputs)
     if isinstance(outputs, Mapping):
-        return {name: mapped(value, function) for name, value in outputs.items()}
-    return type(outputs)(mapped(value, function) for value in outputs)
+        return {name: each_tensor(value, function) for name, value in outputs.items()}
+    return type(outputs)(each_tensor(value, function) for value in outputs)
 
 
 def _world() -> int:

@@ -26,7 +26,7 @@ from segzoo.engine.failures import explained
 from segzoo.engine.flags import process_flags
 from segzoo.engine.guard import Guard, clipped
 from segzoo.engine.guard import update as update_weights
-from segzoo.engine.job import Result, TrainingJob
+from segzoo.engine.job import TrainingJob, TrainingResult
 from segzoo.engine.journal import Journal
 from segzoo.engine.lock import locked
 from segzoo.engine.lookout import POLL, Lookout
@@ -53,12 +53,12 @@ __all__ = [
     "begun",
     "ended",
     "first_parts",
-    "folder_of",
     "look_up",
     "measure",
     "next_parts",
     "note",
     "place_of",
+    "run_folder",
     "save",
     "set_rate",
     "train",
@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 
-def train(job: TrainingJob) -> Result:
+def train(job: TrainingJob) -> TrainingResult:
     """Train a network in place; at the end it holds its best weights, in eval mode.
 
     The best are those of the moving average where the recipe asks for one, and of the step with
@@ -252,7 +252,7 @@ def first_parts(job: TrainingJob, place: Place, feed: Iterator[Batch]) -> list[B
 
 
 @contextlib.contextmanager
-def folder_of(job: TrainingJob, place: Place, sitting: Sitting) -> Iterator[None]:
+def run_folder(job: TrainingJob, place: Place, sitting: Sitting) -> Iterator[None]:
     """The run's folder, made and locked where it was not there, with what the run is written."""
     place.accelerator.wait_for_everyone()  # everyone has looked at the folder before it changes
     if not place.is_first:
@@ -326,7 +326,7 @@ def training_of(
         stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
         ahead = first_parts(job, place, feed) if progress.step < total else []
         refuse_single_values(trainee.state.network, ahead, job.recipe)
-        stack.enter_context(folder_of(job, place, sitting))
+        stack.enter_context(run_folder(job, place, sitting))
         book = _book_of(job, place, sitting, total=total)
         stack.callback(book.close)
         if sitting.goes_on:
@@ -539,7 +539,7 @@ def save(training: Training) -> None:
         checkpoint.prune(job.run, keep_last=job.settings.keep, keep=best)
 
 
-def ended(training: Training) -> Result:
+def ended(training: Training) -> TrainingResult:
     """Say how the run ended, and put the best weights into the network."""
     place, progress, stopped = training.place, training.progress, training.stopped
     if stopped:
@@ -550,7 +550,9 @@ def ended(training: Training) -> Result:
     state.load_best(training.job.run, training.state)
     training.state.network.eval()
     exact = training.sitting.exact
-    return Result(progress.step, stopped, training.values, progress.best, progress.best_step, exact)
+    return TrainingResult(
+        progress.step, stopped, training.values, progress.best, progress.best_step, exact
+    )
 
 
 def _ends_epoch(step: int, length: int, recipe: Recipe) -> bool:

@@ -39,7 +39,7 @@ from segzoo.spec import Dataset
 from segzoo.zoo import refs
 from segzoo.zoo.refs import HUB, REPO
 
-__all__ = ["Folder", "build_folder", "dataset_of"]
+__all__ = ["BuiltFolder", "build_folder", "dataset_of"]
 
 PREVIEW = "preview.jpg"
 HEIGHT = 384  # pixels of the pictures on it
@@ -49,7 +49,7 @@ TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
-class Folder:
+class BuiltFolder:
     """A folder that can be published. facts: what its card says."""
 
     path: Path
@@ -60,7 +60,7 @@ class Folder:
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> Folder:
+def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> BuiltFolder:
     """Make the folder that `publish` sends. It is new, or was empty.
 
     UsageError that lists everything that is missing; OutputError for a folder that is not empty.
@@ -88,7 +88,7 @@ def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> Fol
             inside.rename(target)
         except OSError as error:
             raise files.unwritable(target, error) from None
-    return Folder(target, listed, facts)
+    return BuiltFolder(target, listed, facts)
 
 
 class _Stated(NamedTuple):

@@ -27,7 +27,7 @@ from segzoo.data.opened import Data, opened
 from segzoo.data.sample import Dataset, Info
 from segzoo.data.source import held_out
 from segzoo.engine import evaluate as engine
-from segzoo.engine.evaluate import Evaluation, Judged, Share, Task, Views
+from segzoo.engine.evaluate import Evaluation, Judged, Looks, Share, Task
 from segzoo.errors import UsageError
 from segzoo.metrics.bootstrap import intervals
 from segzoo.metrics.measure import MAIN, Measure
@@ -79,7 +79,7 @@ class EvaluateRequest:
     options: Mapping[str, Json] = field(default_factory=dict)
     data: str | Dataset
     metrics: Sequence[str] = ()
-    views: Views = engine.PLAIN
+    views: Looks = engine.PLAIN
     machine: Machine = field(default_factory=Machine)
     bootstrap: int = 1000
     out: Path | None = None
@@ -160,7 +160,7 @@ def evaluate(
         options=options,
         data=data,
         metrics=metrics,
-        views=Views(flip, tuple(scales)),
+        views=Looks(flip, tuple(scales)),
         machine=Machine(device, batch_size, workers),
         bootstrap=bootstrap,
         out=None if out is None else Path(out),

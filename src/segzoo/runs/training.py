@@ -21,7 +21,7 @@ from segzoo.data.opened import Data, opened
 from segzoo.data.sample import Dataset, Info
 from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
-from segzoo.engine.job import Hooks, Result, Start, TrainingJob
+from segzoo.engine.job import Hooks, Start, TrainingJob, TrainingResult
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
 from segzoo.engine.record import MODEL, refuse_used
 from segzoo.engine.reduce import Loss
@@ -62,7 +62,7 @@ class Trained:
     """model: with its best weights, in eval mode. result: how the run ended. run: its folder."""
 
     model: nn.Module
-    result: Result
+    result: TrainingResult
     run: Path
 
 

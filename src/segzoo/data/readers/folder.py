@@ -25,8 +25,7 @@ from segzoo.data.declared import OPTIONS, Said, declared
 from segzoo.data.labelmap import listed_classes
 from segzoo.data.layout import of_own_classes
 from segzoo.data.paired import Pair, Paired
-from segzoo.data.readers.layered import Layered, meaning_of
-from segzoo.data.readers.layered import pair_up as layered_pairs
+from segzoo.data.readers.layered import Layered, meaning_of, pair_layers
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
@@ -146,7 +145,7 @@ def _overlapping(
     pictures = {stem: f"{_below(images)}{stem}{end}" for stem, end in found.endings.items()}
     return Layered(
         root,
-        layered_pairs(root, pictures, files, missing=missing),
+        pair_layers(root, pictures, files, missing=missing),
         meaning=meaning,
         classes=classes,
         notes=tuple(filter(None, [formats.left_out(others)])),

@@ -20,7 +20,7 @@ from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.pictures import labels
 
-__all__ = ["Layered", "Layers", "meaning_of", "pair_up"]
+__all__ = ["Layered", "Layers", "meaning_of", "pair_layers"]
 
 SHOWN = 20  # names that an error lists
 
@@ -122,7 +122,7 @@ def meaning_of(said: Said, folders: Sequence[str]) -> tuple[tuple[str, ...], Dec
     return names, meaning
 
 
-def pair_up(
+def pair_layers(
     root: str,
     images: Mapping[str, str],
     masks: Mapping[str, Mapping[str, str]],
