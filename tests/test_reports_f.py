@@ -1,19 +1,22 @@
 """Faults of the second round (A9, A10, B3, B8, B11): files that are not ours, paths and options."""
 
 import ast
+import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from squares import Squares
 from tiny import TINY
 
 import segzoo
 from segzoo.base import ours
-from segzoo.cli.main import run
+from segzoo.base.home import expanded_line
+from segzoo.cli.main import app, run
 from segzoo.engine.settings import Settings
 from segzoo.errors import OutputError, UsageError
 from segzoo.zoo.options import faults_by_signature
@@ -355,3 +358,118 @@ def test_b3_only_one_file_words_an_unknown_option():
     """Who compares options by himself forgets the next rule: `zoo.options` does it for all."""
     speaking = [f.name for f in CORE.rglob("*.py") if "; it has {have}" in f.read_text("utf-8")]
     assert speaking == ["options.py"]
+
+
+# --- B8: a home folder's ~ ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(place, monkeypatch):
+    """The home folder, with the saved model, the squares and the photo; the working folder else."""
+    home = place / "home"
+    home.mkdir()
+    for name in ("saved", "val.npz", "photo.png"):
+        (place / name).rename(home / name)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def commands(group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    """Every verb of the command line, by its words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_b8_every_option_and_argument_of_a_verb_takes_a_home_folder(verb, home):
+    """Whatever is a path, and whatever will be one: the line is expanded before it is parsed."""
+    for parameter in COMMANDS[verb].params:
+        for option in parameter.opts if parameter.param_type_name == "option" else ():
+            equals = "=" if option.startswith("--") else ""
+            given = [f"{option}{equals}~/x", option, "~/x", f"{option}{equals}~"]
+            there = [f"{option}{equals}{home}/x", option, f"{home}/x", f"{option}{equals}{home}"]
+            assert expanded_line(given) == there
+    assert expanded_line(["~/a.png", "local-dir:~/m"]) == [f"{home}/a.png", f"local-dir:{home}/m"]
+    assert expanded_line(["--backbone", "imagenet=~/w"]) == ["--backbone", f"imagenet={home}/w"]
+
+
+@pytest.mark.parametrize("text", ["~draft.png", "./~", "a~/b", "--notes=about ~/x", "~10% wrong"])
+def test_b8_other_tildes_stay(text, home):
+    assert expanded_line([text]) == [text]
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("predict ~/saved ~/photo.png --out=~/o --background=~/photo.png", "o/photo.png"),
+        ("predict local-dir:~/saved ~/photo.png -o~/o.png", "o.png"),
+        ("predict tiny ~/photo.png --out=~/o --weights=~/saved/model.safetensors", "o/photo.png"),
+        ("eval ~/saved --data=arrays:~/val.npz?classes=a,b --workers 0 --out=~/o", "o/rows.csv"),
+        (
+            "train tiny --data=arrays:~/val.npz?classes=a,b --init-from=~/saved --cache=~/kept "
+            "--out=~/run --workers 0 steps=1 batch_size=2 --quiet",
+            "run/model/config.json",
+        ),
+        ("data preview arrays:~/val.npz --out=~/sheet.png", "sheet.png"),
+        ("data compose-digits ~/digits --count 20", "digits/train.npz"),
+        ("new my-net --folder=~", "my-net/pyproject.toml"),
+        ("convert ~/saved/model.safetensors --to tiny --out=~/made", "made/config.json"),
+    ],
+)
+def test_b8_a_command_line_writes_at_home(line, written, home, place, capsys):
+    assert run(line.split()) == 0, capsys.readouterr().err
+    assert (home / written).is_file()
+    assert [p.name for p in place.iterdir()] == ["home"]
+
+
+def calls(home: Path) -> dict[str, Callable[[], object]]:
+    """A call for every parameter of Python's that is a path, by function and parameter."""
+    quiet = Settings(workers=0, device="cpu", quiet=True, cache="~/kept")
+    fast = ["steps=1", "batch_size=2"]
+    words, small = "arrays:~/val.npz?classes=a,b", {"workers": 0, "device": "cpu"}
+    file = "~/saved/model.safetensors"
+    return {
+        "load.ref": lambda: segzoo.load("~/saved"),
+        "load.weights": lambda: segzoo.load("tiny", weights=file),
+        "Model.predict.source": lambda: segzoo.load("tiny").predict("~/photo.png"),
+        "Predictor.predict.source": lambda: segzoo.load("tiny").predictor().predict("~/photo.png"),
+        "Model.save_pretrained.folder": lambda: segzoo.load("tiny").save_pretrained("~/again"),
+        "train.run": lambda: segzoo.train("tiny", words, run="~/run", changes=fast, settings=quiet),
+        "train.resume": lambda: segzoo.train(
+            resume="~/run", run="~/on", changes=["steps=+1"], settings=quiet
+        ),
+        "train.init_from": lambda: segzoo.train(
+            "tiny", words, run="~/new", init_from=file, changes=fast, settings=quiet
+        ),
+        "evaluate.out": lambda: segzoo.evaluate("~/saved", words, out="~/figures", **small),
+        "evaluate.weights": lambda: segzoo.evaluate("tiny", words, weights=file, **small),
+    }
+
+
+def test_b8_python_writes_at_home_too(home, place):
+    for call in calls(home).values():
+        call()
+    made = {"again", "figures", "kept", "new", "on", "photo.png", "run", "saved", "val.npz"}
+    assert {p.name for p in home.iterdir()} == made
+    assert [p.name for p in place.iterdir()] == ["home"]
+
+
+def test_b8_every_path_of_the_public_functions_is_among_the_calls():
+    """`push_to_hub` passes its paths on to what `segzoo publish` calls, which needs a Hub."""
+    found = set()
+    for name in segzoo.__all__:
+        public = getattr(segzoo, name)
+        methods = {f"{name}.{m}": f for m, f in vars(public).items() if m[0] != "_"}
+        functions = {name: public} if not isinstance(public, type) else methods
+        for called, function in functions.items():
+            if callable(function) and called != "Model.push_to_hub":
+                for parameter in inspect.signature(function).parameters.values():
+                    if "PathLike" in str(parameter.annotation):
+                        found.add(f"{called}.{parameter.name}")
+    assert found and found <= calls(Path()).keys()

@@ -16,8 +16,7 @@ __all__ = ["expanded", "expanded_line"]
 PATH = re.compile(r"~[\w.-]*/.*|~", re.DOTALL)
 # What may stand before a path: --out= or loss.file= or imagenet=, -o, a prefix of a reference.
 ARGUMENT = re.compile(
-    r"(?P<head>(-{0,2}[A-Za-z][\w.-]*=)?|-[A-Za-z])(?P<prefix>(local-dir:)?)(?P<path>~.*)",
-    re.DOTALL,
+    r"(?P<head>((-{0,2}[A-Za-z][\w.-]*=)?|-[A-Za-z])(local-dir:)?)(?P<path>~.*)", re.DOTALL
 )
 
 
@@ -36,4 +35,4 @@ def _expanded_argument(argument: str) -> str:
     match = ARGUMENT.fullmatch(argument)
     if match is None:
         return argument
-    return match["head"] + match["prefix"] + expanded(match["path"])
+    return match["head"] + expanded(match["path"])

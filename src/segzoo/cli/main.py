@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import typer
 
+from segzoo.base.home import expanded_line
 from segzoo.base.terminal import to_stderr
 from segzoo.cli import (
     cache,
@@ -130,6 +131,7 @@ def show_warning(
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run a command line. Returns the exit code."""
+    arguments = expanded_line(arguments)
     try:
         with transfers.shown(arguments):
             result = app(arguments, standalone_mode=False, prog_name="segzoo")

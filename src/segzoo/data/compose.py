@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base import files, ours
+from segzoo.base.home import expanded
 from segzoo.errors import DatasetError, DependencyMissingError, ResourceError, UsageError, printable
 
 __all__ = [
@@ -91,7 +92,8 @@ def write_digits(
     them, and index (n, most) int32, which of the source's digits are in a picture, then -1.
     Raises what `read_digits`, `share_out` and `compose_digits` raise, and OutputError.
     """
-    paths = {part: os.path.join(os.fsdecode(folder), f"{part}.npz") for part in PARTS}
+    folder = expanded(folder)
+    paths = {part: os.path.join(folder, f"{part}.npz") for part in PARTS}
     ours.refuse_others(paths.values(), next_step="choose another folder")
     digits = read_digits(source)
     parts = share_out(digits.labels, val=val, test=test, seed=seed)
@@ -157,7 +159,7 @@ def read_digits(source: str | os.PathLike[str]) -> Digits:
     of integers. DatasetError for a file of another kind, cut short, damaged or larger than half a
     gigabyte; DependencyMissingError.
     """
-    file = os.fsdecode(source)
+    file = expanded(source)
     if file == "sklearn":
         return sklearn_digits()
     digits = _read_npz(file) if file.endswith(".npz") else _read_mnist(file)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of, notes_of
 from segzoo.errors import DependencyMissingError, PluginError, SegzooError, UsageError, printable
@@ -116,7 +117,7 @@ def open_data(words: str, *, part: Part | None = None) -> Dataset | Stream:
             next_step="Run: pip install " + " ".join(f"'{pip}'" for pip in lacks),
         )
     arguments = _arguments(entry.name, spec, options)
-    dataset = _opened(entry, spec, os.path.expanduser(source.path), arguments)
+    dataset = _opened(entry, spec, expanded(source.path), arguments)
     if span is not None:
         dataset = Subset(_counted(dataset, "split"), _span(span, len(_counted(dataset, "split"))))
     if "val" in common or "fold" in common:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from torch import Tensor, nn
 
 from segzoo.base import files, ours
+from segzoo.base.home import expanded
 from segzoo.pictures import codec
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -171,7 +172,7 @@ class Model(nn.Module):
         config comes after the weights, so a new folder that has one is whole. OutputError when it
         cannot be written; weights that hold NaN or infinity, also by `dtype`, are refused.
         """
-        target = Path(folder)
+        target = Path(expanded(folder))
         if not overwrite:
             names = (*ours.known_by(configs.CONFIG_NAME), MANIFEST_NAME)
             ours.refuse_others((target / name for name in names), next_step="choose another folder")

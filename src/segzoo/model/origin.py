@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.base.terminal import warn
 from segzoo.errors import (
@@ -88,6 +89,7 @@ def find(
 ) -> Origin:
     """Where a reference leads, with the arguments of `segzoo.load`. No weights are fetched yet."""
     source = _source(ref, revision, local_files_only)
+    weights = None if weights is None else expanded(weights)
     if isinstance(source, Named | ModelSpec):
         tag = source.tag if isinstance(source, Named) else None
         entry, spec = find_spec(source.name if isinstance(source, Named) else source, tag=tag)
@@ -135,7 +137,7 @@ def backbone_of(origin: Origin, spec: ModelSpec, wish: str) -> Backbone:
             expected=", ".join(spec.backbone) or "none: it declares none",
             next_step=f"See: segzoo info {model}",
         )
-    return Backbone(name, spec.backbone[name], Path(given).expanduser() if equals else None)
+    return Backbone(name, spec.backbone[name], Path(expanded(given)) if equals else None)
 
 
 def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Backbone | None) -> None:

@@ -27,6 +27,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL import TiffImagePlugin as _tiff  # noqa: F401  Image.preinit() has the other five
 from PIL import WebPImagePlugin as _webp  # noqa: F401
 
+from segzoo.base.home import expanded
 from segzoo.errors import (
     PictureError,
     PictureTooLargeError,
@@ -289,7 +290,7 @@ def opened(source: str | PathLike[str] | bytes) -> Iterator[_Stream]:
     if isinstance(source, bytes):
         file, raw = "", cast(io.RawIOBase, io.BytesIO(source))
     elif isinstance(source, str | PathLike):
-        file = os.fsdecode(source)
+        file = expanded(source)
         raw = _open_file(file)
     else:
         raise TypeError(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segzoo.base import files
+from segzoo.base.home import expanded
 from segzoo.engine.record import RUN
 from segzoo.errors import ConfigError, OutputError, UsageError, printable
 from segzoo.model import golden
@@ -65,7 +66,7 @@ def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> Bui
 
     UsageError that lists everything that is missing; OutputError for a folder that is not empty.
     """
-    target = Path(folder)
+    target = Path(expanded(folder))
     _refuse_names(request)
     _refuse_existing(target)
     origin = publishable(request.source)

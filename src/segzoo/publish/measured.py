@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.source import COMMON, parse
 from segzoo.engine import journal
@@ -37,7 +38,7 @@ def measured_of(
 ) -> Measured:
     """The numbers of an evaluation, else of the run, else of the record."""
     if evaluation is not None:
-        path = Path(evaluation)
+        path = Path(expanded(evaluation))
         path = path / "metrics.json" if path.is_dir() else path
         return _of_evaluation(configs.read_json(path), path, origin, repo, tag)
     if origin.run is not None:
@@ -156,7 +157,7 @@ def _side(words: str, part: str) -> _Side:
         parting.setdefault("seed", "0")
     path = source.path
     if "://" not in path:
-        path = os.path.abspath(os.path.expanduser(path))
+        path = os.path.abspath(expanded(path))
     return _Side((source.reader, path, tuple(sorted(options.items()))), parting, side)
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.base.home import expanded
 from segzoo.engine.record import MODEL, RUN
 from segzoo.errors import ConfigError, UnknownModelError, UsageError, printable
 from segzoo.model.load import load
@@ -30,7 +31,7 @@ def publishable(source: str | os.PathLike[str] | Model) -> Publishable:
     """The model, with the values to publish, on the CPU."""
     if isinstance(source, Model):
         return Publishable(source, None, None, "")
-    place = Path(source)
+    place = Path(expanded(source))
     if (place / RUN).is_file():
         if not (place / MODEL / configs.CONFIG_NAME).is_file():
             raise ConfigError(

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json, asdict
 from segzoo.data.source import parse
 from segzoo.errors import RunError, printable
@@ -63,7 +64,7 @@ def of_recipe(recipe: Recipe, specs: Iterable[ModelSpec] = ()) -> dict[str, Clai
 
 def of_cache(run: Path, cache: str) -> dict[str, Claim]:
     """A cache that lies outside the run."""
-    if not cache or _is_inside(run, os.path.expanduser(cache)):
+    if not cache or _is_inside(run, expanded(cache)):
         return {}
     return {"cache": Claim(f"cache={cache}", f"--cache {_quoted(cache)}")}
 
@@ -73,7 +74,7 @@ def of_words(run: Path, words: Mapping[str, str]) -> dict[str, Claim]:
     claims = {}
     for name, text in words.items():
         folders = {k: v for k, v in parse(text).options.items() if k in WRITTEN and v}
-        if not all(_is_inside(run, os.path.expanduser(folder)) for folder in folders.values()):
+        if not all(_is_inside(run, expanded(folder)) for folder in folders.values()):
             found = ", ".join(f"{key}={folder}" for key, folder in folders.items())
             claims[name] = Claim(f"{found} in {name}", f"--{name} {_quoted(text)}")
     return claims

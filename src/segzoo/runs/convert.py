@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.base.strictjson import short
 from segzoo.errors import (
@@ -120,8 +121,9 @@ def convert(
     weights of another network or another golden; IntegrityError for a file that its name says to
     be another; UsageError, ConfigError, OutputError.
     """
-    source = Path(file)
-    target = Path(source.stem if out is None else out)
+    source = Path(expanded(file))
+    target = Path(source.stem if out is None else expanded(out))
+    check = None if check is None else expanded(check)
     if (target.is_file() or (target.is_dir() and any(target.iterdir()))) and not overwrite:
         raise OutputError(
             "is already there", file=target, next_step="Choose another with -o, or add --overwrite"

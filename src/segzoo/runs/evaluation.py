@@ -19,6 +19,7 @@ from torch import Tensor
 
 from segzoo.base import ours
 from segzoo.base.files import make_folder
+from segzoo.base.home import expanded
 from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
 from segzoo.data.agreement import in_other_order, suit
@@ -156,14 +157,14 @@ def evaluate(
     """
     request = EvaluateRequest(
         model=model,
-        weights=weights,
+        weights=None if weights is None else expanded(weights),
         options=options,
         data=data,
         metrics=metrics,
         views=Looks(flip, tuple(scales)),
         machine=Machine(device, batch_size, workers),
         bootstrap=bootstrap,
-        out=None if out is None else Path(out),
+        out=None if out is None else Path(expanded(out)),
         num_worst=num_worst,
         progress=progress,
     )

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.sample import Dataset
 from segzoo.engine.evaluate import evaluate, input_of
@@ -143,6 +144,7 @@ def prune(
 
 def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
     """What `segzoo.load` is to be called with."""
+    model = expanded(model)
     if weights is None:
         if model.startswith(HUB) or os.path.isdir(model.removeprefix(refs.LOCAL_DIR)):
             return model, {}
@@ -150,7 +152,7 @@ def _reference(model: str, weights: str | os.PathLike[str] | None) -> tuple[str,
             return model, {}
         _refuse_rigid(model, find_spec(model)[1])
         return model, {"pretrained": True}
-    path = os.fsdecode(weights)
+    path = expanded(weights)
     if not os.path.isdir(path):
         return model, {"weights": path}
     entry, _, _ = origin.saved(Path(path))

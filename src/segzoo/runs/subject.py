@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.loader import ignore_index_of
 from segzoo.data.opened import Data
@@ -142,8 +143,8 @@ def reference_of(
         return model, None
     if wishes.init_from is None:
         return model, None
-    given = os.fspath(wishes.init_from)
-    path = Path(given.removeprefix(refs.LOCAL_DIR))
+    given = expanded(wishes.init_from)
+    path = Path(expanded(given.removeprefix(refs.LOCAL_DIR)))
     saved = given if given.startswith(refs.HUB) else f"{refs.LOCAL_DIR}{path}"
     if saved != given and not path.is_dir():
         return model, path

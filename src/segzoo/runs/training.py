@@ -13,6 +13,7 @@ from torch import nn
 
 from segzoo.base import files
 from segzoo.base.files import make_folder
+from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.base.terminal import warn
 from segzoo.data.agreement import agree, suit
@@ -118,7 +119,7 @@ def train(
         model=model,
         data=data,
         val=val,
-        run=Path(run),
+        run=Path(expanded(run)),
         method=Method(recipe, changes, loss, metrics, VERSION, transform),
         wishes=Wishes(
             num_classes=num_classes,
@@ -132,7 +133,7 @@ def train(
             options=options,
         ),
         settings=settings,
-        resume=None if resume is None else Path(resume),
+        resume=None if resume is None else Path(expanded(resume)),
         force_resume=force_resume,
     )
     return trained(request)
@@ -154,7 +155,7 @@ def trained(request: TrainRequest) -> Trained:
     if is_first and not settings.quiet:
         _tell(request, plan, settings, data, val)
     if settings.cache:
-        data, val = _cached(data, val, settings.cache, subject.about.preprocess)
+        data, val = _cached(data, val, expanded(settings.cache), subject.about.preprocess)
 
     def begin() -> None:
         if plan.config is not None:
@@ -301,7 +302,7 @@ def _cached(
 def _decoded(data: Data, folder: str, preprocess: Preprocess) -> Data:
     key = ""
     if data.words is not None:
-        path = os.path.expanduser(parse(data.words).path)
+        path = expanded(parse(data.words).path)
         if os.path.isfile(path):
             status = os.stat(path)
             key = f"{data.words} {status.st_size} {status.st_mtime_ns}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from segzoo.base.home import expanded
 from segzoo.errors import UsageError, printable
 from segzoo.zoo import registry
 
@@ -70,7 +71,8 @@ def parse(ref: str, revision: str | None = None) -> Ref:
             expected=f"a model on the Hub, {HUB}user/name",
         )
     if ref.startswith(LOCAL_DIR):
-        return _folder(ref.removeprefix(LOCAL_DIR))
+        return _folder(expanded(ref.removeprefix(LOCAL_DIR)))
+    ref = expanded(ref)
     if _is_folder(ref):
         return _folder(ref)
     if ":" not in ref:

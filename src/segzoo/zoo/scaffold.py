@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.base.files import unwritable
+from segzoo.base.home import expanded
 from segzoo.errors import OutputError, UsageError, printable
 from segzoo.zoo import registry
 
@@ -55,7 +56,7 @@ def new_plugin(name: str, parent: str | PathLike[str] = ".") -> NewPlugin:
         return SPELLINGS.sub(lambda match: spelled[match[0]], text)
 
     written = {renamed(path): renamed(text) for path, text in template.items()}
-    folder = Path(parent, spelled["my-net"])
+    folder = Path(expanded(parent), spelled["my-net"])
     _write_folder(folder, written)
     return NewPlugin(model, folder, tuple(written))
 
