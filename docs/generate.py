@@ -242,7 +242,8 @@ def recipe_of(recipe: dict[str, Json]) -> str:
 def weights_of(weights: dict[str, Json]) -> str:
     data = ", ".join(f"{d['name']} (licence {d['license']})" for d in weights["trained_on"])
     metrics = [f"{m['name']} {m['value']:g} on {m['split']}" for m in weights["metrics"]]
-    return "; ".join([f"licence {weights['license']}, trained on {data}", *metrics])
+    fetched = ["fetched at the first use"] if weights["url"] else []
+    return "; ".join([f"licence {weights['license']}, trained on {data}", *fetched, *metrics])
 
 
 def sentence(text: str) -> str:

@@ -126,6 +126,18 @@ def test_the_card_says_what_a_reader_needs():
     assert text.endswith("\n") and not text.endswith("\n\n") and "\n\n\n" not in text
 
 
+def test_the_card_says_where_the_weights_are_from_that_training_began_with():
+    text = card.readme(
+        replace(
+            FACTS, begun_with="tiny.theirs", base_model="", begun_at="https://example.org/a.onnx"
+        )
+    )
+    assert (
+        "\nIt began with the weights of `tiny.theirs`, from https://example.org/a.onnx.\n" in text
+    )
+    assert "and before what `tiny.theirs` was trained on" in text
+
+
 def test_the_card_says_whose_code_it_is():
     code = replace(FACTS.paper, code="https://example.org/sky", code_license="GPL-3.0")
     own, other = (

@@ -68,9 +68,10 @@ def test_size(capsys):
     assert run(["cache", "size"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["KIND", "SIZE", "FOLDER"]
-    assert lines[1].endswith(f"  {hubcache.root()}") and lines[2].endswith(f"  {own.home()}")
-    assert [line[:12].strip() for line in lines[1:5]] == [
+    assert lines[1].endswith(f"  {hubcache.root()}") and lines[3].endswith(f"  {own.home()}")
+    assert [line[:12].strip() for line in lines[1:6]] == [
         "models of th",
+        "weights of o",
         "segzoo's own",
         "left by down",
         "all",

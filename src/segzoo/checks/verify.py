@@ -56,7 +56,8 @@ class Subject:
 
     ref: what `segzoo.load` takes for it. home: the folder of its files. file, golden: the names of
     its weights and of its golden there. commit: of the Hub, whose cache may lack files of it.
-    record, spec: of weights that a plugin declares. local_files_only: as of `segzoo.load`.
+    record, spec: of weights that a plugin declares, whose file must have this sha256.
+    local_files_only: as of `segzoo.load`.
     public_key: the key of the one who should have signed it.
     """
 
@@ -67,6 +68,7 @@ class Subject:
     commit: str = ""
     record: Weights | None = None
     spec: ModelSpec | None = None
+    sha256: str = ""
     local_files_only: bool = False
     public_key: str | PathLike[str] | None = None
 
@@ -89,7 +91,7 @@ class Subject:
     @property
     def hashes(self) -> Mapping[str, str]:
         """The sha256 that files should have: the plugin's word, or the config's."""
-        return {self.file: self.record.sha256} if self.record else self.config.files
+        return {self.file: self.sha256} if self.record else self.config.files
 
 
 class Proof(NamedTuple):
@@ -284,7 +286,8 @@ def declared(name: str, tag: str | None = None, *, local_files_only: bool = Fals
     entry, spec = find_spec(name, tag=tag)
     record = origin.record_of(entry, spec, tag=tag, pretrained=True)
     assert record is not None
-    file = origin.file_of_record(record, local_files_only=local_files_only, verify=True)
+    reading = {"local_files_only": local_files_only, "verify": True}
+    file, sha256 = origin.weights_file(entry, spec, record, **reading)
     tag = next(tag for tag, each in spec.weights.items() if each is record)
     beside = golden.beside(file).name
     if record.repo and record.revision:
@@ -297,6 +300,7 @@ def declared(name: str, tag: str | None = None, *, local_files_only: bool = Fals
         beside,
         record=record,
         spec=spec,
+        sha256=sha256,
         local_files_only=local_files_only,
     )
 

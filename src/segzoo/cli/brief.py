@@ -119,7 +119,8 @@ def _some(items: Sequence[str], most: int | None) -> str:
 def _weights(name: str, weights: Weights, default: bool) -> str:
     """The licences of weights and of their data, and the first number that they reach."""
     licences = [weights.license, *(f"of {d.name} {d.license}" for d in weights.trained_on)]
-    parts = [f"{name}{' (default)' * default}: licence {', '.join(licences)}"]
+    fetched = ", fetched at the first use" * (weights.url is not None)
+    parts = [f"{name}{' (default)' * default}{fetched}: licence {', '.join(licences)}"]
     parts += [f"retired: {weights.retired}"] * bool(weights.retired)
     parts += [f"{m.name} {m.value:g} on {m.split}" for m in weights.metrics[:1]]
     return "; ".join(parts)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,18 @@ from segzoo.cli.help import Command, Group
 from segzoo.cli.options import AsJson
 from segzoo.cli.text import print_json, say, size_of, table
 from segzoo.errors import OutputError, UsageError, printable
+from segzoo.saved import kept as conversions
 
 app = typer.Typer(
     cls=Group,
     help="Show or remove what is kept on this machine.",
 )
-KINDS = {"model": "models of the Hub", "own": "segzoo's own", "leftover": "left by downloads"}
+KINDS = {
+    "model": "models of the Hub",
+    "converted": "weights of other programs",
+    "own": "segzoo's own",
+    "leftover": "left by downloads",
+}
 OWN = {
     "decoded": "samples of data sets, decoded",
     "fingerprints": "hashes of data sets",
@@ -32,7 +39,7 @@ LEFT_SECONDS = 86_400.0  # a download that nothing was added to for a day is nob
 
 @dataclass(frozen=True)
 class _Kept:
-    """One thing that is kept. kind: "model" of the Hub, "leftover" or "own". path: to remove.
+    """One thing that is kept. kind: one of KINDS. path: to remove.
 
     files: with their sizes in bytes. Commits of one model share those that they have in common.
     """
@@ -83,7 +90,8 @@ def size(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"bytes": sum(kinds.values()), **kinds})
         return
-    places = {"model": hubcache.root(), "own": own.home(), "leftover": hubcache.root()}
+    hub, home = hubcache.root(), own.home()
+    places = {"model": hub, "converted": home / conversions.FOLDER, "own": home, "leftover": hub}
     cells = [(KINDS[k], size_of(n), os.fspath(places[k])) for k, n in kinds.items()]
     cells.append(("all", size_of(sum(kinds.values())), ""))
     say(*table(("KIND", "SIZE", "FOLDER"), cells, right=" >"))
@@ -94,7 +102,7 @@ def prune(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="user/name or user/name@commit of models to remove; leftovers go always.",
+            help="user/name, user/name@commit or name.tag to remove; leftovers go always.",
             metavar="[MODEL]...",
         ),
     ] = None,
@@ -145,7 +153,8 @@ def _agreed(question: str) -> bool:
 
 
 def _is_named(each: _Kept, name: str) -> bool:
-    return each.kind == "model" and name in (each.name, each.name.partition("@")[0])
+    named = each.kind in ("model", "converted")
+    return named and name in (each.name, each.name.partition("@")[0])
 
 
 def _kept() -> Iterator[_Kept]:
@@ -162,6 +171,20 @@ def _kept() -> Iterator[_Kept]:
     for name, detail in sorted(OWN.items()):  # SEGZOO_HOME may hold what is not ours
         if (path := home / name).is_dir():
             yield _Kept("own", name, detail, _files(path), path)
+    yield from _converted()
+
+
+def _converted() -> Iterator[_Kept]:
+    """Weights that were fetched by an address and converted, and what was left beside them."""
+    from segzoo.hub import cache as hubcache
+
+    now = time.time()
+    for ref, path in conversions.kept_files():
+        yield _Kept("converted", ref, path.name[:8], _files(path), path)
+    for path in sorted((own.home() / conversions.FOLDER).glob("*/*")):
+        old = path.suffix == hubcache.INCOMPLETE and now - path.lstat().st_mtime > LEFT_SECONDS
+        if old or path.suffix == hubcache.CORRUPT:
+            yield _Kept("leftover", path.name, path.parent.name, _files(path), path)
 
 
 def _files(path: Path) -> dict[Path, int]:

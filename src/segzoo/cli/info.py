@@ -140,4 +140,6 @@ def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:
     for label in ("recipe", "notes", "source", "retired"):
         if text := getattr(weights, label):
             yield f"  {label:<10} {text}"
+    if weights.url:
+        yield f"  url        {weights.url}, fetched and converted once"
     yield f"  sha256     {weights.sha256}"

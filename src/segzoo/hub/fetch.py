@@ -12,25 +12,24 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from segzoo.base import files, transfer
+from segzoo.base import files
 from segzoo.errors import (
     HubNotFoundError,
     IntegrityError,
-    ResourceError,
     UnsafeFormatError,
     UsageError,
     printable,
 )
 from segzoo.hub import cache as hubcache
 from segzoo.hub.cache import COMMIT, Id, Snapshot
-from segzoo.hub.session import MAIN, TRIES, HubSession, RetryableError, backoff, flow
+from segzoo.hub.receive import one_at_a_time, receive, refuse_full
+from segzoo.hub.session import MAIN, HubSession
 
 __all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "snapshot_of"]
 
@@ -46,9 +45,6 @@ MAX_FILES = 2000  # in a repository
 MAX_NAME = 500  # characters
 MAX_SMALL = 2**20  # bytes of a config or manifest, which are parsed
 MAX_SIZE = 10**11  # bytes of any file: 20 billion float32 values, and more
-
-MAX_TRIES = 40  # of one file, however it goes on
-LOCK_SECONDS = 600.0
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -78,7 +74,7 @@ def snapshot_of(
     found = session.ask(f"/api/models/{repo}/revision/{quote(name, safe='')}", {"expand": "sha"})
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
-        raise session.not_a_hub()
+        raise session.strange()
     hubcache.keep_ref(repo, name, commit)
     return Snapshot(repo, commit)
 
@@ -145,7 +141,7 @@ def published() -> list[Published]:
     session = HubSession.to("", None, False)
     found = session.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise session.not_a_hub()
+        raise session.strange()
     return [_published(item) for item in found]
 
 
@@ -212,7 +208,7 @@ def _listed(session: HubSession, snapshot: Snapshot) -> dict[str, Id]:
         )
         for item in page:
             if not isinstance(item, dict) or not isinstance(name := item.get("path"), str):
-                raise session.not_a_hub()
+                raise session.strange()
             if fault := _fault_of(name):
                 raise UnsafeFormatError(
                     f"{snapshot} lists a file '{printable(name)[:200]}', which {fault}",
@@ -240,9 +236,9 @@ def _id(item: dict[str, Any], session: HubSession) -> Id:
     value, size = source.get("oid"), source.get("size")
     digits = 64 if source is lfs else 40
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
-        raise session.not_a_hub()
+        raise session.strange()
     if type(size) is not int or size < 0:
-        raise session.not_a_hub()
+        raise session.strange()
     return Id(value, size)
 
 
@@ -268,18 +264,12 @@ def _refuse_large(listed: Mapping[str, Id], snapshot: Snapshot) -> None:
                 expected=f"at most {most:,}",
                 next_step="Nothing was fetched",
             )
-    total = sum(item.size for item in listed.values())
-    place = next(p for p in (snapshot.store, *snapshot.store.parents) if p.exists())
-    with contextlib.suppress(OSError):
-        free = shutil.disk_usage(place).free
-        if total > free:
-            raise ResourceError(
-                f"there is no room for {snapshot}",
-                file=place,
-                found=f"{free:,} bytes free",
-                expected=f"{total:,}",
-                next_step="Free some space (segzoo cache), or set HF_HUB_CACHE to another disk",
-            )
+    refuse_full(
+        snapshot.store,
+        sum(item.size for item in listed.values()),
+        str(snapshot),
+        remedy="Free some space (segzoo cache), or set HF_HUB_CACHE to another disk",
+    )
 
 
 def _bring(session: HubSession, snapshot: Snapshot, name: str, item: Id) -> None:
@@ -329,53 +319,22 @@ def _is_there(path: Path, item: Id) -> bool:
 
 @contextlib.contextmanager
 def _locked(snapshot: Snapshot, value: str) -> Iterator[None]:
-    """huggingface_hub's own lock of a blob, so that several processes fetch it once.
-
-    It spares work and keeps nothing safe: a process that cannot have it goes on without.
-    """
-    from filelock import FileLock, Timeout
-
+    """huggingface_hub's own lock of a blob, so that several processes fetch it once."""
     lock = hubcache.root() / ".locks" / snapshot.store.name / f"{value}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(Timeout, NotImplementedError):  # no locks on this file system
-            if not lock.is_symlink() and hubcache.is_own(lock, hubcache.root()):
-                stack.enter_context(FileLock(lock, timeout=LOCK_SECONDS, mode=0o664))
+    ours = not lock.is_symlink() and hubcache.is_own(lock, hubcache.root())
+    with one_at_a_time(lock) if ours else contextlib.nullcontext():
         yield
 
 
 def _transfer(session: HubSession, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
-    """Fetch a file's bytes into `new` and give their id. A line that is cut is taken up again."""
+    """Fetch a file's bytes into `new` and give their id."""
     address = f"/{snapshot.repo}/resolve/{snapshot.commit}/{quote(name)}"
-    digest, have, idle = hubcache.hasher(item.value, item.size), 0, 0
-    with open(new, "xb") as file:
-        for _ in range(MAX_TRIES):
-            before = have
-            headers = {"Range": f"bytes={have}-"} if have else {}
-            try:
-                with session.opened(address, headers=headers, name=name) as (response, watchdog):
-                    if have and response.status_code != 206:  # it sends all of it again
-                        file.seek(0)
-                        file.truncate()
-                        digest, have = hubcache.hasher(item.value, item.size), 0
-                    for block in flow(response, watchdog):
-                        have += len(block)
-                        if have > item.size:
-                            raise session.not_a_hub()
-                        digest.update(block)
-                        file.write(block)
-                        transfer.tell(name, have, item.size)
-                if have == item.size:
-                    file.flush()
-                    os.fsync(file.fileno())
-                    return digest.hexdigest()
-                failed = RetryableError(
-                    session.cut(f"it ended after {have:,} of {item.size:,} bytes")
-                )
-            except RetryableError as caught:
-                failed = caught
-            idle = idle + 1 if have <= before else 0
-            if idle >= TRIES or (failed.is_final and not have) or failed.is_too_long:
-                break
-            backoff(idle, failed)
-    raise failed.error
+    return receive(
+        lambda headers: session.opened(address, headers=headers, name=name),
+        new,
+        name=name,
+        peer=session,
+        size_of=lambda _: item.size,
+        hasher=lambda: hubcache.hasher(item.value, item.size),
+    )

@@ -1,4 +1,4 @@
-"""Requests to the Hub, each in a bounded time, and the words for what goes wrong.
+"""Requests, each in a bounded time: those to the Hub, and the words for what goes wrong there.
 
 They go over huggingface_hub's own client, whose HTTP library differs between its releases and is
 therefore never named here. What may go well another time is raised as `RetryableError`; everything
@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from segzoo.errors import (
@@ -39,11 +39,15 @@ __all__ = [
     "MAIN",
     "TRIES",
     "HubSession",
+    "Peer",
+    "Response",
     "RetryableError",
     "Watchdog",
     "backoff",
+    "bounded",
     "flow",
     "http",
+    "in_words",
     "retry_after",
     "said_wait",
     "token",
@@ -77,6 +81,74 @@ class RetryableError(Exception):
     def is_too_long(self) -> bool:
         """Whether the server asks for a longer wait than it gets."""
         return self.wait > MAX_WAIT
+
+
+class Peer(Protocol):
+    """Who is asked, as the words for what goes wrong on the way."""
+
+    def offline(self, problem: str) -> OfflineError:
+        """There is no way to it."""
+
+    def cut(self, how: str) -> OfflineError:
+        """There was one."""
+
+    def strange(self) -> HubError:
+        """Something else answers."""
+
+    def said(self, error: object) -> str:
+        """An error of the HTTP library on one line, without what is secret."""
+
+
+@contextlib.contextmanager
+def bounded(
+    address: str,
+    peer: Peer,
+    *,
+    headers: Mapping[str, str],
+    query: Mapping[str, str] | None = None,
+    follow: bool,
+) -> "Iterator[tuple[Response, Watchdog]]":
+    """An answer of any status whose body is still to be read, in one try.
+
+    The watchdog that comes with it ends the connection ANSWER_SECONDS after the request, unless its
+    time is moved. follow: go where it is redirected to. `RetryableError` for what may pass; else a
+    HubError, in the words of `peer`.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    # A connection of our own, which the watchdog may end: nobody else's request is on it.
+    sent = {"accept-encoding": "identity", "connection": "close"}
+    sent["user-agent"] = f"segzoo/{version('segzoo-core')}"
+    library = http()
+    watchdog = Watchdog(ANSWER_SECONDS)
+    try:
+        with (
+            watchdog,
+            get_session().stream(
+                "GET",
+                address,
+                params=query,
+                headers={**sent, **headers},
+                timeout=(CONNECT_SECONDS, READ_SECONDS, READ_SECONDS, READ_SECONDS),
+                follow_redirects=follow,
+                extensions={"trace": watchdog.trace},
+            ) as response,
+        ):
+            yield response, watchdog
+    except OfflineModeIsEnabled:
+        raise peer.offline("HF_HUB_OFFLINE forbade connections when Python began") from None
+    except library.TransportError as error:
+        if watchdog.has_ended:
+            raise RetryableError(peer.cut(watchdog.reason)) from None
+        final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
+        if isinstance(error, tuple(getattr(library, kind) for kind in final)):
+            parts = urlsplit(address)
+            problem = f"{parts.scheme}://{parts.netloc} cannot be reached: {peer.said(error)}"
+            raise RetryableError(peer.offline(problem), is_final=True) from None
+        raise RetryableError(peer.cut(peer.said(error))) from None
+    except (library.HTTPError, library.InvalidURL):
+        raise peer.strange() from None
 
 
 @dataclass(frozen=True)
@@ -117,7 +189,7 @@ class HubSession:
                     found = self._json(response, watchdog)
                     following = response.links.get("next", {}).get("url", "")
                 if whole and not isinstance(found, list):
-                    raise self.not_a_hub()
+                    raise self.strange()
                 # The Hub names its own address there, also when it was asked through a mirror.
                 return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
             except RetryableError as caught:
@@ -141,7 +213,7 @@ class HubSession:
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise self.not_a_hub() from None
+            raise self.strange() from None
 
     @contextlib.contextmanager
     def opened(
@@ -152,55 +224,23 @@ class HubSession:
         headers: Mapping[str, str] | None = None,
         name: str = "",
     ) -> "Iterator[tuple[Response, Watchdog]]":
-        """An answer whose status is good and whose body is still to be read, in one try.
+        """An answer whose status is good and whose body is still to be read, as in `bounded`.
 
-        The watchdog that comes with it ends the connection ANSWER_SECONDS after the request, unless
-        its time is moved. A token goes to the endpoint alone: the client takes it off when it is
-        sent elsewhere. `RetryableError` for what may pass; else a HubError.
+        A token goes to the endpoint alone: the client takes it off when it is sent elsewhere.
         """
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import OfflineModeIsEnabled
-
-        # A connection of our own, which the watchdog may end: nobody else's request is on it.
-        sent = {"accept-encoding": "identity", "connection": "close"}
-        sent["user-agent"] = f"segzoo/{version('segzoo-core')}"
+        sent = {**(headers or {})}
         if self.token:
             sent["authorization"] = f"Bearer {self.token}"
-        library = http()
-        watchdog = Watchdog(ANSWER_SECONDS)
-        try:
-            with (
-                watchdog,
-                get_session().stream(
-                    "GET",
-                    self.endpoint + path,
-                    params=query,
-                    headers={**sent, **(headers or {})},
-                    timeout=(CONNECT_SECONDS, READ_SECONDS, READ_SECONDS, READ_SECONDS),
-                    follow_redirects=True,
-                    extensions={"trace": watchdog.trace},
-                ) as response,
-            ):
-                self._judge(response, name)
-                yield response, watchdog
-        except OfflineModeIsEnabled:
-            raise self.offline("HF_HUB_OFFLINE forbade connections when Python began") from None
-        except library.TransportError as error:
-            if watchdog.has_ended:
-                raise RetryableError(self.cut(watchdog.reason)) from None
-            final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
-            if isinstance(error, tuple(getattr(library, kind) for kind in final)):
-                problem = f"{self.endpoint} cannot be reached: {self._said(error)}"
-                raise RetryableError(self.offline(problem), is_final=True) from None
-            raise RetryableError(self.cut(self._said(error))) from None
-        except (library.HTTPError, library.InvalidURL):
-            raise self.not_a_hub() from None
+        address = self.endpoint + path
+        with bounded(address, self, headers=sent, query=query, follow=True) as (answer, watchdog):
+            self._judge(answer, name)
+            yield answer, watchdog
 
     def _judge(self, response: Response, name: str) -> None:
         status = response.status_code
         if status in (200, 206):
             if response.headers.get("content-type", "").lower().startswith("text/html"):
-                raise self.not_a_hub()
+                raise self.strange()
             return
         error = self._refused(response, name)
         if status in (408, 429, 500, 502, 503, 504):
@@ -279,16 +319,15 @@ class HubSession:
     def cut(self, how: str) -> OfflineError:
         return self.offline(f"the line to {self.endpoint} was cut: {how}")
 
-    def not_a_hub(self) -> HubError:
+    def strange(self) -> HubError:
         return HubError(
             f"{self.endpoint} does not answer as the Hub does",
             next_step="Is there a login page of this network, or a wrong HF_ENDPOINT?",
         )
 
-    def _said(self, error: object) -> str:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        text = text.replace(self.token, "***") if self.token else text
-        return printable(" ".join(text.split()))[:200]
+    def said(self, error: object) -> str:
+        text = in_words(error)
+        return (text.replace(self.token, "***") if self.token else text)[:200]
 
 
 class Watchdog:
@@ -337,6 +376,12 @@ class Watchdog:
             for stream in self._streams:
                 with contextlib.suppress(OSError, AttributeError):  # it may be closed already
                     stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def in_words(error: object) -> str:
+    """An error of the HTTP library on one line."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return printable(" ".join(text.split()))
 
 
 def http() -> Any:

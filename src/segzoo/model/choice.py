@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from segzoo.errors import SegzooError, WeightsMissingError
-from segzoo.model.origin import file_of_record
+from segzoo.errors import WeightsMissingError
+from segzoo.model.origin import is_here
 from segzoo.spec import Dataset, Metric, ModelSpec, Weights
 from segzoo.zoo import licenses, registry
 from segzoo.zoo.installed import missing
+from segzoo.zoo.registry import Entry
 
 __all__ = ["Chosen", "best", "said_of"]
 
@@ -95,7 +96,7 @@ def _candidates() -> Iterator[Candidate]:
         name = entry.name if owners[entry.name] == 1 else entry.full_name
         for tag, record in spec.weights.items():
             if _is_about_it(spec, record) and not (spec.deprecated or record.retired):
-                yield Candidate(f"{name}.{tag}", spec, record, _obstacle(spec, record))
+                yield Candidate(f"{name}.{tag}", spec, record, _obstacle(entry, spec, record))
 
 
 def _is_about_it(spec: ModelSpec, record: Weights) -> bool:
@@ -105,17 +106,13 @@ def _is_about_it(spec: ModelSpec, record: Weights) -> bool:
     return task == TASK and one_class and colours and bool(_stated(record))
 
 
-def _obstacle(spec: ModelSpec, record: Weights) -> str:
+def _obstacle(entry: Entry, spec: ModelSpec, record: Weights) -> str:
     """Why weights are not taken unasked, in words; empty where nothing stands in the way."""
     if not licenses.is_permissive(record.license):
         return f"their licence is {record.license}"
     if lacks := missing(spec.requires).values():
         return f"needs {', '.join(lacks)}"
-    try:
-        here = file_of_record(record, local_files_only=True).is_file()
-    except SegzooError:
-        here = False
-    return "" if here else "not on this machine"
+    return "" if is_here(entry, spec, record) else "not on this machine"
 
 
 def _yardstick(candidates: Sequence[Candidate]) -> Yardstick:

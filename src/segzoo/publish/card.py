@@ -58,7 +58,8 @@ class Facts:
     empty. metrics, intervals: what was measured, and 95 in 100 bootstrap samples by the metric's
     name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
     begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
-    their repository on the Hub. Empty where there are none.
+    their repository on the Hub; begun_at: the address that they are fetched from. Empty where there
+    are none.
     pictures: which of preview.jpg and training/curves.png there are.
     """
 
@@ -75,6 +76,7 @@ class Facts:
     recipe: Sequence[tuple[str, str]] = ()
     begun_with: str = ""
     base_model: str = ""
+    begun_at: str = ""
     source: str = ""
     notes: str = ""
     pictures: frozenset[str] = frozenset()
@@ -253,7 +255,8 @@ def _training(facts: Facts) -> Iterator[str]:
         yield f"{_text(facts.source[:1].upper() + facts.source[1:])}."
         yield ""
     if before:
-        yield f"It began with the weights of `{before}`."
+        where = f", from {facts.begun_at}" if facts.begun_at else ""
+        yield f"It began with the weights of `{before}`{where}."
         yield ""
     if facts.train:
         yield from ("To train it again:", "", "```sh", facts.train, "```")

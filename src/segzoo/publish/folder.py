@@ -177,10 +177,18 @@ def _facts(
         recipe=recipe,
         begun_with=begun_with,
         base_model=base_model,
+        begun_at=_address_of(begun_with, model),
         source=record.source if record else "",
         notes=request.notes or (record.notes if record else ""),
         pictures=pictures,
     )
+
+
+def _address_of(begun_with: str, model: Model) -> str:
+    """Where a plugin has the weights from that a training began with; empty where it says none."""
+    name, _, tag = begun_with.rpartition(".")
+    record = model.spec.weights.get(tag) if name == model.config.model else None
+    return (record.url or "") if record else ""
 
 
 def dataset_of(text: str) -> Dataset:

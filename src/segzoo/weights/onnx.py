@@ -5,6 +5,7 @@ that names say little. What lasts is the order in which layers are run: `conv_7.
 kernel of the eighth convolution, whatever the file calls it.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from segzoo.errors import UnsafeFormatError, WeightsFormatError
 __all__ = ["read_onnx"]
 
 MAX_NODES = 200_000
+MAX_BYTES = 2**31 - 1  # of a message, as protobuf has it: what is longer is no ONNX file
 # What a layer takes beside its input, in order.
 LAYERS = {
     "Conv": ("weight", "bias"),
@@ -38,6 +40,14 @@ def read_onnx(
     import onnx
     from onnx import numpy_helper
 
+    size = stream.seek(0, io.SEEK_END)
+    if size > MAX_BYTES:
+        raise WeightsFormatError(
+            "it is longer than an ONNX file can be",
+            found=f"{size:,} bytes",
+            expected=f"at most {MAX_BYTES:,}",
+        )
+    stream.seek(0)
     try:
         model = onnx.ModelProto.FromString(stream.read())
     except Exception as error:  # of protobuf, which has no class of its own for it here

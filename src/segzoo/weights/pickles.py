@@ -46,7 +46,7 @@ from segzoo.weights.within import within
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Foreign", "read_foreign"]
+__all__ = ["ONNX", "Foreign", "read_foreign", "refuse_missing_library"]
 
 SECONDS = 300
 FACTOR, LEAST = 4, 64 << 20  # tensors may take so much more than the file, and so much anyway
@@ -158,7 +158,7 @@ def read_foreign(
                     file=path,
                     expected="PyTorch's, Keras's, ONNX or safetensors",
                 ) from None
-        _refuse_missing_library(head, path)
+        refuse_missing_library(head, path)
         with tempfile.TemporaryDirectory(prefix="segzoo-", ignore_cleanup_errors=True) as folder:
             report = _in_a_child(file, before.st_size, folder, path, seconds, averaged)
             if (after := os.fstat(file.fileno())) and after.st_mtime_ns != before.st_mtime_ns:
@@ -170,7 +170,8 @@ def read_foreign(
     return Foreign(tensors, sha256, **report)
 
 
-def _refuse_missing_library(head: bytes, path: str | PathLike[str]) -> None:
+def refuse_missing_library(head: bytes, path: str | PathLike[str]) -> None:
+    """DependencyMissingError where what reads a file, by its first bytes, is not installed."""
     keras = head.startswith(HDF5) or os.fspath(path).endswith(".keras")
     for needed, library, whose in (
         (keras, "h5py", "files of Keras"),

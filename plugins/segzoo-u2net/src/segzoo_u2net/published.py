@@ -1,4 +1,8 @@
-"""The weights that come with U²-Netp; how they were made stands in docs/results.md."""
+"""The weights of U²-Net and U²-Netp: those that come with it, and the authors' own.
+
+How the first were made stands in docs/results.md. The authors' are fetched when they are asked for,
+from where rembg serves them (docs/convert.md).
+"""
 
 from dataclasses import replace
 
@@ -131,4 +135,42 @@ TROUSERS = Weights(
     "&val=0.1' --eval-every 100 --channels-last",
     notes="A start: 20 minutes of one CPU core after those of u2netp.duts. It takes dark "
     "tights for trousers and overlooks bright ones: pink, yellow, brown.",
+)
+
+_SERVED = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+_AUTHORS = "the authors of U²-Net; the ONNX file that rembg serves"
+_NOT_SEEN = "The file at the address was not seen by this project, only its hash."
+
+OFFICIAL_SMALL = Weights(
+    url=f"{_SERVED}/u2netp.onnx",
+    sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+    converted_sha256="77c862aba3d04a75a932210cb5418ef227016822285b734722f7ecc522ae422b",
+    classes=DUTS.classes,
+    trained_on=(_DUTS_TR,),
+    license="Apache-2.0",
+    source=_AUTHORS,
+)
+
+OFFICIAL = replace(
+    OFFICIAL_SMALL,
+    url=f"{_SERVED}/u2net.onnx",
+    sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+    converted_sha256=None,
+    metrics=(),
+    notes=_NOT_SEEN,
+)
+
+HUMAN = replace(
+    OFFICIAL,
+    url=f"{_SERVED}/u2net_human_seg.onnx",
+    sha256="01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
+    classes=("person",),
+    trained_on=(
+        Dataset(
+            name="Supervisely Person",
+            license="not stated",
+            url="https://github.com/xuebinqin/U-2-Net",
+        ),
+    ),
+    notes=f"People, whole or in part. {_NOT_SEEN}",
 )

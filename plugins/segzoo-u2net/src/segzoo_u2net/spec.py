@@ -116,6 +116,8 @@ U2NET = ModelSpec(
             eval_metric="dice",
         ),
     },
+    weights={"official": published.OFFICIAL, "human": published.HUMAN},
+    default_weights="official",
     head=("heads.", "fuse."),
     stem=("encoder.0.conv_in.0.",),
 )
@@ -131,6 +133,7 @@ U2NETP = replace(
         "drive": published.DRIVE,
         "drive_fov": published.DRIVE_FOV,
         "trousers": published.TROUSERS,
+        "official": published.OFFICIAL_SMALL,
     },
     default_weights="duts",
 )
