@@ -9,8 +9,11 @@ import timm
 import torch
 from safetensors.torch import save
 from segzoo_fcn_vgg16 import spec as plugin
+from squares import Squares
 
 import segzoo
+from segzoo.data.opened import Data
+from segzoo.engine.settings import Settings
 from segzoo.errors import (
     IntegrityError,
     LicenseError,
@@ -23,6 +26,8 @@ from segzoo.errors import (
 )
 from segzoo.model import backbones
 from segzoo.model.origin import Backbone
+from segzoo.runs.request import Method, TrainRequest, Wishes
+from segzoo.runs.subject import subject_of
 from segzoo.zoo import registry
 
 REPO = "timm/vgg16.tv_in1k"
@@ -202,3 +207,23 @@ def test_another_wheel_or_file_is_refused(in_a_wheel, tmp_path):
         with pytest.raises(error, match=says) as caught:
             segzoo.load(NAME, backbone=f"imagenet={file}")
         assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("by", ["words", "request"])
+def test_training_begins_with_it(by, in_a_wheel, vgg, tmp_path):
+    """What `segzoo train fcn_vgg16 --backbone imagenet=FILE` does; this backbone stays as it is."""
+    wish, few = f"imagenet={in_a_wheel}", ["steps=1", "batch_size=2", "crop=32", "warmup=0"]
+    if by == "words":
+        settings = Settings(device="cpu", workers=0, quiet=True)
+        data, run = Squares(2), tmp_path / "run"
+        trained = segzoo.train(NAME, data, run=run, changes=few, settings=settings, backbone=wish)
+        assert trained.result.step == 1
+        network = trained.model.network
+    else:
+        request = TrainRequest(method=Method(changes=few), wishes=Wishes(backbone=wish))
+        subject = subject_of(NAME, Data(Squares(2)), request)
+        assert subject.begins == f"at random, seed {subject.recipe.seed}; backbone {wish}"
+        network = subject.network.eval()
+    x = torch.rand(1, 3, 64, 32)
+    with torch.inference_mode():
+        assert torch.equal(network.backbone(x), vgg.forward_features(x))

@@ -93,7 +93,10 @@ class Import(NamedTuple):
 
 
 def imports(source: str) -> Iterator[Import]:
-    """Every import of a file but those for type checkers only."""
+    """Every import of a file but those for type checkers only.
+
+    Also by `segzoo.base.extras.imported("module", ...)`.
+    """
 
     def walk(node: ast.AST, at_top: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -104,6 +107,8 @@ def imports(source: str) -> Iterator[Import]:
                 yield from (
                     Import(child.lineno, f"{package}.{a.name}", at_top) for a in child.names
                 )
+            elif isinstance(child, ast.Call) and ast.unparse(child.func) == "imported":
+                yield Import(child.lineno, ast.literal_eval(child.args[0]), at_top)
             elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
                 yield from walk(ast.Module(child.orelse, []), at_top)
             else:
@@ -273,6 +278,11 @@ def test_a_room_says_in_a_line_what_it_is_for(name):
             "predict.predictor",
             "def f():\n    from segzoo.predict.runtimes import torch",
             "predict.predictor, line 2: segzoo.predict.runtimes.torch",
+        ),
+        (
+            "predict.network",
+            "def f():\n    return imported('timm.optim', needed='it')",
+            "predict.network, line 2: timm.optim",
         ),
         ("hub.session", "import huggingface_hub", "hub.session, line 1: huggingface_hub"),
         ("cli.list", "import rich", "cli.list, line 1: rich"),
