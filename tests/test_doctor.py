@@ -207,7 +207,7 @@ def test_a_torch_that_cannot_be_imported(tmp_path, fault):
     result = fake_plugins.run("doctor", "--json", sites=(tmp_path,))
     assert (result.returncode, result.stderr) == (1, "")
     report = json.loads(result.stdout)
-    state, what, next_step = found(report, "torch")[0]
+    ((state, what, next_step),) = found(report, "torch")
     assert state == "broken"
     assert what.startswith(f"torch {metadata.version('torch')} cannot be imported: ")
     assert what.endswith(

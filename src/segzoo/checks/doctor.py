@@ -176,10 +176,14 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    """What of the extras is installed and broken; of torchvision, beside which torch."""
+    """What of the extras is installed and broken; of torchvision, beside which torch.
+
+    What fails for torch's own fault is not told: that is (`_libraries`).
+    """
+    torchs_own = _broken("torch")
     for name, module in OPTIONAL.items():
         version = _version(name)
-        if version is None or not (cause := _broken(module)):
+        if version is None or (cause := _broken(module)) in ("", torchs_own):
             continue
         what, both = f"{name} {version} cannot be imported: {cause}", name
         if name in PAIRED:
