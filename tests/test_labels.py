@@ -256,6 +256,13 @@ M1 = [
         id="M1-255",
     ),
     pytest.param(
+        [[0, -1], [1, 1]],
+        2,
+        None,
+        "found -1 (1 pixel), expected 0 to 1. If -1 does not count, say ignore_index=-1",
+        id="M1-negative",
+    ),
+    pytest.param(
         [[0, 255], [255, 255]],
         2,
         None,

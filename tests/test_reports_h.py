@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 from importlib import metadata
+from pathlib import Path
 
 import fake_plugins
 import pytest
@@ -20,6 +21,7 @@ from segzoo.cli.brief import brief
 from segzoo.cli.main import run
 from segzoo.errors import AmbiguousModelError, UnknownModelError
 from segzoo.model import origin
+from segzoo.model.load import find_spec
 from segzoo.runs import subject
 from segzoo.zoo import registry
 from segzoo.zoo.offered import plugin_of
@@ -243,3 +245,34 @@ def test_d13_a_broken_one_has_no_tag(monkeypatch, tmp_path):
     fake_plugins.make(tmp_path, "acme-seg", {"u2netp": "acme_seg:NET"}, code="raise ValueError\n")
     fake_plugins.install(monkeypatch, tmp_path)
     assert origin.find("u2netp.trousers").entry.distribution == "segzoo-u2net"
+
+
+# --- a step that is the best of nothing -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("record", [{"best": True}, {"best": True, "val": None}])
+def test_a_best_step_without_numbers_is_no_defect(workplace, capsys, record):
+    """metrics.jsonl of a stranger's run: there are no numbers for the card then."""
+    Path("run/metrics.jsonl").write_text(json.dumps({"step": 1} | record) + "\n")
+    line = ["publish", "run", "user/name", "--dry-run", "card", "--license", "MIT"]
+    assert run([*line, "--trained-on", "squares=MIT"]) == 2
+    assert capsys.readouterr().err == (
+        "segzoo: not to be published without numbers with their protocol and split (--eval "
+        "FOLDER, of segzoo eval ... -o FOLDER)\n"
+    )
+
+
+# --- a model's name with a tag, where a model is looked at ----------------------------------------
+
+
+@pytest.mark.parametrize("name", ["u2netp.duts", "U2NetP.drive", "Segzoo.U2Net/u2netp.trousers"])
+def test_a_name_with_a_tag_is_the_model(name):
+    assert find_spec(name)[0].full_name == "segzoo-u2net/u2netp"
+
+
+def test_a_tag_that_the_model_has_not_is_said(capsys):
+    assert run(["info", "u2netp.nope"]) == 2
+    assert "u2netp has no weights 'nope'; found u2netp.duts, u2netp." in capsys.readouterr().err
+    with pytest.raises(UnknownModelError, match=r"no model 'photo\.png'"):
+        find_spec("photo.png")
+    printed(capsys, "info", "u2netp.duts", "--size", "64")

@@ -154,6 +154,7 @@ def refuse_others(wanted: str, ref: str | ModelSpec, origin: Origin, part: Backb
 def find_spec(ref: str | ModelSpec, *, tag: str | None = None) -> tuple[Entry, ModelSpec]:
     """The entry and spec of a name, `distribution/name`, `module:ATTR` or a ModelSpec itself.
 
+    Of `name.tag` too, the tag being one that the model has; else WeightsMissingError.
     tag: of weights that the model must have, where several distributions offer the name.
     """
     if isinstance(ref, ModelSpec):
@@ -161,9 +162,12 @@ def find_spec(ref: str | ModelSpec, *, tag: str | None = None) -> tuple[Entry, M
         return Entry(registry.fold(builder.rpartition(".")[2]), "", "", ""), ref
     if IMPORT_PATH.fullmatch(ref):
         entry = registry.from_import_path(ref)
-    else:
-        entry = registry.find(ref, tag=tag)
-    return entry, entry.load()
+        return entry, entry.load()
+    named = refs.tagged(ref)
+    entry = registry.find(named.name, tag=tag or named.tag)
+    spec = entry.load()
+    record_of(entry, spec, tag=named.tag, pretrained=False)
+    return entry, spec
 
 
 def find_saved(

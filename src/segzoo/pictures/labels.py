@@ -336,8 +336,9 @@ def _hint(target: Labels, num_classes: int, ignore_index: int | None) -> str:
             "A mask that was compressed with loss, or smoothed? If it is black and white, say "
             "threshold=128"
         )
-    if max(present - {255}, default=0) < max(num_classes, 2) and ignore_index is None:
-        return "If 255 does not count, say ignore_index=255"
+    strange = {value for value in present if not 0 <= value < max(num_classes, 2)}
+    if ignore_index is None and len(strange) == 1 and (strange == {255} or min(strange) < 0):
+        return "If {0} does not count, say ignore_index={0}".format(*strange)
     if present - {255} <= {*range(1, num_classes + 1)}:
         return "If the classes are stored from 1 on, say so: values=1,2,3 and so on"
     return "Give the right number of classes, or their stored values in their order: values=A,B,C"

@@ -164,7 +164,7 @@ def _side(words: str, part: str) -> _Side:
 def _of_run(run: Path, model: Model) -> Measured:
     """What the run measured while it trained, at the step whose weights it kept."""
     about = configs.read_json(run / RUN)
-    best = [record for record in journal.read(run) if record.get("best")]
+    best = [record for record in journal.read(run) if record.get("best") and record.get("val")]
     words = about.get("identity", {}).get("val") or about.get("identity", {}).get("data")
     if not best or not isinstance(words, str):
         return Measured()

@@ -68,7 +68,7 @@ def write_training(
             {"command": command, "data": data, "recipe": recipes.to_json(recipe)},
         )
         lines = [
-            public(r | {"val": named_now(r["val"], by)} if "val" in r else r)
+            public(r | {"val": named_now(r["val"], by)} if r.get("val") else r)
             for r in journal.read(origin.run)
         ]
         text = "".join(json.dumps(line) + "\n" for line in lines)

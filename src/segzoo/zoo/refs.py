@@ -11,7 +11,7 @@ from segzoo.base.home import expanded
 from segzoo.errors import UsageError, printable
 from segzoo.zoo import registry
 
-__all__ = ["HUB", "LOCAL_DIR", "MODEL", "RUN", "Folder", "Hub", "Named", "Ref", "parse"]
+__all__ = ["HUB", "LOCAL_DIR", "MODEL", "RUN", "Folder", "Hub", "Named", "Ref", "parse", "tagged"]
 
 HUB = "hf-hub:"
 LOCAL_DIR = "local-dir:"
@@ -81,6 +81,15 @@ def parse(ref: str, revision: str | None = None) -> Ref:
         return Named(ref)
     name, _, tag = ref.rpartition(".")
     return Named(name, tag)
+
+
+def tagged(ref: str) -> Named:
+    """A model's name apart from the tag behind it; the whole where nobody offers such a name."""
+    name, dot, tag = ref.rpartition(".")
+    own = registry.fold(name.rpartition("/")[2])
+    if dot and any(own == entry.name for entry in registry.entries()):
+        return Named(name, tag)
+    return Named(ref)
 
 
 def _hub(ref: str, revision: str | None) -> Hub:
