@@ -224,6 +224,7 @@ def mask_of(postprocess: dict[str, Json]) -> str:
     threshold = postprocess["threshold"]
     chosen = "the most likely class" if threshold is None else f"above {threshold:g}"
     stretched = ", stretched to 0..1" if postprocess["normalize"] == "minmax" else ""
+    stretched += ", then resized as 8-bit levels" if postprocess["resize"] == "levels" else ""
     return f"{postprocess['activation']}{stretched}, {chosen}"
 
 

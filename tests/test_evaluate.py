@@ -121,6 +121,12 @@ CASES = {
     "stretch": ("u2netp.duts", {}, {}, [(120, 90), (61, 200)]),
     "letterbox": ("u2netp.duts", {}, {"preprocess": LETTERBOX}, [(120, 90), (61, 200)]),
     "minmax": ("u2netp.duts", {}, {"postprocess": Postprocess(normalize="minmax")}, [(120, 90)]),
+    "levels": (
+        "u2netp.duts",
+        {},
+        {"postprocess": Postprocess(normalize="minmax", resize="levels")},
+        [(120, 90)],
+    ),
     "a large picture": ("u2netp.duts", {}, {}, [(900, 1300)]),
     "a multiple of 16": ("unet", {"width": 4}, {}, [(50, 33), (32, 16)]),
     "a margin": ("unet_paper", {"width": 2}, {}, [(40, 61)]),

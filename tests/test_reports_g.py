@@ -1,5 +1,7 @@
 """What people met on the way from their files to a network, and what they are told."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cells import QUIET, cells_in, trained
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import TINY, tiny
 from torch import nn
@@ -22,9 +25,11 @@ from segzoo.errors import (
     WeightsMismatchError,
     WeightsValueError,
 )
+from segzoo.predict.preprocess import Geometry, at_picture
 from segzoo.runs.convert import convert
 from segzoo.runs.training import train
-from segzoo.spec import Recipe
+from segzoo.saved import config as configs
+from segzoo.spec import Postprocess, Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -314,3 +319,57 @@ def test_c1_a_network_that_looks_at_values_is_told_of_it_by_its_first_step():
     words = "folder:cells?values=0,255"
     with pytest.raises(ConfigError, match="with batch_size=1, crop=16,16"):
         train(made, words, recipe=recipe, num_classes=1, settings=QUIET)
+
+
+# --- E2: the map as U²-Net's authors save it ------------------------------------------------------
+
+MINMAX = Postprocess(normalize="minmax")
+LEVELS = dataclasses.replace(MINMAX, resize="levels")
+
+
+def as_the_authors(logits, height, width):
+    """Lines of u2net_test.py, as far as they change a number: normPRED and save_output."""
+    d = torch.sigmoid(torch.from_numpy(logits))
+    ma, mi = torch.max(d), torch.min(d)
+    dn = (d - mi) / (ma - mi)
+    im = Image.fromarray(dn.squeeze().numpy() * 255).convert("RGB")
+    return np.array(im.resize((width, height), resample=Image.BILINEAR))[..., 0]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (100, 50), (320, 320), (1, 7), (401, 33)])
+def test_e2_levels_are_the_authors_bytes(size):
+    logits = np.random.default_rng(3).normal(0, 3, (1, 40, 40)).astype(np.float32)
+    logits = F.interpolate(torch.from_numpy(logits)[None], 320, mode="bicubic")[0].numpy()
+    found = at_picture(logits, Geometry(size, (320, 320), (0, 0), (320, 320)), LEVELS)
+    wanted = as_the_authors(logits, *size)
+    assert found.dtype == np.float32
+    assert found.shape == (1, *size)
+    # a sigmoid of numpy's may differ in its last bit from torch's, and then a level by one
+    off = np.abs(np.rint(found[0] * 255) - wanted)
+    assert off.max() <= 1
+    assert (off > 0).mean() < 1e-3
+    ours = at_picture(logits, Geometry(size, (320, 320), (0, 0), (320, 320)), MINMAX)
+    assert (np.abs(ours * 255 - wanted).max() > 1) == (size != (320, 320))
+
+
+def test_e2_padding_is_no_part_of_the_levels():
+    logits = np.full((2, 8, 8), 50, np.float32)  # of two classes
+    logits[:, 2:6] = np.arange(32, dtype=np.float32).reshape(4, 8) / 8 - 2
+    letterbox = Geometry((8, 16), (4, 8), (2, 0), (8, 8))
+    found = at_picture(logits, letterbox, LEVELS)
+    assert (found.min(), found.max()) == (0, 1)
+    np.testing.assert_array_equal(np.rint(found[1] * 255), as_the_authors(logits[1, 2:6], 8, 16))
+
+
+def test_e2_levels_are_saved_and_bounded():
+    model = segzoo.load("u2netp", seed=0)
+    model.config = dataclasses.replace(model.config, postprocess=LEVELS)
+    model.save_pretrained("levels")
+    assert segzoo.load("local-dir:levels").postprocess == LEVELS
+    file = Path("levels/config.json")
+    said = json.loads(file.read_text("utf-8"))
+    for name, value in (("resize", "lanczos"), ("resize", 7), ("scale", 17)):
+        strange = {**said, "postprocess": {**said["postprocess"], name: value}}
+        file.write_text(json.dumps(strange), "utf-8")
+        with pytest.raises(ConfigError, match=name):
+            configs.read(file)

@@ -202,8 +202,10 @@ class Preprocess(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocess(Record):
-    """From logits (K, H, W), back at the picture's size, to probabilities and a mask.
+    """From logits (K, h, w) to probabilities at the picture's size and a mask.
 
+    resize: what is brought to the picture's size, bilinearly: the "logits"; or, once these are
+        probabilities, "levels", their 256 levels of 8 bits, as Pillow resizes a gray picture.
     activation: "sigmoid", "softmax", or "none" for a network that gives probabilities.
     normalize: "minmax" stretches the map to 0..1 (a constant map is clipped to 0..1 instead).
     threshold: a probability above it is foreground, per class; None takes the most likely class.
@@ -214,6 +216,7 @@ class Postprocess(Record):
     normalize: Literal["minmax", "none"] = "none"
     threshold: float | None = 0.5
     scale: int = 1
+    resize: Literal["logits", "levels"] = "logits"
 
     def _faults(self) -> list[str]:
         return failed(

@@ -29,7 +29,7 @@ from segzoo.metrics.overlapping import Overlapping
 from segzoo.pictures import labels
 from segzoo.pictures.codec import visible
 from segzoo.predict.network import logits_size
-from segzoo.predict.preprocess import Geometry, prepare
+from segzoo.predict.preprocess import Geometry, at_picture, prepare
 from segzoo.predict.runtimes.torch import (
     evaluating,
     is_out_of_memory,
@@ -490,10 +490,13 @@ def _probabilities(
             raise PluginError("the network gave numbers that are not finite", file=item.id)
         if answer.mirrored:
             logits = logits.flip(-1)
-        maps = restored(logits, item.views[answer.view].geometry, scale=post.scale)
-        views.append(activated(maps, post))
+        geometry = item.views[answer.view].geometry
+        if post.resize == "levels":
+            views.append(torch.from_numpy(at_picture(logits.cpu().numpy(), geometry, post)))
+        else:
+            views.append(activated(restored(logits, geometry, scale=post.scale), post))
     mean = views[0] if len(views) == 1 else torch.stack(views).mean(0)
-    return stretched(mean, post)
+    return mean if post.resize == "levels" else stretched(mean, post)
 
 
 # --- sums -----------------------------------------------------------------------------------------

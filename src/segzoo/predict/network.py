@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.errors import PluginError
-from segzoo.predict.preprocess import Geometry, probabilities
+from segzoo.predict.preprocess import Geometry, at_picture
 from segzoo.spec import Postprocess, Preprocess
 
 __all__ = ["Network", "Runtime", "logits_size"]
@@ -69,7 +69,7 @@ class Network:
                 "the network gave numbers that are not finite",
                 found=f"NaN or infinity in {wrong} of {logits.size} logits",
             )
-        return probabilities(geometry.restore(logits, scale=postprocess.scale), postprocess)
+        return at_picture(logits, geometry, postprocess)
 
 
 def logits_size(

@@ -1,8 +1,8 @@
 """From a picture to a network's input and back, as a model declares it.
 
     x, geometry = prepare(picture, preprocess, in_channels)
-    maps = geometry.restore(network(x), scale=postprocess.scale)
-    mask = mask_of(probabilities(maps, postprocess), postprocess)
+    maps = at_picture(network(x), geometry, postprocess)
+    mask = mask_of(maps, postprocess)
 
 Sizes are (height, width).
 """
@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segzoo.errors import ConfigError, PictureError, PluginError
 from segzoo.pictures import codec
@@ -25,6 +26,7 @@ from segzoo.zoo import registry
 __all__ = [
     "NO_CLASS",
     "Geometry",
+    "at_picture",
     "channels",
     "custom_values",
     "framed",
@@ -65,6 +67,11 @@ class Geometry:
         padding cut away, then resized bilinearly where the size differs (the values themselves
         where it does not). PluginError for maps of another size.
         """
+        maps = self.cut(maps, scale=scale)
+        return resize(np.ascontiguousarray(maps, np.float32), self.picture, axes=(1, 2))
+
+    def cut(self, maps: NDArray[Any], *, scale: int = 1) -> NDArray[Any]:
+        """The network's maps, as for `restore`, without padding."""
         expected = tuple(scale * (side - 2 * self.margin) for side in self.network)
         if maps.ndim != 3 or maps.shape[1:] != expected:
             raise PluginError(
@@ -73,8 +80,7 @@ class Geometry:
                 expected=f"(K, {expected[0]}, {expected[1]})",
             )
         (top, left), (h, w) = self.offset, self.inside
-        maps = maps[:, scale * top : scale * (top + h), scale * left : scale * (left + w)]
-        return resize(np.ascontiguousarray(maps, np.float32), self.picture, axes=(1, 2))
+        return maps[:, scale * top : scale * (top + h), scale * left : scale * (left + w)]
 
 
 def prepare(
@@ -112,6 +118,20 @@ def network_size(height: int, width: int, preprocess: Preprocess) -> Size:
     """The (h, w) of the network's input for a picture of this size, without reading one."""
     h, w = preprocess.size or (height, width)
     return _network_side(h, preprocess), _network_side(w, preprocess)
+
+
+def at_picture(logits: NDArray[Any], geometry: Geometry, postprocess: Postprocess) -> Floats:
+    """The network's logits of one picture -> (K, H, W) float32 in 0..1 at the picture's size."""
+    scale = postprocess.scale
+    if postprocess.resize == "logits":
+        return probabilities(geometry.restore(logits, scale=scale), postprocess)
+    maps = probabilities(geometry.cut(logits, scale=scale), postprocess)
+    levels = (maps * 255).astype(np.uint8)  # Pillow cuts off what is behind the point
+    height, width = geometry.picture
+    resized = [
+        Image.fromarray(each).resize((width, height), Image.Resampling.BILINEAR) for each in levels
+    ]
+    return np.stack([np.asarray(each, np.float32) for each in resized]) / np.float32(255)
 
 
 def probabilities(logits: NDArray[Any], postprocess: Postprocess) -> Floats:

@@ -25,7 +25,8 @@ def in_windows(
 
     batch_size: how many windows run together, at most. Probabilities, not logits, are averaged: an
     answer near a window's edge, where it is worst, then counts by its weight alone, however large
-    its logits are. PluginError as the network's; MemoryError when one window does not fit.
+    its logits are. "levels" are of a network's whole map, and no window's. PluginError as the
+    network's; MemoryError when one window does not fit.
     """
 
     def maps_of(tiles: list[Tile]) -> Iterator[NDArray[np.float32]]:
@@ -45,7 +46,7 @@ def _maps(
     network: Network, x: NDArray[np.float32], tiles: list[Tile], batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
     """Of each tile the probabilities of all heads, one after the other: (heads * K, h, w)."""
-    of_a_window = dataclasses.replace(network.postprocess, normalize="none")
+    of_a_window = dataclasses.replace(network.postprocess, normalize="none", resize="logits")
     for (h, w), alike in groupby(tiles, lambda tile: tile.geometry.network):
         waiting = list(alike)
         most = max(1, min(batch_size, TOGETHER // (h * w)))

@@ -3,9 +3,10 @@
 Differences from the authors' repository and from other write-ups of it, all by declaration:
 the network returns logits; the picture is divided by its own maximum and the map stretched to 0..1
 (`image_max`, `minmax`) because the authors' data_loader.py and u2net_test.py do so; a constant map,
-where their code divides by zero, is left as it is; the resize blends the border with zero and does
-not blur first, as in the version of scikit-image that they pin. `pool="floor"` is a variant seen in
-write-ups, which differs at odd sizes only.
+where their code divides by zero, is left as it is; the logits are resized to the picture, where
+u2net_test.py resizes 8-bit levels of the stretched map (`resize="levels"`); the resize of the
+picture blends the border with zero and does not blur first, as in the version of scikit-image that
+they pin. `pool="floor"` is a variant seen in write-ups, which differs at odd sizes only.
 """
 
 from dataclasses import replace
