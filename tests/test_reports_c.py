@@ -68,6 +68,11 @@ EXPECTED = "a file, where a model is expected"
             "segzoo convert weights.pth --to MODEL",
         ),
         (
+            "predict gone.pth photo.png -o out",
+            "gone.pth: there is no such file. A model comes first: its name, its folder, or "
+            "hf-hub:user/name",
+        ),
+        (
             "eval weights.pth --data arrays:two.npz",
             f"weights.pth: {EXPECTED}. Make a model of it first: "
             "segzoo convert weights.pth --to MODEL",

@@ -130,6 +130,12 @@ def _refuse_file(ref: str) -> None:
     name, ending = os.path.splitext(ref)
     if any(registry.fold(name) == e.name or name == e.full_name for e in registry.entries()):
         return  # name.tag
+    if ending.lower() in (*FOREIGN, ".safetensors") and not os.path.isfile(ref):
+        raise UsageError(
+            "there is no such file",
+            file=ref,
+            next_step="A model comes first: its name, its folder, or hf-hub:user/name",
+        )
     folder, shown = os.path.dirname(ref), shlex.quote(printable(ref)[:200])
     if ending == ".safetensors" and os.path.isfile(os.path.join(folder, "config.json")):
         next_step = f"Give its folder: {printable(folder) if '/' in folder else f'./{folder}'}"
