@@ -247,6 +247,8 @@ NONE = ONE_HOT.copy()
 NONE[0, 0, :3] = 0
 FRACTIONS = MASKS.astype(np.float32)
 FRACTIONS[0, 0, :2] = 0.5, np.nan
+HOLES = GRAY.astype(np.float32)
+HOLES[0, 0, :3] = np.nan, np.inf, -np.inf
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,12 @@ FRACTIONS[0, 0, :2] = 0.5, np.nan
             f"the picture is not of 8 bits; found values {2 * int(GRAY[0].min())} to "
             f"{2 * int(GRAY[0].max())}, expected whole numbers from 0 to 255. "
             "Say the largest value that there can be: peak=4095, or peak=1 of fractions",
+        ),
+        (
+            HOLES,
+            MASKS,
+            f"the picture holds values that are not finite; found 3 of {GRAY[0].size:,}. "
+            "Leave it out, or replace them where it is made",
         ),
     ],
 )

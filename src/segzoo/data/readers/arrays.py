@@ -233,6 +233,12 @@ def _layers(mask: Array, meaning: Declared) -> NDArray[np.uint8]:
 
 def _bytes(values: Array) -> NDArray[np.uint8]:
     """Whole numbers of any type as uint8. DatasetError for fractions, and outside 0..255."""
+    if values.dtype.kind == "f" and (strange := int((~np.isfinite(values)).sum())):
+        raise DatasetError(
+            "the picture holds values that are not finite",
+            found=f"{strange:,} of {values.size:,}",
+            next_step="Leave it out, or replace them where it is made",
+        )
     whole = values.dtype.kind != "f" or bool((values == np.rint(values)).all())
     if not whole or (values.size and not 0 <= values.min() <= values.max() <= 255):
         raise DatasetError(
