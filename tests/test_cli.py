@@ -53,7 +53,7 @@ def test_list_as_json(capsys):
     assert rows["broken"]["check"] == "segzoo check SEGZOO_MODELS/broken"
 
 
-EMBEDDED = {"digit_unet", "u2netp", "unet", "unet_paper", "unetpp"}
+PUBLISHED = {"digit_unet", "u2net", "u2netp", "unet", "unet_paper", "unetpp"}  # with weights
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ EMBEDDED = {"digit_unet", "u2netp", "unet", "unet_paper", "unetpp"}
         (["ti*"], {"tiny"}),
         (["ti*", "u2netp"], {"tiny", "u2netp"}),
         (["--plugin", "Segzoo_U2Net"], {"u2net", "u2netp"}),
-        (["--pretrained"], EMBEDDED),
-        (["--license", "Apache-2.0"], EMBEDDED),
+        (["--pretrained"], PUBLISHED),
+        (["--license", "Apache-2.0"], PUBLISHED),
         (["--license", "permissive"], {"unet", "unetpp"}),  # from nuclei, which are CC0
         (["--task", "saliency"], {"lite0", "lite2", "u2net", "u2netp"}),
         (["--task", "saliency", "--plugin", "nobody"], set()),
