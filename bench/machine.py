@@ -19,6 +19,9 @@ DISTRIBUTIONS = (
     "rich",
     "timm",
     "scikit-image",
+    "scipy",
+    "pymatting",
+    "numba",
 )
 
 

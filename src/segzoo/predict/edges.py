@@ -4,8 +4,12 @@ A network sees a picture small, so its map is blurred at the picture's own size,
 is a mixture of the subject and of what was behind it. Both are mended here from the colours nearby:
 
 opacity: a mixture I = a F + (1 - a) B lies on the line between the colours of the subject and of
-    the background; a is where on that line it is. F and B are means over the sure pixels nearby. It
-    counts as far as the two colours differ and the pixel is near their line; else the map holds.
+    the background; a is where on that line it is. On a small copy F and B are means over the sure
+    pixels nearby; what this gives counts as far as the two colours differ and the pixel is near
+    their line, else the map does. Around each pixel a is then a linear function of the colour, as
+    in closed-form matting (Levin, Lischinski, Weiss 2008) and the guided filter (He, Sun, Tang
+    2010); its coefficients are fitted on the small copy and applied to the picture's own pixels
+    (He, Sun 2015, arXiv:1505.00996).
 colour: F of each soft pixel, by the multi-level method of Germer, Uelwer, Conrad, Harmeling 2020,
     "Fast multi-level foreground estimation", arXiv:2006.14970, solved on a small copy; what is left
     of the mixture at the picture's own size is then added.
@@ -29,6 +33,8 @@ REACHES = (1, 2, 4, 8, 24)  # in pixels of the small copy, tried one after the o
 NEAR = 8  # of them: the widest edge
 ENOUGH = 0.05  # of a window that is sure, for its mean to be believed alone
 CONTRAST = 0.005  # squared distance of colours (0 to 1 each) at which they count half
+GUESSED, DOUBTED = 0.3, 0.02  # weights beside the 1 of sure pixels
+WINDOW, SMOOTH = 3, 1e-5  # of the local lines: reach, and what variance of colours is noise
 WIDE, VAGUE = 6, (0.7, 0.95)  # where so much of a window is soft, the map has no edge to be mended
 ROWS = 256  # computed at once, so that memory does not grow with the picture
 LEAST = 1e-6
@@ -47,23 +53,14 @@ def refined(image: Bytes, opacity: Floats) -> Floats:
     sure = (low > FOREGROUND, low < BACKGROUND)
     if not soft.any() or not all(region.any() for region in sure):
         return opacity
-    (subject, _), (behind, near) = (_spread(small, region) for region in sure)
-    vague = _box_mean((~sure[0] & ~sure[1]).astype(np.float32)[..., None], WIDE)
-    # An edge has background beside it: what is far from any is a doubt within the subject.
-    clear = np.clip((VAGUE[1] - vague) / (VAGUE[1] - VAGUE[0]), 0, 1) * near[..., None]
+    lines = _local_lines(small, *_first_guess(small, low, sure))
     result = np.where(soft, opacity, (opacity > FOREGROUND).astype(np.float32))
     for rows in _bands(len(image)):
         there = soft[rows]
-        if not there.any():
-            continue
-        f, b = (_rows_of(colours, image.shape, rows)[there] for colours in (subject, behind))
-        pixels, line = image[rows][there] / np.float32(255), f - b
-        length = (line * line).sum(-1)
-        a = np.clip(((pixels - b) * line).sum(-1) / np.maximum(length, LEAST), 0, 1)
-        off = ((pixels - b - a[:, None] * line) ** 2).sum(-1)
-        trust = length / (length + CONTRAST) * np.exp(-off / (0.05 * length + 1e-4))
-        trust *= _rows_of(clear, image.shape, rows)[there][:, 0]
-        result[rows][there] = trust * a + (1 - trust) * opacity[rows][there]
+        if there.any():
+            line = _rows_of(lines, image.shape, rows)[there]
+            pixels = image[rows][there] / np.float32(255)
+            result[rows][there] = np.clip((line[:, :3] * pixels).sum(-1) + line[:, 3], 0, 1)
     return result
 
 
@@ -85,6 +82,46 @@ def foreground(image: Bytes, opacity: Floats) -> Bytes:
         colours = np.clip(f + a * (pixels - a * f - (1 - a) * b), 0, 1)
         result[rows][there] = np.rint(colours * 255).astype(np.uint8)
     return result
+
+
+def _first_guess(
+    image: Floats, opacity: Floats, sure: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> tuple[Floats, Floats]:
+    """The opacity (h, w) by the line between the colours nearby, and how much to believe it."""
+    (subject, _), (behind, near) = (_spread(image, region) for region in sure)
+    known = sure[0] | sure[1]
+    vague = _box_mean((~known).astype(np.float32)[..., None], WIDE)[..., 0]
+    # An edge has background beside it: what is far from any is a doubt within the subject.
+    clear = np.clip((VAGUE[1] - vague) / (VAGUE[1] - VAGUE[0]), 0, 1) * near
+    line = subject - behind
+    length = (line * line).sum(-1)
+    a = np.clip(((image - behind) * line).sum(-1) / np.maximum(length, LEAST), 0, 1)
+    off = ((image - behind - a[..., None] * line) ** 2).sum(-1)
+    trust = clear * length / (length + CONTRAST) * np.exp(-off / (0.05 * length + 1e-4))
+    guess = np.where(known, sure[0], trust * a + (1 - trust) * opacity)
+    weight = np.where(known, 1, GUESSED * trust + DOUBTED)
+    return guess.astype(np.float32), weight.astype(np.float32)
+
+
+def _local_lines(image: Floats, opacity: Floats, weight: Floats) -> Floats:
+    """(h, w, 4) What to multiply red, green and blue by, and to add, for the opacity around each.
+
+    By weighted least squares in each window, then the mean over the windows that a pixel is in.
+    """
+    products = [image[..., i] * image[..., j] for i in range(3) for j in range(i, 3)]
+    planes = [np.ones_like(opacity), *np.moveaxis(image, -1, 0), *products]
+    planes += [opacity, *(opacity * plane for plane in np.moveaxis(image, -1, 0))]
+    sums = _box_mean(np.stack(planes, -1) * weight[..., None], WINDOW)
+    total = np.maximum(sums[..., :1], LEAST).astype(np.float64)
+    means = sums[..., 1:] / total
+    colour, squares, mean, mixed = np.split(means, [3, 9, 10], axis=-1)
+    covariance = squares[..., [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+    covariance = covariance - colour[..., None] * colour[..., None, :] + SMOOTH * np.eye(3)
+    slope = np.linalg.solve(covariance, (mixed - mean * colour)[..., None])[..., 0]
+    height = mean - (slope * colour).sum(-1, keepdims=True)
+    fitted = np.concatenate([slope, height, np.ones_like(height)], -1) * total
+    shared = _box_mean(fitted.astype(np.float32), WINDOW)
+    return shared[..., :4] / shared[..., 4:]
 
 
 def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
