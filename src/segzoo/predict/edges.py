@@ -178,7 +178,8 @@ def _box_mean(values: Floats, reach: int) -> Floats:
         length = values.shape[axis]
         places = np.arange(length)
         ends, begins = np.minimum(places + reach + 1, length), np.maximum(places - reach, 0)
-        sums = np.insert(np.cumsum(values, axis=axis, dtype=np.float64), 0, 0, axis=axis)
+        sums = np.zeros([n + (a == axis) for a, n in enumerate(values.shape)])
+        np.cumsum(values, axis=axis, out=sums[1:] if axis == 0 else sums[:, 1:])
         parts = sums.take(ends, axis) - sums.take(begins, axis)
         counts = (ends - begins).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
         values = (parts / counts).astype(np.float32)
