@@ -117,10 +117,10 @@ def _some(items: Sequence[str], most: int | None) -> str:
 
 
 def _weights(name: str, weights: Weights, default: bool) -> str:
-    """The licences of weights and of their data, and the first number that they reach."""
+    """The licences of weights and of their data; of the default ones also their first number."""
     licences = [weights.license, *(f"of {d.name} {d.license}" for d in weights.trained_on)]
     fetched = ", fetched at the first use" * (weights.url is not None)
     parts = [f"{name}{' (default)' * default}{fetched}: licence {', '.join(licences)}"]
     parts += [f"retired: {weights.retired}"] * bool(weights.retired)
-    parts += [f"{m.name} {m.value:g} on {m.split}" for m in weights.metrics[:1]]
+    parts += [f"{m.name} {m.value:g} on {m.split}" for m in weights.metrics[:default]]
     return "; ".join(parts)

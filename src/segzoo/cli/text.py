@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 CUT = "..."
-LEAST = 32  # characters of a column that is cut
+LEAST = 24  # characters of a column that is cut
 NARROWEST = 40  # a terminal that says less is taken for as wide
 
 
