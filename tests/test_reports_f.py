@@ -473,3 +473,28 @@ def test_b8_every_path_of_the_public_functions_is_among_the_calls():
                     if "PathLike" in str(parameter.annotation):
                         found.add(f"{called}.{parameter.name}")
     assert found and found <= calls(Path()).keys()
+
+
+# --- B11: outputs below the input folder ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinds", ["mask", "mask,cutout,color"])
+def test_b11_outputs_of_a_run_are_not_inputs_of_the_next(kinds, place, capsys):
+    for name in ("a.png", "sub/b.jpg"):
+        (place / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open("photo.png").save(place / "in" / name)
+    line = ["predict", "./saved", "in", "-r", "--device", "cpu", "--as", kinds, "--json", "-o"]
+    found = []
+    for number in range(3):
+        assert run([*line, f"in/out{number}"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    made = 2 * len(kinds.split(","))
+    for number, told in enumerate(found):
+        assert [p["input"] for p in told["pictures"]] == ["in/a.png", "in/sub/b.jpg"]
+        kept = {".png that segzoo predicted": made * number} if number else {}
+        assert told["left_out"] == kept
+    assert run(["predict", "./saved", "in/**/*.png", "--device", "cpu", "-o", "out", "-q"]) == 0
+    assert list(contents(place / "out")) == ["a.png"]
+    first = kinds.split(",")[0] if "," in kinds else "."
+    assert run(["predict", "./saved", f"in/out0/{first}", "--device", "cpu", "-o", "on", "-q"]) == 0
+    assert list(contents(place / "on")) == ["a.png"]  # named itself, it is meant

@@ -17,7 +17,18 @@ from types import MappingProxyType
 
 from segzoo.errors import OutputError
 
-__all__ = ["BESIDE", "KEYS", "MEMBERS", "is_ours", "known_by", "refuse_others", "signed"]
+__all__ = [
+    "BESIDE",
+    "KEYS",
+    "MEMBERS",
+    "PREDICTED",
+    "SHEET",
+    "is_ours",
+    "is_output",
+    "known_by",
+    "refuse_others",
+    "signed",
+]
 
 # Keys that a file of JSON has when it is ours; of .jsonl its first line.
 KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -47,7 +58,8 @@ BESIDE: Mapping[str, str] = MappingProxyType(
 )
 MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy"})  # of a composed data set
 PNG_HEAD = 33  # bytes: the signature and the chunk IHDR
-WORD = b"Software\0segzoo"  # in the chunk after it
+SHEET, PREDICTED = b"segzoo data preview", b"segzoo predict"  # what a PNG says wrote it
+SOFTWARE = b"Software\0"  # before that, in the chunk after it
 MAX_BYTES = 1 << 26  # of a file of JSON
 
 
@@ -84,8 +96,7 @@ def is_ours(path: str | PathLike[str]) -> bool:
         if name.endswith(".npz"):
             with zipfile.ZipFile(path) as archive:
                 return set(archive.namelist()) == MEMBERS
-        with open(path, "rb") as file:
-            return WORD in file.read(PNG_HEAD + 64)[PNG_HEAD:]
+        return _is_signed(path, SHEET)
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
         return False
 
@@ -95,10 +106,24 @@ def known_by(name: str) -> tuple[str, ...]:
     return name, *(other for other, tells in BESIDE.items() if tells == name)
 
 
-def signed(png: bytes) -> bytes:
-    """A PNG that says of itself that segzoo wrote it, so that it may be written anew."""
-    chunk = b"tEXt" + WORD
-    whole = len(WORD).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+def is_output(path: str | PathLike[str]) -> bool:
+    """Whether a file is a PNG that a prediction has made."""
+    try:
+        return _is_signed(path, PREDICTED)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_signed(path: str | PathLike[str], by: bytes) -> bool:
+    with open(path, "rb") as file:
+        return SOFTWARE + by in file.read(PNG_HEAD + 64)[PNG_HEAD:]
+
+
+def signed(png: bytes, *, by: bytes) -> bytes:
+    """A PNG that says what wrote it: SHEET, which may be written anew, or PREDICTED."""
+    word = SOFTWARE + by
+    chunk = b"tEXt" + word
+    whole = len(word).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     return png[:PNG_HEAD] + whole + png[PNG_HEAD:]
 
 

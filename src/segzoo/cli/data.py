@@ -204,7 +204,7 @@ def preview(
     else:
         samples = [checked(numbered[number]) for number in numbers]
     sheet = of_samples(samples, info=info, ignore_index=ignore_index)
-    files.write(out, ours.signed(codec.encode(sheet)))
+    files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
     say(f"{out}: {_many(len(samples), 'sample')}")
 
 

@@ -36,6 +36,7 @@ __all__ = [
 
 STDIO = "-"  # standard input, standard output
 ERRORS = "errors.jsonl"
+OUTPUTS = ".png that segzoo predicted"  # as a kind of files that are left out
 SHOWN = 10  # of a list in a message
 
 
@@ -113,7 +114,8 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[InputFolde
     """The pictures that files, folders and globs name. UsageError for an input that names none.
 
     A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
-    if `recursive`. Links are followed, each folder once. The folder `out` is never an input.
+    if `recursive`. Links are followed, each folder once. The folder `out` is never an input, and
+    neither are outputs of earlier runs in folders below the one that is named.
     """
     found = []
     for text in inputs:
@@ -276,10 +278,25 @@ def _scan(root: str, depth: int | None, out: str) -> Iterator[InputFolder]:
             names, folders, others = _entries(path or ".")
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", file=path) from None
+        if below:
+            names = _inputs_of(path, names, others)
         if names or others:
             yield InputFolder(path, below, tuple(names), others)
         if depth is None or below.count(os.sep) + bool(below) + 1 < depth:
             stack += [os.path.join(below, folder) for folder in reversed(folders)]
+
+
+def _inputs_of(path: str, names: list[str], others: Counter[str]) -> list[str]:
+    """The names without those of outputs of an earlier run, which are counted instead.
+
+    A folder whose first PNG is none has none: a file of each folder is looked into, not each file.
+    """
+    images = [name for name in names if name.endswith(".png")]
+    if not images or not ours.is_output(os.path.join(path, images[0])):
+        return names
+    outputs = {name for name in images if ours.is_output(os.path.join(path, name))}
+    others[OUTPUTS] += len(outputs)
+    return [name for name in names if name not in outputs]
 
 
 def _entries(path: str) -> tuple[list[str], list[str], Counter[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from segzoo.base import ours
 from segzoo.cli.jobs import STDIO, Job, Layout
 from segzoo.errors import OutputError, ResourceError, SegzooError, printable
 
@@ -108,7 +109,7 @@ class Writer:
                     box=box,
                 )
                 path = self.layout.path(job, kind, number)
-                _put(path, encode(output))
+                _put(path, ours.signed(encode(output), by=ours.PREDICTED))
                 written[f"head-{number}/{kind}" if self.layout.heads else kind] = path
         height, width = result.mask.shape
         grid = predictor.grid(height, width)
