@@ -278,8 +278,8 @@ def test_what_cannot_be_contained_can_be_set_aside(tmp_path):
 
 
 def test_the_user_can_always_interrupt(monkeypatch, tmp_path):
-    """Row P2: KeyboardInterrupt is the user's, and passes through."""
-    code = "raise KeyboardInterrupt\n"
+    """Row P2: a signal is the user's, and passes through; a plugin's own interrupt is not."""
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     fake_plugins.make(tmp_path, "broken-key", {"broken_key": "broken_key:SPEC"}, code=code)
     fake_plugins.install(monkeypatch, tmp_path)
     with pytest.raises(KeyboardInterrupt):

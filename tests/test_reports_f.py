@@ -1,8 +1,16 @@
 """Faults of the second round (A9, A10, B3, B8, B11): files that are not ours, paths and options."""
 
 import ast
+import dataclasses
 import inspect
+import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,11 +22,17 @@ from squares import Squares
 from tiny import TINY
 
 import segzoo
-from segzoo.base import ours
+from segzoo.base import files, ours
 from segzoo.base.home import expanded_line
 from segzoo.cli.main import app, run
 from segzoo.engine.settings import Settings
-from segzoo.errors import OutputError, UsageError
+from segzoo.errors import OutputError, PictureError, UnsafeFormatError, UsageError
+from segzoo.hub import cache as hubcache
+from segzoo.pictures import codec
+from segzoo.publish import folder
+from segzoo.publish.privacy import public
+from segzoo.spec import Dataset
+from segzoo.weights import within
 from segzoo.zoo.options import faults_by_signature
 
 CORE = Path(__file__).parents[1] / "src" / "segzoo"
@@ -157,6 +171,7 @@ WRITERS = {
     "base.cache._replace": STORE,
     "base.files.replacing": NEW,
     "base.files.sweep": NEW,
+    "base.files.sweep_old": NEW,
     "base.files.write": NEW,
     "checks.signing.sign": ASKS,
     "cli.cache._remove": STORE,
@@ -192,7 +207,10 @@ WRITERS = {
     "hub.cache.set_aside": STORE,
     "hub.cache.take_away": STORE,
     "hub.fetch._bring": STORE,
-    "hub.fetch._transfer": STORE,
+    "hub.receive.receive": STORE,
+    "hub.asset.fetched": STORE,
+    "model.converted._converted": STORE,
+    "model.converted._whole": STORE,
     "model.backbones._out_of_wheel": NEW,
     "model.loaded.Model.save_pretrained": ASKS,
     "publish.folder._refuse_existing": NEW,
@@ -498,3 +516,179 @@ def test_b11_outputs_of_a_run_are_not_inputs_of_the_next(kinds, place, capsys):
     first = kinds.split(",")[0] if "," in kinds else "."
     assert run(["predict", "./saved", f"in/out0/{first}", "--device", "cpu", "-o", "on", "-q"]) == 0
     assert list(contents(place / "on")) == ["a.png"]  # named itself, it is meant
+
+
+# --- A10: the rest of what a stranger could do ----------------------------------------------------
+
+
+def test_a10_a_file_exchanged_while_it_is_opened_is_refused(place, monkeypatch):
+    """The link is judged, another file is opened, and the first is there again afterwards."""
+    secret, good = place / "secret", place / "saved" / "config.json"
+    secret.write_bytes(MINE)
+    opened = within.open_regular
+
+    def exchanged(path):
+        return opened(secret)
+
+    monkeypatch.setattr(within, "open_regular", exchanged)
+    with pytest.raises(UnsafeFormatError, match="the file was exchanged while it was opened"):
+        within.open_within(good.parent, good.name)
+    monkeypatch.undo()
+    with within.open_within(good.parent, good.name) as file:
+        assert file.read() == good.read_bytes()
+
+
+def test_a10_a_config_that_is_a_link_out_of_its_folder_is_refused(place):
+    config = place / "saved" / "config.json"
+    (place / "saved" / "manifest.json").unlink()
+    config.rename(place / "elsewhere.json")
+    config.symlink_to(place / "elsewhere.json")
+    for ref in ("./saved", f"local-dir:{place}/saved"):
+        with pytest.raises(UnsafeFormatError, match="a link out of its folder"):
+            segzoo.load(ref)
+    config.unlink()
+    (place / "elsewhere.json").rename(place / "saved" / "a.json")
+    config.symlink_to("a.json")
+    assert segzoo.load("./saved").config.model == "tiny"
+
+
+def jpeg_of(scans: int) -> bytes:
+    """A progressive JPEG whose last scan stands there again and again."""
+    stream = io.BytesIO()
+    Image.new("RGB", (640, 640), (200, 90, 10)).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    more = scans - whole.count(b"\xff\xda")
+    return whole[:end] + whole[last:end] * more + whole[end:]
+
+
+def png_of(chunks: int) -> bytes:
+    """A PNG with so many chunks, of which all but three are texts."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    whole, text = stream.getvalue(), b"tEXta\0b"
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    return whole[:33] + chunk * (chunks - 3) + whole[33:]
+
+
+@pytest.mark.parametrize(
+    ("made", "most", "what"), [(jpeg_of, 100, "scans"), (png_of, 100_000, "chunks")]
+)
+def test_a10_pictures_of_too_many_parts_are_refused_at_once(made, most, what):
+    begun = time.process_time()
+    with pytest.raises(PictureError, match=f"the picture has too many {what}; .*at most {most:,}"):
+        codec.read(made(most + 1))
+    assert time.process_time() - begun < 5
+    if what == "scans":
+        assert codec.read(made(most)).image.shape == (640, 640, 3)
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("living", [True, False])
+def test_a10_what_killed_processes_left_goes_after_a_day(old, living, place):
+    left = place / "out" / "sub" / ".segzoo-0123456789abcdef.tmp"
+    left.parent.mkdir(parents=True)
+    with open(left, "wb") as file:
+        if living:
+            assert files.hold(file)
+        file.write(MINE)
+        file.flush()
+        before = time.time() - files.LEFT_SECONDS + (-60 if old else 60)
+        os.utime(left, (before, before))
+        assert run(PREDICT) == 0
+        assert left.exists() == (living or not old)
+
+
+def test_a10_so_do_downloads(hub_here, place, monkeypatch):
+    made = {p.name: p.read_bytes() for p in (place / "saved").iterdir()}
+    hub_here.add("alice/tiny", made)
+    blobs = hubcache.Snapshot("alice/tiny", "0" * 40).store / "blobs"
+    blobs.mkdir(parents=True)
+    for name, age in (("old", 2 * files.LEFT_SECONDS), ("new", 60)):
+        path = blobs / f"{name}.01234567.incomplete"
+        path.write_bytes(MINE)
+        os.utime(path, (time.time() - age,) * 2)
+    segzoo.load("hf-hub:alice/tiny")
+    assert [p.name for p in blobs.glob("*.incomplete")] == ["new.01234567.incomplete"]
+
+
+@pytest.mark.parametrize("text", ["a\nb=CC0-1.0", "a=CC0\x1b[2J", "a=CC0-1.0=https://x/\ry"])
+def test_a10_a_data_set_of_several_lines_is_a_mistake_of_the_line(text, capsys):
+    assert run(["publish", "./saved", "alice/tiny", "--trained-on", text, "--dry-run", "o"]) == 2
+    assert "expected one line of at most 500 characters" in capsys.readouterr().err
+
+
+def test_a10_notes_and_data_are_masked_as_words_are(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place))
+    told = "see https://me:geheim@example.org/d and {}/cells, or https://example.org/e"
+    given = Dataset(name="cells", license="CC0-1.0", url="ftp://me:geheim@example.org/cells")
+    assert public(told.format(place)) == (
+        "see https://example.org/d and cells, or https://example.org/e"
+    )
+    assert folder._masked(given).url == "ftp://example.org/cells"
+    assert folder._masked(dataclasses.replace(given, name=f"{place}/cells")).name == "cells"
+
+
+PLUGIN = """
+import dataclasses, os
+from tiny import TINY
+from segzoo.spec import ModelSpec
+
+class Late(ModelSpec):
+    def __getattribute__(self, name):
+        if name == "summary" and "READY" in globals():
+            raise RuntimeError("not now")
+        return super().__getattribute__(name)
+
+LATE = Late(**{f.name: getattr(TINY, f.name) for f in dataclasses.fields(TINY)})
+READY = True
+"""
+
+
+def test_a10_a_plugins_own_class_of_spec_is_refused(place, monkeypatch, capsys):
+    (place / "late.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("SEGZOO_MODELS", "late=late:LATE,tiny=tiny:TINY")
+    assert run(["info", "late"]) == 2
+    assert "late:LATE is of a class of its own, Late" in capsys.readouterr().err
+    assert run(["list"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_a10_a_plugin_that_interrupts_is_a_broken_plugin(place, monkeypatch, capsys):
+    (place / "stops.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("SEGZOO_MODELS", "stops=stops:SPEC,tiny=tiny:TINY")
+    assert run(["info", "stops"]) == 2
+    assert "cannot be used: KeyboardInterrupt" in capsys.readouterr().err
+    assert run(["list"]) == 0
+    (place / "pressed.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.setenv("SEGZOO_MODELS", "pressed=pressed:SPEC")
+    assert run(["info", "pressed"]) == 130  # a person's Ctrl-C stays one
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def in_a_process(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(place), *sys.path])
+    line = [sys.executable, "-m", "segzoo.cli.main", *arguments]
+    environment = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+    return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def test_a10_what_a_plugin_writes_to_descriptor_1_is_not_in_the_json(place, monkeypatch):
+    (place / "loud.py").write_text("import os\nos.write(1, b'hello')\nfrom tiny import TINY\n")
+    monkeypatch.setenv("SEGZOO_MODELS", "loud=loud:TINY")
+    done = in_a_process(place, "list", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "loud" in [row["name"] for row in json.loads(done.stdout)]
+    assert "hello" in done.stderr
+
+
+def test_a10_entry_points_that_are_no_text_are_named(place):
+    broken = place / "evil-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_bytes(b"[segzoo.models]\n\xff\xfe = a:b\n")
+    done = in_a_process(place, "predict", "./saved", "photo.png", "-o", "out", "--device", "cpu")
+    assert "defect" not in done.stderr
+    assert done.returncode == 0 or "entry_points.txt of evil is not UTF-8" in done.stderr

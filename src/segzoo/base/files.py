@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -11,8 +13,20 @@ from typing import BinaryIO
 
 from segzoo.errors import OutputError, ResourceError
 
-__all__ = ["FULL", "make_folder", "replacing", "sweep", "unwritable", "write"]
+__all__ = [
+    "FULL",
+    "LEFT_SECONDS",
+    "hold",
+    "make_folder",
+    "replacing",
+    "sweep",
+    "sweep_old",
+    "unwritable",
+    "write",
+]
 
+TEMPORARY = ".segzoo-*.tmp"
+LEFT_SECONDS = 86_400.0  # what nothing was added to for a day is nobody's any more
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk without room
 
 
@@ -30,6 +44,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             kind = "a folder" if os.path.isdir(file) else "not a regular file"
             raise OutputError(f"cannot be written: it is {kind}", file=file)
         with open(temporary, "xb") as stream:
+            hold(stream)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -49,9 +64,38 @@ def write(path: str | PathLike[str], data: bytes) -> None:
 
 def sweep(folder: str | PathLike[str]) -> None:
     """Remove what killed processes left in a folder that nobody else writes into now."""
-    for path in Path(folder).glob(".segzoo-*.tmp"):
+    for path in Path(folder).glob(TEMPORARY):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def hold(file: BinaryIO) -> bool:
+    """Lock a file for as long as it is open, where there are locks; False when it is held."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def sweep_old(folder: str | PathLike[str], pattern: str = TEMPORARY) -> None:
+    """Remove what killed processes left in a folder that others may write into.
+
+    That is what nothing was added to for a day, and no living process holds.
+    """
+    for path in Path(folder).glob(pattern):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > LEFT_SECONDS:
+                with open(path, "rb") as file:
+                    if hold(file):
+                        path.unlink()
 
 
 def make_folder(path: str | PathLike[str]) -> None:

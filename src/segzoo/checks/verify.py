@@ -39,8 +39,8 @@ from segzoo.saved import manifest
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
-from segzoo.weights.header import open_regular, read_header
-from segzoo.weights.within import within
+from segzoo.weights.header import read_header
+from segzoo.weights.within import open_within, within
 from segzoo.zoo import refs
 from segzoo.zoo.refs import Folder, Hub, Named
 
@@ -135,8 +135,8 @@ def hashes_hold(subject: Subject) -> str:
     if not subject.hashes:
         raise Skipped("none is declared")
     for name, expected in subject.hashes.items():
-        path = within(subject.home, name)
-        with open_regular(path) as file:
+        path = subject.home / name
+        with open_within(subject.home, name) as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != expected:
             raise IntegrityError(
@@ -151,8 +151,8 @@ def hashes_hold(subject: Subject) -> str:
 
 def header_is_good(subject: Subject) -> str:
     """The header of the weights keeps every rule, and covers the file exactly."""
-    path = within(subject.home, subject.file)
-    with open_regular(path) as file:
+    path = subject.home / subject.file
+    with open_within(subject.home, subject.file) as file:
         header = read_header(file, path)
     return f"{len(header.tensors):,} tensors, {header.file_size:,} bytes"
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from segzoo.base import cache as own
+from segzoo.base import files
 from segzoo.base.records import Json
 from segzoo.cli.help import Command, Group
 from segzoo.cli.options import AsJson
@@ -34,7 +35,6 @@ OWN = {
     "hub": "which files commits on the Hub have",
     "stamps": "which files were found whole",
 }
-LEFT_SECONDS = 86_400.0  # a download that nothing was added to for a day is nobody's any more
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _kept() -> Iterator[_Kept]:
         name = f"{item.snapshot.repo}@{item.snapshot.commit}"
         yield _Kept("model", name, ", ".join(item.refs), item.blobs, item.snapshot.folder)
     for path, age in hubcache.leftovers():
-        if path.suffix == hubcache.CORRUPT or age > LEFT_SECONDS:
+        if path.suffix == hubcache.CORRUPT or age > files.LEFT_SECONDS:
             yield _Kept("leftover", path.name, path.parents[1].name, _files(path), path)
     home = own.home()
     for name, detail in sorted(OWN.items()):  # SEGZOO_HOME may hold what is not ours
@@ -182,7 +182,9 @@ def _converted() -> Iterator[_Kept]:
     for ref, path in conversions.kept_files():
         yield _Kept("converted", ref, path.name[:8], _files(path), path)
     for path in sorted((own.home() / conversions.FOLDER).glob("*/*")):
-        old = path.suffix == hubcache.INCOMPLETE and now - path.lstat().st_mtime > LEFT_SECONDS
+        old = (
+            path.suffix == hubcache.INCOMPLETE and now - path.lstat().st_mtime > files.LEFT_SECONDS
+        )
         if old or path.suffix == hubcache.CORRUPT:
             yield _Kept("leftover", path.name, path.parent.name, _files(path), path)
 

@@ -5,8 +5,10 @@ not enough memory or disk, 6 a training that diverged, 70 a defect of segzoo its
 interrupted, 143 told to end.
 """
 
+import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any, TextIO
 import typer
 
 from segzoo.base.home import expanded_line
+from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
 from segzoo.cli import (
     cache,
@@ -39,8 +42,9 @@ from segzoo.cli import eval as eval_
 from segzoo.cli import help as help_
 from segzoo.cli import list as list_
 from segzoo.cli.text import say
-from segzoo.errors import SegzooError, printable
+from segzoo.errors import PluginError, SegzooError, printable
 from segzoo.spec import Recipe
+from segzoo.zoo import registry
 
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
@@ -110,7 +114,10 @@ def main() -> None:
     if "--debug" in arguments[:end]:
         arguments.remove("--debug")
         debug = True
-    sys.exit(run(arguments, debug=debug))
+    as_json = "--json" in arguments[:end]
+    with kept_for_us() if as_json else contextlib.nullcontext():
+        code = run(arguments, debug=debug)
+    sys.exit(code)
 
 
 def show_warning(
@@ -149,6 +156,12 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         if _is_usage_error(error):
             return _usage(error, arguments)
         _trace(debug)
+        if isinstance(error, UnicodeDecodeError) and (broken := registry.unreadable()):
+            return _complain(
+                f"entry_points.txt of {', '.join(broken)} is not UTF-8, which a library cannot "
+                f"read. Install it anew, or remove it: pip uninstall {shlex.quote(broken[0])}",
+                PluginError.exit_code,
+            )
         what = f"{type(error).__name__}: {error}"
         return _complain(
             f"a defect of segzoo, please report it: {what}. Run it again with --debug for details",
@@ -201,7 +214,7 @@ def _field(option: str, arguments: list[str]) -> str:
 
 def _silence_stdout() -> None:
     """Let the interpreter's last flush of stdout go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

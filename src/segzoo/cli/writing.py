@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from segzoo.base import ours
+from segzoo.base import files, ours
 from segzoo.cli.jobs import STDIO, Job, Layout
 from segzoo.errors import OutputError, ResourceError, SegzooError, printable
 
@@ -36,6 +36,9 @@ def ready(layout: Layout) -> Iterator[None]:
         folder = os.path.dirname(folder)
     try:
         probe(layout)
+        for place, _, names in os.walk(layout.folder):
+            if any(name.startswith(".segzoo-") for name in names):
+                files.sweep_old(place)
         yield
     finally:
         for folder in made:
@@ -45,8 +48,6 @@ def ready(layout: Layout) -> Iterator[None]:
 
 def probe(layout: Layout) -> None:
     """OutputError or ResourceError when nothing can be written: no permission, no space."""
-    from segzoo.base import files
-
     if layout.beside:
         return
     path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
@@ -129,8 +130,6 @@ class Writer:
 
 
 def _put(path: str, content: bytes) -> None:
-    from segzoo.base import files
-
     if path == STDIO:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()

@@ -43,9 +43,9 @@ from segzoo.errors import (
 )
 from segzoo.spec import SHA256
 from segzoo.weights import safetensors as weights
-from segzoo.weights.header import judge_header, open_regular
+from segzoo.weights.header import judge_header
 from segzoo.weights.safetensors import CODES
-from segzoo.weights.within import within
+from segzoo.weights.within import open_within, within
 
 __all__ = [
     "RESUME",
@@ -287,7 +287,7 @@ def _folders(run: Path) -> list[tuple[int, str, Path]]:
 def _verified(path: Path, step: int) -> Checkpoint:
     found = _manifest(path, step)
     for name, sha256 in found.hashes.items():
-        with _judging(path / name), open_regular(within(path, name)) as file:
+        with _judging(path / name), open_within(path, name) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise CheckpointError("its sha256 is not the manifest's", file=path / name)
     return found
@@ -351,7 +351,7 @@ def _judging(file: Path) -> Iterator[None]:
 
 def _bounded(folder: Path, name: str) -> bytes:
     """A file's content, or one byte more of it than `_parsed` takes."""
-    with open_regular(within(folder, name)) as file:
+    with open_within(folder, name) as file:
         return file.read(MAX_JSON + 1)
 
 

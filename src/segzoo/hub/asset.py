@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+from segzoo.base import files
 from segzoo.errors import (
     HubAccessError,
     HubError,
@@ -122,6 +123,7 @@ def fetched(asset: Asset, folder: Path, *, local_files_only: bool = False) -> It
         refuse_full(folder, size, asset.ref, remedy="Free some space, or set SEGZOO_HOME")
         return size
 
+    files.sweep_old(folder, f"*{hubcache.INCOMPLETE}")
     new = folder / f"{asset.sha256}.{secrets.token_hex(4)}{hubcache.INCOMPLETE}"
     try:
         found = receive(

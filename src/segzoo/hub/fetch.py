@@ -278,6 +278,7 @@ def _bring(session: HubSession, snapshot: Snapshot, name: str, item: Id) -> None
     try:
         hubcache.refuse_links(snapshot.folder / name, blob)
         blob.parent.mkdir(parents=True, exist_ok=True)
+        files.sweep_old(blob.parent, f"*{hubcache.INCOMPLETE}")
         with _locked(snapshot, item.value):
             own = hubcache.blob_of(snapshot, name) in (None, item.value)
             if own and _is_there(snapshot.folder / name, item):

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
-from segzoo.base import transfer
+from segzoo.base import files, transfer
 from segzoo.errors import ResourceError
 from segzoo.hub.session import (
     TRIES,
@@ -46,6 +46,7 @@ def receive(
     """
     digest, have, size, idle = hasher(), 0, 0, 0
     with open(new, "xb") as file:
+        files.hold(file)
         for _ in range(MAX_TRIES):
             before = have
             headers = {"Range": f"bytes={have}-"} if have else {}

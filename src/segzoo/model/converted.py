@@ -121,6 +121,7 @@ def _converted(
         if converter.folded_norms:
             state = identity_norms(builder) | state
     try:
+        files.sweep_old(_folder(ref), f"*{hubcache.INCOMPLETE}")
         new = _folder(ref) / f"{secrets.token_hex(8)}{hubcache.INCOMPLETE}"
         try:
             sha256 = weights.save(state, new)

@@ -349,7 +349,8 @@ def _file_of(
         return within(source.path, name)
     if (source.path / manifest.MANIFEST_NAME).exists():
         manifest.check(source.path, [name])
-    return source.path / name
+    path = source.path / name
+    return within(source.path, name) if path.is_symlink() else path
 
 
 def _declared(source: "Folder | Snapshot", config: Config) -> str | None:

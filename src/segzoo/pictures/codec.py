@@ -265,6 +265,9 @@ def _open_file(file: str) -> io.RawIOBase:
     raise PictureError(problem, file=file, next_step=next_step)
 
 
+MAX_SCANS, MAX_CHUNKS = 100, 100_000  # of a JPEG, of a PNG
+
+
 class _Stream(io.BufferedReader):
     """A file whose sized reads are added up, so that a small one cannot fill the memory.
 
@@ -283,6 +286,35 @@ class _Stream(io.BufferedReader):
             raise OSError("its header is too long")
         return data
 
+    def refuse_endless(self) -> None:
+        """PictureError for a JPEG or PNG of so many parts that decoding would take minutes."""
+        start = super().read(8)
+        self.seek(0)
+        if start.startswith(b"\xff\xd8\xff"):
+            scans = super().read().count(b"\xff\xda")  # in pixels 0xff is followed by 0
+            what, count, most = "scans", scans, MAX_SCANS
+        elif start == b"\x89PNG\r\n\x1a\n":
+            what, count, most = "chunks", self._chunks(), MAX_CHUNKS
+        else:
+            return
+        self.seek(0)
+        if count > most:
+            raise PictureError(
+                f"the picture has too many {what}",
+                found=f"more than {most:,}" if what == "chunks" else f"{count:,}",
+                expected=f"at most {most:,}",
+            )
+
+    def _chunks(self) -> int:
+        """How many chunks a PNG has, as far as there may be."""
+        self.seek(8)
+        for number in range(MAX_CHUNKS + 1):
+            head = super().read(8)
+            if len(head) < 8 or head[4:] == b"IEND":
+                return number + 1
+            self.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return MAX_CHUNKS + 1
+
 
 @contextlib.contextmanager
 def opened(source: str | PathLike[str] | bytes) -> Iterator[_Stream]:
@@ -297,6 +329,7 @@ def opened(source: str | PathLike[str] | bytes) -> Iterator[_Stream]:
             f"a picture is a path, bytes, a PIL image or a numpy array, not {type(source).__name__}"
         )
     with _one_error(file), _Stream(raw) as stream:
+        stream.refuse_endless()
         yield stream
 
 

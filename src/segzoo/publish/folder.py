@@ -17,6 +17,7 @@ import numpy as np
 
 from segzoo.base import files
 from segzoo.base.home import expanded
+from segzoo.base.records import asdict
 from segzoo.engine.record import RUN
 from segzoo.errors import ConfigError, OutputError, UsageError, printable
 from segzoo.model import golden
@@ -27,6 +28,7 @@ from segzoo.predict import outputs
 from segzoo.publish import card
 from segzoo.publish.card import Facts
 from segzoo.publish.measured import Measured, measured_of
+from segzoo.publish.privacy import public
 from segzoo.publish.request import PublishRequest
 from segzoo.publish.source import Publishable, publishable
 from segzoo.publish.trained import begun_with_of, write_training
@@ -34,7 +36,7 @@ from segzoo.report.curves import CURVES
 from segzoo.report.panels import sheet
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
-from segzoo.saved.config import Config
+from segzoo.saved.config import MAX_TEXT, Config
 from segzoo.saved.manifest import Manifest
 from segzoo.spec import Dataset
 from segzoo.zoo import refs
@@ -112,7 +114,8 @@ def _stated(request: PublishRequest, origin: Publishable) -> _Stated:
             next_step="Put the spec in a plugin: segzoo new",
         )
     license = request.license or ("" if origin.run else config.license)
-    data = tuple(dict.fromkeys((*request.trained_on, *config.trained_on)))
+    _refuse_lines(**{"the licence": license})
+    data = tuple(dict.fromkeys(map(_masked, (*request.trained_on, *config.trained_on))))
     measured = measured_of(origin, request.evaluation, request.repo, request.tag)
     missing = []
     if license in ("", NOT_STATED):
@@ -179,7 +182,7 @@ def _facts(
         base_model=base_model,
         begun_at=_address_of(begun_with, model),
         source=record.source if record else "",
-        notes=request.notes or (record.notes if record else ""),
+        notes=public(request.notes) or (record.notes if record else ""),
         pictures=pictures,
     )
 
@@ -201,7 +204,24 @@ def dataset_of(text: str) -> Dataset:
             expected="'NAME=LICENCE' or 'NAME=LICENCE=URL'; where no licence is stated: 'NAME="
             f"{NOT_STATED}'",
         )
-    return Dataset(name=name.strip(), license=licence.strip(), url=url.strip())
+    given = Dataset(name=name.strip(), license=licence.strip(), url=url.strip())
+    _refuse_lines(**{"the data set's " + key: value for key, value in asdict(given).items()})
+    return given
+
+
+def _refuse_lines(**texts: str) -> None:
+    """UsageError for what a config could not hold: each is one line, and not too long."""
+    for what, text in texts.items():
+        if not text.isprintable() or len(text) > MAX_TEXT:
+            raise UsageError(
+                f"{what} is {printable(text)[:100]!r}",
+                expected=f"one line of at most {MAX_TEXT} characters",
+            )
+
+
+def _masked(data: Dataset) -> Dataset:
+    """Without passwords in addresses, and without paths of this machine."""
+    return Dataset(**public(asdict(data)))
 
 
 def _refuse_names(request: PublishRequest) -> None:

@@ -18,6 +18,7 @@ from segzoo.data.source import parse
 
 __all__ = ["public", "public_words"]
 
+SECRET = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")  # name and password of an address
 NOBODY = "DATA"  # for a path of which nothing may be said
 A_PATH = re.compile(r"(?<![\w/])(?:~[\w.-]*|\.{1,2}|[A-Za-z]:)?[/\\](?![/\\])[^\s?&,;'\"<>]+")
 
@@ -52,7 +53,7 @@ def public(value: Json) -> Json:
 
 
 def _text(text: str) -> str:
-    home = os.path.expanduser("~")
+    home, text = os.path.expanduser("~"), SECRET.sub(r"\1", text)
     if text.startswith(("/", "~", home)) or re.match(r"[A-Za-z]:[/\\]", text):
         return _path(text)  # all of it, spaces too
     return A_PATH.sub(lambda found: _path(found[0]), text)

@@ -1,5 +1,6 @@
 """Where a file of an untrusted folder lies: in it, and nowhere else."""
 
+import io
 import os
 from os import PathLike
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import TypeAlias
 
 from segzoo.base.strictjson import short
 from segzoo.errors import UnsafeFormatError, WeightsFormatError, WeightsMissingError
-from segzoo.weights.header import refuse_irregular
+from segzoo.weights.header import open_regular, refuse_irregular
 
-__all__ = ["within"]
+__all__ = ["open_within", "within"]
 
 AnyPath: TypeAlias = str | PathLike[str]
 
@@ -39,6 +40,27 @@ def within(folder: AnyPath, name: str) -> Path:
             f"the file cannot be opened: {error.strerror}", file=path
         ) from None
     return path
+
+
+def open_within(folder: AnyPath, name: str) -> io.BufferedReader:
+    """Open the file `name` of an untrusted folder, as `within` judges it and `open_regular`.
+
+    UnsafeFormatError, too, when another file took its place between the two.
+    """
+    path = within(folder, name)
+    file = open_regular(path)
+    try:
+        now = os.stat(os.path.realpath(within(folder, name)))
+        if not os.path.samestat(now, os.fstat(file.fileno())):
+            raise UnsafeFormatError(
+                "the file was exchanged while it was opened", file=path, next_step="Try again"
+            )
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
+            raise WeightsMissingError("the file has gone", file=path) from None
+        raise
+    return file
 
 
 def _blobs_of(folder: Path) -> Path | None:

@@ -14,13 +14,14 @@ import difflib
 import importlib
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, TypeVar
 
 from segzoo import spec as records
@@ -35,7 +36,18 @@ from segzoo.errors import (
 from segzoo.spec import IMPORT_PATH, MODEL_NAME, ModelSpec
 from segzoo.zoo.offered import plugin_of
 
-__all__ = ["GROUP", "GROUPS", "Entry", "Row", "entries", "find", "known", "resolve", "rows"]
+__all__ = [
+    "GROUP",
+    "GROUPS",
+    "Entry",
+    "Row",
+    "entries",
+    "find",
+    "known",
+    "resolve",
+    "rows",
+    "unreadable",
+]
 
 GROUP = "segzoo.models"  # a group's name is the contract's version
 READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
@@ -100,6 +112,9 @@ class Entry:
                 found = resolve(self.value)
             if not isinstance(found, kind):
                 raise TypeError(f"{self.value} is a {type(found).__name__}, not a {kind.__name__}")
+            # a record is data, which whoever has it reads without a guard
+            if issubclass(kind, records.Record) and type(found) is not kind:
+                raise TypeError(f"{self.value} is of a class of its own, {type(found).__name__}")
         return found
 
     def _error(self, cause: str) -> PluginError:
@@ -233,15 +248,43 @@ def resolve(path: str) -> Any:
     return found
 
 
+def unreadable() -> list[str]:
+    """Distributions whose entry_points.txt is no text: any library that looks there stumbles."""
+    found = []
+    for distribution in metadata.distributions():
+        try:
+            distribution.read_text("entry_points.txt")
+        except UnicodeDecodeError:
+            found.append(_identity(distribution)[0])
+        except Exception:
+            continue
+    return found
+
+
 @contextlib.contextmanager
 def guarded(fault: Callable[[str], PluginError]) -> Iterator[None]:
-    """Around a plugin's code: what it raises becomes `fault(cause)`, but for KeyboardInterrupt."""
+    """Around a plugin's code: what it raises becomes `fault(cause)`, but for a person's Ctrl-C."""
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    # another handler is a program's own, and then nobody can tell who interrupts
+    told_apart = is_main and before is signal.default_int_handler
+    if told_apart:
+        signal.signal(signal.SIGINT, notice)
     try:
         yield
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plugin may raise anything, SystemExit among it
+        if isinstance(error, KeyboardInterrupt) and (pressed or not told_apart):
+            raise
         raise fault(cause(error)) from error
+    finally:
+        if told_apart and signal.getsignal(signal.SIGINT) is notice:
+            signal.signal(signal.SIGINT, before)
 
 
 def fold(name: str) -> str:
