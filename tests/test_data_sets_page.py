@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segzoo.data.declared import OPTIONS
+from segzoo.data.outlined import OPTIONS as OUTLINES
 from segzoo.data.sample import checked
 from segzoo.data.source import COMMON, open_data, parse
 from segzoo.spec import ReaderSpec
@@ -18,6 +19,8 @@ SECTIONS = dict(re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | r
 EXAMPLES = re.findall(r"(?:^| )(\w+:[\w./{}-]+\?\S+)", PAGE, re.MULTILINE)
 READERS = [e.name for e in registry.entries(registry.READERS) if e.distribution == "segzoo-core"]
 MEANING = set(OPTIONS)
+TOOLS = ("labelme", "cvat", "yolo")  # below the section that gives their common options
+TOOLS_SAY = PAGE.partition("## What annotation tools write")[2].partition("\n### ")[0]
 
 
 def spec_of(reader: str) -> ReaderSpec:
@@ -33,6 +36,10 @@ def test_every_option_is_named(name):
     options = set(spec_of(name).options)
     if options >= MEANING and name != "folder":
         options -= MEANING
+    if name in (*TOOLS, "coco"):
+        options -= set(OUTLINES)
+        assert name in TOOLS or "](#what-annotation-tools-write)" in SECTIONS[name]
+        assert {option for option in OUTLINES if f"`{option}`" not in TOOLS_SAY} == set()
     assert {option for option in options if f"`{option}" not in SECTIONS[name]} == set()
 
 
@@ -40,7 +47,7 @@ def test_every_option_is_named(name):
 def test_tables_give_the_defaults(name):
     options = spec_of(name).options
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`]+)` )?\| ", SECTIONS[name], re.MULTILINE)
-    assert rows or name in ("arrays", "shards")
+    assert rows or name in ("arrays", "labelme", "shards")
     for option, default in rows:
         assert default == str(options[option].default).lower() or default == options[option].default
 

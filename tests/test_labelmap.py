@@ -29,7 +29,7 @@ LAYOUTS = {
 # The classes of these are those of one file or one layout that nobody else writes.
 CLOSED = {"drive", "nyudv2", "oxford_pet", "sunrgbd"}
 # And these read their names out of the set, or are given them as values= is.
-OTHERS = {"arrays", "coco", "folder", "hf", "shards"}
+OTHERS = {"arrays", "coco", "cvat", "folder", "hf", "labelme", "shards", "yolo"}
 
 
 def specs():

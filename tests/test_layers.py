@@ -30,7 +30,7 @@ FILES_OF_TENSORS = frozenset({"safetensors"})
 # What speaks to the Hub.
 HUB = frozenset({"huggingface_hub", "filelock"})
 # What data sets need for one format each.
-FORMATS = frozenset({"datasets", "h5py", "pycocotools", "scipy", "sklearn"})
+FORMATS = frozenset({"datasets", "h5py", "pycocotools", "scipy", "sklearn", "yaml"})
 
 
 class Room(NamedTuple):

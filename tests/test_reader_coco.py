@@ -9,6 +9,7 @@ import json
 import pickle
 import sys
 import warnings
+from array import array
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
+from segzoo.data import outlines
 from segzoo.data.readers import coco
 from segzoo.data.readers.coco import open_coco
 from segzoo.data.sample import checked, info_of
 from segzoo.data.source import id_of, open_data
 from segzoo.errors import DatasetError, DependencyMissingError, UsageError
+from segzoo.pictures import labels
 
 PERSON, CAR, DOG, CUP, TABLE = 1, 3, 18, 47, 67  # ids
 CATEGORIES = {PERSON: "person", CAR: "car", DOG: "dog", CUP: "cup", TABLE: "dining table"}
@@ -157,9 +160,9 @@ def test_runs_are_read_as_pycocotools_writes_them(data):
     seed, share = data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0, 0.02, 0.5, 1]))
     mask = np.random.default_rng(seed).random((height, width)) < share
     packed = pycocotools.mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    np.testing.assert_array_equal(coco._filled(packed["counts"], height, width), mask)
-    plain = coco.array("I", runs(mask.astype(np.uint8)))
-    np.testing.assert_array_equal(coco._filled(plain, height, width), mask)
+    np.testing.assert_array_equal(outlines.mask_of_runs(packed["counts"], height, width), mask)
+    plain = array("I", runs(mask.astype(np.uint8)))
+    np.testing.assert_array_equal(outlines.mask_of_runs(plain, height, width), mask)
 
 
 def test_packed_runs_and_short_polygons(tmp_path):
@@ -220,13 +223,15 @@ PHOTO = CONTENT["images"][1]
         ),
         (with_(images=[{**PHOTO, "width": 10**9}]), "found 5 x 1000000000 is too large"),
         (
-            with_(categories=[{"id": 1, "name": "cell"}]),
-            "the categories are not COCO's; found 1: 'cell', expected 1: 'person'. For a set of "
-            "your own, write its masks as PNG and use the reader folder",
+            with_(categories=[{"id": 1, "name": "cell"}, {"id": 1, "name": "wall"}]),
+            "categories[1] cannot be used; found {'id': 1, 'name': 'wall'}, expected an id of its",
         ),
+        (with_(categories=[{"id": "1", "name": "cell"}]), "categories[0] cannot be used; found"),
+        (with_(categories=[{"id": 1, "name": ["\x1b"]}]), r"found {'id': 1, 'name': ['\x1b']}"),
+        (with_(categories=[3]), "categories[0] cannot be used; found 3, expected an id"),
         (
-            with_(categories=[{"id": 92, "name": "banner"}]),
-            "the categories are not COCO's; found 92: 'banner', expected the 80 of COCO",
+            with_(categories=[{"id": 1, "name": "cell"}, {"id": 2, "name": "cell"}]),
+            "labels stand twice; found cell",
         ),
     ],
 )
@@ -299,26 +304,20 @@ def test_a_list_larger_than_memory_is_not_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "test"}, "split is 'test', not one of 'train', 'val'"),
         (
             {"classes": "persn"},
-            "COCO has no class 'persn', or it is named twice. Did you mean 'person'?",
+            "the set has no label 'persn', or it is named twice; found person, bicycle, car, "
+            "motorcycle, airplane and 75 more. Did you mean 'person'?",
         ),
-        (
-            {"classes": "dog,dog"},
-            "COCO has no class 'dog', or it is named twice. Did you mean 'dog'?",
-        ),
-        (
-            {"classes": "background"},
-            "COCO has no class 'background', or it is named twice. "
-            "See https://cocodataset.org/#format-data",
-        ),
+        ({"classes": "dog,dog"}, "the set has no label 'dog', or it is named twice; found person"),
+        ({"classes": "background"}, "the set has no label 'background', or it is named twice; f"),
     ],
 )
 def test_options_that_cannot_be_used(tmp_path, options, message):
+    write(tmp_path, CONTENT)
     with pytest.raises(UsageError) as caught:
-        open_coco(tmp_path, **options)
-    assert str(caught.value) == message
+        open_coco(tmp_path, split="val", **options)
+    assert str(caught.value).startswith(message)
 
 
 def test_without_pycocotools_the_message_says_what_to_install(tmp_path, monkeypatch):
@@ -328,3 +327,98 @@ def test_without_pycocotools_the_message_says_what_to_install(tmp_path, monkeypa
     assert str(caught.value) == (
         "the reader 'coco' needs pycocotools. Run: pip install 'segzoo-core[data]'"
     )
+
+
+# --- sets of one's own ----------------------------------------------------------------------------
+
+CELLS = [
+    {"id": 0, "name": "cells", "supercategory": "none"},
+    {"id": 2, "name": "nucleus", "supercategory": "cells"},
+    {"id": 1, "name": "body", "supercategory": "cells"},
+]
+OWN = with_(
+    images=[{"id": 3, "file_name": "a.jpg", "height": 8, "width": 9}],
+    categories=CELLS,
+    annotations=[
+        annotation(0, 3, 2, [box(3, 3, 5, 5)]),
+        annotation(1, 3, 1, [box(1, 1, 7, 8)]),
+    ],
+)
+EXPECTED = np.zeros((8, 9), np.uint8)
+EXPECTED[1:7, 1:8] = 1  # body, whose id is lower
+EXPECTED[3:5, 3:5] = 2
+
+
+@pytest.mark.parametrize(
+    ("file", "pictures", "words"),
+    [
+        ("valid/_annotations.coco.json", "valid", "?split=valid"),
+        ("annotations/instances_default.json", "images", "?split=default"),
+        ("annotations/instances_default.json", "images/default", "?split=default"),
+        ("annotations/instances_val.json", "images/val", "?split=val"),
+        ("annotations/instances_train2017.json", "train2017", ""),
+        ("annotations.json", ".", "/annotations.json"),
+        ("labels/all.json", "images", "/labels/all.json"),
+        ("labels/all.json", "photos", "/labels/all.json?images=../photos"),
+    ],
+)
+def test_d_categories_of_ones_own_wherever_tools_put_them(tmp_path, file, pictures, words):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(json.dumps(OWN))
+    (tmp_path / pictures).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 8)).save(tmp_path / pictures / "a.jpg")
+    dataset = open_data(f"coco:{tmp_path}{words}")
+    assert info_of(dataset).classes == ("background", "body", "nucleus")
+    np.testing.assert_array_equal(checked(dataset[0])["target"], EXPECTED)
+
+
+def own(tmp_path, **changes):
+    (tmp_path / "a.json").write_text(json.dumps({**OWN, **changes}))
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg")
+    return f"coco:{tmp_path}/a.json"
+
+
+def test_d_background_and_ignored_are_no_classes(tmp_path):
+    names = ["_background_", "nucleus", "__ignore__"]
+    words = own(
+        tmp_path,
+        categories=[{"id": n, "name": name} for n, name in enumerate(names)],
+        annotations=[
+            annotation(0, 3, 2, [box(0, 0, 2, 9)]),
+            annotation(1, 3, 1, [box(1, 0, 4, 9)]),
+            annotation(2, 3, 0, [box(1, 2, 4, 3)]),
+        ],
+    )
+    dataset = open_data(words)
+    assert info_of(dataset).classes == ("background", "nucleus")
+    rows = dataset[0]["target"]
+    assert rows[:, 0].tolist() == [255, 255, 1, 1, 0, 0, 0, 0]  # of equals the smaller is on top
+    assert rows[:, 2].tolist() == [255, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_d_overlap(tmp_path):
+    crowd = {"size": [8, 9], "counts": [0, 8, 64]}
+    annotations = [*OWN["annotations"], annotation(2, 3, 2, crowd, 1)]
+    dataset = open_data(own(tmp_path, annotations=annotations) + "?overlap=yes")
+    assert info_of(dataset).classes == ("body", "nucleus")
+    target = checked(dataset[0])["target"]
+    assert target.shape == (2, 8, 9)
+    np.testing.assert_array_equal(target[0], EXPECTED > 0)
+    nucleus = (EXPECTED == 2).astype(np.uint8)
+    nucleus[:, 0] = 255  # a crowd of nuclei says nothing of bodies
+    np.testing.assert_array_equal(target[1], nucleus)
+    labels.judge(target, num_classes=2, ignore_index=255)
+    one_class = open_data(own(tmp_path) + "?overlap=yes&classes=nucleus")
+    np.testing.assert_array_equal(one_class[0]["target"], (EXPECTED == 2)[None])
+
+
+def test_d_pictures_in_folders_and_none_outside(tmp_path):
+    (tmp_path / "day").mkdir()
+    Image.new("RGB", (9, 8)).save(tmp_path / "day" / "a.jpg")
+    entry = {"id": 3, "height": 8, "width": 9}
+    words = own(tmp_path, images=[{**entry, "file_name": "day\\a.jpg"}])
+    assert id_of(open_data(words), 0) == "day/a.jpg"
+    for name in ("../a.jpg", "day/../../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "..\\a.jpg", "", "."):
+        words = own(tmp_path, images=[{**entry, "file_name": name}])
+        with pytest.raises(DatasetError, match="is not the name of a file in the set"):
+            open_data(words)
