@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from layouts import stripes
 
+from segzoo.data.fingerprint import fingerprint
 from segzoo.data.labelmap import is_ignored, tidy
 from segzoo.data.source import open_data
 from segzoo.errors import DatasetError, UsageError
@@ -82,6 +83,10 @@ def test_d_names_by_a_file(made):
     dataset = open_data(words)
     assert dataset.info.classes == NAMES
     np.testing.assert_array_equal(dataset[0]["target"], stripes(0, 1, 2))
+    # who knows a data set by its contents knows the file too
+    before = fingerprint(dataset)
+    layouts.save(root / "labelmap.txt", "\n".join(reversed(rows)))
+    assert fingerprint(open_data(words)) != before
 
 
 def test_d_a_number_of_classes_is_no_name(tmp_path):

@@ -142,7 +142,7 @@ def test_d_pictures_are_those_of_image_path_within_the_set(tmp_path):
     (tmp_path / "images/a.json").unlink()
     dataset = open_labelme(tmp_path)
     assert [id_of(dataset, n) for n in range(len(dataset))] == ["images/a.png"]
-    assert dataset.files_at(0) == (f"{tmp_path}/images/a.png",)
+    assert dataset.files_at(0) == (f"{tmp_path}/images/a.png", f"{tmp_path}/labels/b.json")
     for number, name in enumerate(("../../a.png", "/etc/passwd", "C:\\a.png", "\\\\host\\a.png")):
         write(tmp_path / "labels", f"c{number}", shape(), imagePath=name)
     with pytest.raises(DatasetError) as error:

@@ -1,8 +1,9 @@
-"""segzoo data: is a data set fit to be trained on, what does it look like, how is it read?"""
+"""segzoo data: is a data set fit to be trained on, how does it look, how is it read and written?"""
 
 import dataclasses
 import random
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ COMMON = (
 
 app = typer.Typer(
     cls=Group,
-    help="Check data sets, look at them, make one of digits.",
+    help="Check data sets, look at them, write them for other programs, make one of digits.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -261,6 +262,60 @@ def _prepared(
         num_classes=num_classes,
     )
     return [prepared.sample(Draw(0, number, 0)) for number in numbers]
+
+
+# --- export --------------------------------------------------------------------------------------
+
+
+class Format(StrEnum):
+    """What a data set is written as; `segzoo.data.export` says what is where."""
+
+    coco = "coco"
+    coco_polygons = "coco-polygons"
+    yolo = "yolo"
+
+
+@app.command(cls=Command)
+@completed
+def export(
+    words: Words,
+    out: Annotated[str, typer.Option("--out", "-o", help="A folder.", metavar="DIR")],
+    format: Annotated[
+        Format,
+        typer.Option("--as", help="coco has runs, which are exact; the others polygons."),
+    ] = Format.coco,
+    split: Annotated[str, typer.Option(help="What to call it there.", metavar="NAME")] = "train",
+    background: Annotated[
+        str,
+        typer.Option(
+            help="The class that is not written.  [default: the one called background]",
+            metavar="CLASS",
+        ),
+    ] = "",
+    tolerance: Annotated[
+        float, typer.Option(help="Pixels that polygons may leave a border by.", min=0)
+    ] = 0.0,
+) -> None:
+    """Write a data set for other programs: COCO's annotations, or YOLO's polygons.
+
+    Pictures are written as PNG, and masks as outlines. Another split can follow into the same
+    folder: --split val.
+    """
+    from segzoo.data.export import export as export_data
+    from segzoo.data.source import open_data
+
+    found = export_data(
+        open_data(words),
+        out,
+        format=format.value,
+        split=split,
+        background=background,
+        tolerance=tolerance,
+    )
+    classes = ", ".join(map(printable, found.classes))
+    say(f"{found.words}: {_many(found.samples, 'sample')} of {classes}")
+    if found.lost:
+        say(f"{_many(found.lost, 'pixel')} that do not count are background there")
 
 
 # --- compose-digits ------------------------------------------------------------------------------

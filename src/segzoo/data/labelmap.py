@@ -57,6 +57,7 @@ class OwnClasses(NamedTuple):
     said_by: str
     in_colours: bool
     numbered: bool = False
+    file: str = ""
 
 
 class _Row(NamedTuple):
@@ -88,7 +89,7 @@ def listed_classes(folder: str, names: Iterable[str], *, first: int = 0) -> OwnC
             _check(rows, file)
             numbered = any(row.value is not None for row in rows)
             table = _of_rows(rows) if numbered else _shifted(_of_rows(rows), first)
-            return OwnClasses(table, name, any(row.colour for row in rows), numbered)
+            return OwnClasses(table, name, any(row.colour for row in rows), numbered, file)
     return None
 
 

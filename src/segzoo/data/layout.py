@@ -162,6 +162,7 @@ def of_own_classes(root: str, pairs: Sequence[Pair], own: OwnClasses) -> Paired:
     found = labelled(root, pairs, own.table, origin=f"The classes are those of {own.said_by}")
     found.target = partial(_own_indices, own=own, otherwise=found.target)
     found.reading = Reading(in_colours=own.in_colours)
+    found.files = tuple(filter(None, [own.file]))
     return found
 
 

@@ -92,7 +92,11 @@ class Drawing(NamedTuple):
 
 
 class Outlined:
-    """Pictures of a folder with their regions. files: the list that these are from."""
+    """Pictures of a folder with their regions.
+
+    files: that these are from together. beside: for each picture the file that its own are from,
+    below the folder.
+    """
 
     def __init__(
         self,
@@ -102,10 +106,12 @@ class Outlined:
         classes: tuple[str, ...],
         drawing: Drawing,
         files: Sequence[str] = (),
+        beside: Sequence[str] = (),
         notes: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self.photos = photos
+        self.beside = beside
         self.info = info_for(classes, drawing)
         self.count = len(classes) - 1
         self.drawing = drawing
@@ -126,8 +132,9 @@ class Outlined:
     def id_of(self, index: int) -> str:
         return self.photos[index].file
 
-    def files_at(self, index: int) -> tuple[str]:
-        return (os.path.join(self.folder, self.photos[index].file),)
+    def files_at(self, index: int) -> tuple[str, ...]:
+        names = (self.photos[index].file, *(self.beside and [self.beside[index]]))
+        return tuple(os.path.join(self.folder, name) for name in names)
 
 
 def info_for(classes: tuple[str, ...], drawing: Drawing) -> Info:

@@ -70,7 +70,7 @@ class Paired:
     folder: what the paths of the pairs are relative to; the pairs keep no more than that.
     target: makes (H, W) class indices of the values that a label file stores
         (`segzoo.stored.read_labels`); by default they are the indices.
-    notes: what a person should know of the set as a whole.
+    notes: what a person should know of the set as a whole. files: that say what all masks mean.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Paired:
         self.target = labels.gray if target is None else target
         self.reading = reading
         self.notes = notes
+        self.files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)

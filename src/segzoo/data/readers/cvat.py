@@ -267,13 +267,15 @@ def _numbers(attributes: Mapping[str, str], *names: str) -> list[float]:
 
 
 def _box(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
-    corners = _numbers(a, "xtl", "ytl", "xbr", "ybr")
-    return _Shape(number, label, rectangle(*corners, degrees=float(a.get("rotation", 0))), order)
+    left, top, right, bottom = _numbers(a, "xtl", "ytl", "xbr", "ybr")
+    box = rectangle(left, top, right, bottom, float(a.get("rotation", 0)))
+    return _Shape(number, label, box, order)
 
 
 def _ellipse(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
-    numbers = _numbers(a, "cx", "cy", "rx", "ry")
-    return _Shape(number, label, ellipse(*numbers, degrees=float(a.get("rotation", 0))), order)
+    x, y, rx, ry = _numbers(a, "cx", "cy", "rx", "ry")
+    outline = ellipse(x, y, rx, ry, float(a.get("rotation", 0)))
+    return _Shape(number, label, outline, order)
 
 
 def _polygon(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:

@@ -75,6 +75,7 @@ class _Shape(NamedTuple):
 
 
 class _Found(NamedTuple):
+    file: str
     photo: Photo
     shapes: list[_Shape]
     left_out: Counter[str]  # kinds of shapes that are no areas
@@ -99,7 +100,7 @@ def open_labelme(
             if not {"shapes", "imagePath"} <= {*content}:
                 others += 1
                 continue
-            one = _found(content, os.path.dirname(file))
+            one = _found(content, file)
             if one.photo.file in found:
                 raise ValueError(f"another file is about {one.photo.file!r} too")
             if not os.path.isfile(os.path.join(root, one.photo.file)):
@@ -148,7 +149,8 @@ def _named(
         [one.photo for one in found],
         classes=kept.names,
         drawing=Drawing("shapes[{}]", overlap=overlap),
-        files=[os.path.join(root, "labels.txt")] if listed else [],
+        files=[listed.file] if listed else [],
+        beside=[one.file for one in found],
         notes=_notes(found, counts, index, others),
     )
 
@@ -211,12 +213,12 @@ def _read(file: str) -> dict[str, Any]:
         raise ValueError(f"{error.problem} {error.found}".strip()) from error
 
 
-def _found(content: Mapping[str, Any], below: str) -> _Found:
+def _found(content: Mapping[str, Any], source: str) -> _Found:
     """The picture and the outlines that a file names. ValueError, TypeError and KeyError."""
     name, shapes = content["imagePath"], content["shapes"]
     if not isinstance(name, str) or not isinstance(shapes, list):
         raise ValueError("imagePath and shapes are not a name and a list")
-    file = path_within(name, below=below)
+    file = path_within(name, below=os.path.dirname(source))
     height, width = content.get("imageHeight"), content.get("imageWidth")
     size = (0, 0) if height is None or width is None else size_checked(height, width, MAX_PIXELS)
     areas, left_out = [], Counter[str]()
@@ -230,7 +232,7 @@ def _found(content: Mapping[str, Any], below: str) -> _Found:
         except (ValueError, TypeError, KeyError, OverflowError, SegzooError) as error:
             lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"shapes[{number}]: {lacks}") from error
-    return _Found(Photo(file, *size, []), areas, left_out)
+    return _Found(source, Photo(file, *size, []), areas, left_out)
 
 
 def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> _Shape:
