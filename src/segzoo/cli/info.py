@@ -43,10 +43,12 @@ def info(
     Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
     it is shown how that one was built; of one on the Hub, the config alone is fetched.
     """
-    from segzoo.model import origin, profile
+    from segzoo.model import origin
 
     found = origin.find_saved(model)
     entry, spec, config = found or (*find_spec(model), None)
+    from segzoo.model import profile  # which needs torch, as an unknown name does not
+
     height, width = profile.input_size(
         (config or spec).preprocess, None if size is None else (size, size)
     )
