@@ -373,3 +373,56 @@ def test_e2_levels_are_saved_and_bounded():
         file.write_text(json.dumps(strange), "utf-8")
         with pytest.raises(ConfigError, match=name):
             configs.read(file)
+
+
+# --- E3: files and folders of other libraries -----------------------------------------------------
+
+
+def test_e3_a_folder_of_smps_is_named_and_converted(capsys):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    theirs = smp.FPN("resnet18", encoder_weights=None, in_channels=4, classes=3).eval()
+    theirs.save_pretrained("theirs")
+    with pytest.raises(ConfigError) as caught:
+        segzoo.load("local-dir:theirs")
+    assert str(caught.value) == (
+        "theirs: segmentation-models-pytorch wrote this folder, not segzoo. Run: segzoo convert "
+        "theirs -o FOLDER, and give that folder"
+    )
+    assert run(["convert", "theirs", "-o", "ours"]) == 0
+    assert "smp_fpn" in capsys.readouterr().out
+    ours = segzoo.load("local-dir:ours")
+    x = torch.rand(1, 4, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(ours(x), theirs(x))
+    assert run(["convert", "theirs", "--to", "unet", "-o", "other"]) == 2
+    assert "the folder holds another model; found smp_fpn" in capsys.readouterr().err
+
+
+def test_e3_what_ours_cannot_do_is_refused_by_name(capsys):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    settings = {"encoder_depth": 4, "decoder_channels": (64, 32, 16, 8)}
+    smp.Unet("resnet18", encoder_weights=None, **settings).save_pretrained("theirs")
+    assert run(["convert", "theirs", "-o", "ours"]) == 2
+    assert capsys.readouterr().err == (
+        "segzoo: theirs: segzoo builds smp_unet without encoder_depth=4, "
+        "decoder_channels=[64, 32, 16, 8]\n"
+    )
+    assert not Path("ours").exists()
+
+
+def test_e3_other_folders_and_files(capsys):
+    Path("timm").mkdir()
+    Path("timm/config.json").write_text('{"architecture": "resnet18", "pretrained_cfg": {}}')
+    with pytest.raises(ConfigError, match="timm: timm wrote this folder, not segzoo"):
+        segzoo.load("local-dir:timm")
+    assert run(["convert", "timm"]) == 2
+    assert "timm wrote it, which holds no network of segzoo" in capsys.readouterr().err
+    Path("unknown").mkdir()
+    assert run(["convert", "unknown"]) == 2
+    assert "a folder, and no plugin knows what wrote it" in capsys.readouterr().err
+    assert run(["convert", "net.onnx"]) == 2
+    assert "nothing says whose weights they are. Add --to MODEL" in capsys.readouterr().err
+    Path("net.onnx").write_bytes(b"\x08\x07")
+    with pytest.raises(UsageError, match=r"segzoo convert net\.onnx --to MODEL"):
+        segzoo.load("net.onnx")

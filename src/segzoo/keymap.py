@@ -1,10 +1,12 @@
-"""Key maps: how the tensors of somebody else's file are called in a network of ours, as data.
+"""What plugins say of other programs' weights: key maps of files, and kinds of folders, as data.
 
 A plugin declares, in the entry-point group "segzoo.converters" under its model's name, a mapping of
 layout names to `Converter`s. `segzoo convert` does the rest; no code of the plugin runs.
 
     [project.entry-points."segzoo.converters"]
     my_net = "segzoo_my_net.convert:CONVERTERS"
+
+In the group "segzoo.folders", under any name, it declares a `SavedFolder`.
 """
 
 import re
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 
 from segzoo.base.records import Json, Record
 
-__all__ = ["KERAS_CHANGES", "KERAS_RULES", "Converter"]
+__all__ = ["KERAS_CHANGES", "KERAS_RULES", "Converter", "SavedFolder"]
 
 CHANGES = ("keras_kernel",)  # what `segzoo.runs.convert` knows to do to a tensor
 
@@ -98,3 +100,27 @@ class Converter(Record):
     def changes_of(self, name: str) -> list[str]:
         """What is done to the tensor that the file has under this name."""
         return [change for pattern, change in self.changes if re.search(pattern, name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedFolder(Record):
+    """A kind of folder that another library saves: model.safetensors beside a config.json.
+
+    summary: what writes it, in a few words.
+    keys: names that its config.json has, all of them.
+    arguments: the import path of a function from what config.json holds to a model's name and its
+        options, "num_classes" and "in_channels" among them; ValueError says what no model of ours
+        can do. Empty for folders that hold no network of ours.
+    """
+
+    summary: str
+    keys: tuple[str, ...]
+    arguments: str = ""
+
+    def _faults(self) -> list[str]:
+        faults = [] if self.summary and self.summary.isprintable() else ["summary is not one line"]
+        if not self.keys:
+            faults.append("keys is empty")
+        if self.arguments and self.arguments.count(":") != 1:
+            faults.append(f"arguments={self.arguments!r} is not 'module:attribute'")
+        return faults

@@ -68,11 +68,17 @@ class _Built:
 def convert(
     file: Annotated[
         str,
-        typer.Argument(help="A file of PyTorch (.pth, .pt), Keras (.h5, .keras) or safetensors."),
+        typer.Argument(
+            help="A file of PyTorch (.pth, .pt), Keras (.h5, .keras), ONNX or safetensors, or a "
+            "folder that another library saved."
+        ),
     ],
-    to: Annotated[str, typer.Option(help="The model whose weights they are.", metavar="MODEL")],
     read: _Read,
     built: _Built,
+    to: Annotated[
+        str | None,
+        typer.Option(help="The model whose weights they are; a folder says it.", metavar="MODEL"),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(

@@ -5,6 +5,7 @@ What is fetched is checked before it is used; nothing here imports torch at its 
 
 import dataclasses
 import os
+import shlex
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -185,7 +186,10 @@ def find_saved(
 
 def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
     """The spec of the plugin that a saved model needs, and its config."""
-    config = configs.read(folder / configs.CONFIG_NAME)
+    try:
+        config = configs.read(folder / configs.CONFIG_NAME)
+    except ConfigError as error:
+        raise _other_library(folder) or error from None
     if not config.distribution:
         raise PluginMissingError(
             f"'{config.model}' was made from a spec that no plugin offers",
@@ -206,6 +210,21 @@ def saved(folder: Path) -> tuple[Entry, ModelSpec, Config]:
     preprocess = dataclasses.replace(config.preprocess, custom=custom)
     options = _options_of(config, spec, folder)
     return entry, spec, dataclasses.replace(config, preprocess=preprocess, options=options)
+
+
+def _other_library(folder: Path) -> ConfigError | None:
+    """What a folder is that segzoo did not write, where a plugin knows it."""
+    from segzoo.model.folders import kind_of
+
+    kind = kind_of(folder)
+    if kind is None:
+        return None
+    way = f"Run: segzoo convert {shlex.quote(printable(os.fspath(folder)))} -o FOLDER"
+    return ConfigError(
+        f"{kind.summary} wrote this folder, not segzoo",
+        file=folder,
+        next_step=f"{way}, and give that folder" if kind.arguments else "",
+    )
 
 
 def _to_install(config: Config) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,10 @@ from segzoo.errors import (
 )
 from segzoo.keymap import Converter
 from segzoo.model import build, configured, golden
+from segzoo.model.folders import arguments_in
 from segzoo.model.load import find_spec
 from segzoo.model.loaded import Model
-from segzoo.saved.config import Config
+from segzoo.saved.config import WEIGHTS_NAME, Config
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.weights.mapping import (
@@ -56,12 +57,14 @@ from segzoo.weights.mapping import (
 )
 from segzoo.weights.pickles import Foreign, read_foreign
 from segzoo.weights.prefixes import AVERAGED, NetworkNames, bare, names_below
+from segzoo.weights.within import within
 from segzoo.zoo.registry import Entry
 
 __all__ = ["Converted", "convert"]
 
 SUFFIX = ".safetensors"
 SHOWN = 5  # names in a message
+SIZES = ("num_classes", "in_channels")
 HALVES = {torch.float16, torch.bfloat16}
 HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
 
@@ -93,7 +96,7 @@ class Converted:
 def convert(
     file: str | os.PathLike[str],
     *,
-    to: str | ModelSpec,
+    to: str | ModelSpec | None = None,
     out: str | os.PathLike[str] | None = None,
     layout: str | None = None,
     part: str | None = None,
@@ -107,8 +110,10 @@ def convert(
 ) -> Converted:
     """Write the weights of a file of PyTorch, Keras, ONNX or safetensors as a model of segzoo.
 
-    to: the model, as `segzoo.load` takes a name. out: a folder, or a file *.safetensors; by
-        default a folder with the file's name without its ending, in the current one.
+    file: or a folder of another library, of a kind that a plugin knows (`segzoo.keymap`).
+    to: the model, as `segzoo.load` takes a name; a folder of another library says it.
+    out: a folder, or a file *.safetensors; by default a folder in the current one, with the file's
+        name without its ending, or the model's.
     layout: one that the model's plugin declares, or "segzoo"; by default the one that the names
         tell. part: "backbone", say, where the file holds that part alone; all else gets random
         values (seed 0), as a start for training.
@@ -121,13 +126,14 @@ def convert(
     weights of another network or another golden; IntegrityError for a file that its name says to
     be another; UsageError, ConfigError, OutputError.
     """
-    source = Path(expanded(file))
-    target = Path(source.stem if out is None else expanded(out))
+    given = Path(expanded(file))
+    wishes = {"num_classes": num_classes, "in_channels": in_channels, **(options or {})}
+    source, to, built = _given(given, to, wishes)
+    default = source.stem if source == given else str(to)
+    target = Path(default if out is None else expanded(out))
     check = None if check is None else expanded(check)
-    if (target.is_file() or (target.is_dir() and any(target.iterdir()))) and not overwrite:
-        raise OutputError(
-            "is already there", file=target, next_step="Choose another with -o, or add --overwrite"
-        )
+    if not overwrite:
+        _refuse_taken(target)
     entry, spec = find_spec(to)
     known = converters_of(entry)
     if layout is not None and layout not in (OWN, *known):
@@ -139,8 +145,7 @@ def convert(
 
     @cache
     def network_of(layout: str) -> _Network:
-        has = known.get(layout, PLAIN).options
-        return _network_of(entry, spec, num_classes, in_channels, {**has, **(options or {})})
+        return _network_of(entry, spec, {**known.get(layout, PLAIN).options, **built})
 
     place = _place_in(foreign, known, layout, network_of, averaged, leave_out, source)
     converter = known.get(place.layout, PLAIN)
@@ -180,6 +185,30 @@ def convert(
     )
 
 
+def _refuse_taken(target: Path) -> None:
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise OutputError(
+            "is already there", file=target, next_step="Choose another with -o, or add --overwrite"
+        )
+
+
+def _given(
+    source: Path, to: str | ModelSpec | None, built: Mapping[str, Any]
+) -> tuple[Path, str | ModelSpec, Mapping[str, Any]]:
+    """The file of weights, the model, and how it was built: a folder says all three."""
+    if not source.is_dir():
+        if to is None:
+            raise UsageError(
+                "nothing says whose weights they are", file=source, next_step="Add --to MODEL"
+            )
+        return source, to, built
+    name, said = arguments_in(source)
+    if to not in (None, name):
+        raise UsageError("the folder holds another model", file=source, found=name)
+    wishes = {k: v for k, v in built.items() if v is not None}
+    return within(source, WEIGHTS_NAME), name, {**dict.fromkeys(SIZES), **said, **wishes}
+
+
 class _Network(NamedTuple):
     """A network that a file may be of."""
 
@@ -188,18 +217,14 @@ class _Network(NamedTuple):
     builder: Callable[[], nn.Module]
 
 
-def _network_of(
-    entry: Entry,
-    spec: ModelSpec,
-    num_classes: int | None,
-    in_channels: int | None,
-    options: Mapping[str, Json],
-) -> _Network:
+def _network_of(entry: Entry, spec: ModelSpec, built: Mapping[str, Any]) -> _Network:
+    """built: options, "num_classes" and "in_channels" among them."""
+    options = {k: v for k, v in built.items() if k not in SIZES}
     config = configured.adjusted(
         configured.config_of(entry, spec, None),
         spec,
-        num_classes=num_classes,
-        in_channels=in_channels,
+        num_classes=built["num_classes"],
+        in_channels=built["in_channels"],
         options=options,
     )
     spec = configured.variant_of(spec, config.options)

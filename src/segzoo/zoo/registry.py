@@ -52,6 +52,7 @@ __all__ = [
 GROUP = "segzoo.models"  # a group's name is the contract's version
 READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
 CONVERTERS = "segzoo.converters"  # under the names of models
+FOLDERS = "segzoo.folders"  # of other libraries
 GROUPS = MappingProxyType(
     {
         GROUP: "model",
@@ -59,6 +60,7 @@ GROUPS = MappingProxyType(
         LOSSES: "loss",
         METRICS: "metric",
         CONVERTERS: "converters",
+        FOLDERS: "kind of folder",
     }
 )
 T = TypeVar("T")

@@ -1,5 +1,9 @@
 """What SMP's own `save_pretrained` wrote, here or on the Hub, in segzoo's words.
 
+    segzoo convert FOLDER -o OURS
+
+or without a copy:
+
     name, options = arguments_of("folder/config.json")
     model = segzoo.load(name, weights="folder/model.safetensors", **options)
 
@@ -28,10 +32,18 @@ def arguments_of(config: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
     ValueError for a file that is none of SMP's, and for a network that segzoo does not offer: one
     with another depth or activation, say. It lists everything that differs.
     """
-    settings = json.loads(Path(config).read_text("utf-8"))
+    try:
+        return arguments(json.loads(Path(config).read_text("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{config}: {error}") from None
+
+
+def arguments(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """`arguments_of`, of what a config.json holds."""
+    settings = dict(settings)
     decoder = str(settings.pop("_model_class", "")).lower()
     if decoder not in smp.MODEL_ARCHITECTURES_MAPPING:
-        raise ValueError(f"{config} is not the config.json of a network that SMP saved")
+        raise ValueError("it is not the config.json of a network that SMP saved")
     parameters = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[decoder].__init__).parameters
     settings = {name: p.default for name, p in parameters.items() if p.default is not p.empty} | {
         name: value for name, value in settings.items() if not name.startswith("_")
@@ -49,7 +61,7 @@ def arguments_of(config: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
         elif name not in WITHOUT_EFFECT and value != _listed(default) and value != default:
             odd.append(f"{name}={value!r}")
     if odd:
-        raise ValueError(f"{config}: segzoo builds smp_{decoder} without {', '.join(odd)}")
+        raise ValueError(f"segzoo builds smp_{decoder} without {', '.join(odd)}")
     return f"smp_{decoder}", options
 
 
