@@ -277,3 +277,34 @@ def test_a_tag_that_the_model_has_not_is_said(capsys):
     with pytest.raises(UnknownModelError, match=r"no model 'photo\.png'"):
         find_spec("photo.png")
     printed(capsys, "info", "u2netp.duts", "--size", "64")
+
+
+# --- E4: options with hundreds of values ----------------------------------------------------------
+
+
+def test_e4_hundreds_of_values_are_told_by_their_families(capsys):
+    """One option in a few lines, also with --full; the pattern that it names lists the rest."""
+    whole = printed(capsys, "info", "smp_unet", "--full")
+    (line,) = [line for line in whole.splitlines() if "encoder=resnet34" in line]
+    values = find_spec("smp_unet")[1].options["encoder"].choices
+    assert f"one of {len(values):,}: tu-resnet* (" in line
+    assert len(line) < 700
+    assert "segzoo info smp_unet --choices 'tu-resnet*' lists those" in line
+    listed = printed(capsys, "info", "smp_unet", "--choices", "tu-convnext_*").splitlines()
+    assert listed == [f"encoder={v}" for v in values if v.startswith("tu-convnext_")]
+    assert len(listed) > 5
+    told = json.loads(printed(capsys, "info", "smp_unet", "--choices", "vgg1?", "--json"))
+    assert told == {"encoder": [v for v in values if len(v) == 5 and v.startswith("vgg1")]}
+
+
+def test_e4_a_few_values_are_all_told(capsys):
+    assert "pool=ceil, one of ceil, floor" in printed(capsys, "info", "u2net", "--full")
+
+
+def test_e4_a_pattern_that_nothing_fits(capsys):
+    assert run(["info", "smp_unet", "--choices", "resnet999*"]) == 2
+    error = capsys.readouterr().err
+    assert "no option of smp_unet has a value like 'resnet999*'" in error
+    assert "encoder: resnet*, resnext*" in error
+    assert run(["info", "digit_unet", "--choices", "x"]) == 2
+    assert "no option of it has a list of values" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.cli import choices
 from segzoo.cli.brief import brief, code_of, not_default, recipe_of, saved_of
 from segzoo.cli.options import AsJson
 from segzoo.cli.text import amount, columns, print_json, say, table, wrapped_lines
@@ -33,6 +34,14 @@ def info(
         bool,
         typer.Option("--full", help="All of it: stages, blocks, every metric, hashes."),
     ] = False,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--choices",
+            metavar="PATTERN",
+            help="Only the values of options that look like this: 'tu-convnext*'.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what there is to know of a model.
@@ -47,6 +56,14 @@ def info(
 
     found = origin.find_saved(model)
     entry, spec, config = found or (*find_spec(model), None)
+    if pattern is not None:
+        fitting = choices.matching(entry.name, spec, pattern)
+        if as_json:
+            print_json(fitting)
+            return
+        for name, values in fitting.items():
+            say(*(f"{name}={value}" for value in values))
+        return
     from segzoo.model import profile  # which needs torch, as an unknown name does not
 
     height, width = profile.input_size(
@@ -98,7 +115,7 @@ def _lines(
     yield f"macs         {stages[-1].macs:,} for an input of {size[0]}x{size[1]}"
     yield f"channels     {made.in_channels} in, {made.num_classes} classes"
     for name, option in spec.options.items():
-        allowed = f", one of {', '.join(map(str, option.choices))}" if option.choices else ""
+        allowed = f", {choices.told(option, entry.name)}" if option.choices else ""
         yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()
     yield f"preprocess   {not_default(made.preprocess)}"
     for task, defaults in spec.tasks.items():
