@@ -12,6 +12,8 @@ RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = (
     "segzoo-core",
     "torch",
+    "onnxruntime",
+    "openvino",
     "numpy",
     "pillow",
     "safetensors",

@@ -280,6 +280,8 @@ def test_json(predict, saved):
         "weights": None,
         "left_out": {},
         "device": "cpu",
+        "runtime": "torch",
+        "precision": "fp32",
         "pictures": [
             {
                 "input": "photos/a.png",

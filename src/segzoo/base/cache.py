@@ -18,7 +18,7 @@ from pathlib import Path
 
 from segzoo.errors import UsageError
 
-__all__ = ["Stamp", "folder", "home", "keep", "kept", "read_stamp", "write_stamp"]
+__all__ = ["Stamp", "folder", "home", "keep", "kept", "read_stamp", "trusted", "write_stamp"]
 
 SETTLED_SECONDS = 2.0
 MAX_STAMP = 4096  # bytes
@@ -79,8 +79,8 @@ def folder(name: str) -> Path:
 def read_stamp(path: str | PathLike[str], status: os.stat_result) -> Stamp | None:
     """The stamp of the file at `path`, whose state is `status`; None when there is none for it."""
     try:
-        text = _trusted(home() / "stamps" / _name(path))
-        found = json.loads("null" if text is None else text)
+        text = trusted(home() / "stamps" / _name(path), most=MAX_STAMP)
+        found = json.loads("null" if text is None else text.decode())
         stamp = Stamp(found["sha256"], found["finite"])
         if not SHA256.fullmatch(stamp.sha256) or type(stamp.finite) is not bool:
             return None
@@ -107,14 +107,17 @@ def write_stamp(
         return False
 
 
-def _trusted(path: Path) -> str | None:
-    """What a file of ours holds; None for what another user made. OSError when it is not there."""
+def trusted(path: Path, *, most: int) -> bytes | None:
+    """What a file of ours holds, so many bytes at most; None for what another user made.
+
+    OSError when it is not there.
+    """
     trusted = {0, os.geteuid()} if hasattr(os, "geteuid") else {0}  # root; this user
     with open(path, "rb", opener=_open_at_once) as file:
         own = os.fstat(file.fileno())
         if not stat.S_ISREG(own.st_mode) or own.st_uid not in trusted:
             return None
-        return file.read(MAX_STAMP).decode()
+        return file.read(most)
 
 
 def _replace(path: Path, text: str) -> bool:
@@ -136,8 +139,9 @@ def _replace(path: Path, text: str) -> bool:
 def kept(kind: str, key: str) -> str | None:
     """The sha256 that `keep` kept under a key; None when there is none that can be trusted."""
     try:
-        found = _trusted(home() / kind / key[:2] / key)
-        return found if found is not None and SHA256.fullmatch(found) else None
+        found = trusted(home() / kind / key[:2] / key, most=MAX_STAMP)
+        text = "" if found is None else found.decode()
+        return text if SHA256.fullmatch(text) else None
     except (OSError, ValueError, UsageError):
         return None
 

@@ -22,8 +22,9 @@ from urllib.parse import unquote, urlsplit
 
 from segzoo.base import cache
 from segzoo.base.extras import PAIRED
-from segzoo.base.records import Json
+from segzoo.base.records import Json, asdict
 from segzoo.errors import UsageError, printable
+from segzoo.predict.artefacts.measured import measured_here
 from segzoo.zoo import installed, registry
 from segzoo.zoo.registry import GROUP, SET_ASIDE, Row
 
@@ -105,6 +106,7 @@ def examine() -> dict[str, Json]:
         "devices": devices,
         "no_cuda": no_cuda,
         "runtimes": {name: _version(name) for name in RUNTIMES},
+        "speeds": [asdict(speed) for speed in measured_here()],
         "optional": {name: _version(name) for name in (*OPTIONAL, *UNTOUCHED)},
         "caches": caches,
         "plugins": [_plugin(row) for row in rows],

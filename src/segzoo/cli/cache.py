@@ -30,6 +30,7 @@ KINDS = {
     "leftover": "left by downloads",
 }
 OWN = {
+    "artefacts": "networks made ready for runtimes",
     "decoded": "samples of data sets, decoded",
     "fingerprints": "hashes of data sets",
     "hub": "which files commits on the Hub have",

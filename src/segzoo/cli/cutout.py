@@ -18,16 +18,21 @@ from segzoo.cli.options import (
     Edges,
     EdgesOf,
     Overwrite,
+    Precision,
+    PrecisionOf,
+    RuntimeName,
+    RuntimeOf,
     SkipExisting,
     spelled_out,
 )
 from segzoo.cli.predict import Outputs, Pictures, Together, Told
 from segzoo.cli.text import tell
 from segzoo.errors import UsageError, printable
+from segzoo.model.served import Request
 from segzoo.zoo import refs, registry
 
 if TYPE_CHECKING:
-    from segzoo.model.loaded import Model
+    from segzoo.model.served import Served
 
 ENDING = "-cutout"  # of outputs that lie beside their photos
 
@@ -68,6 +73,8 @@ class Choice:
         ),
     ] = None
     device: Device = "auto"
+    runtime: RuntimeOf = RuntimeName.torch
+    precision: PrecisionOf = Precision.fp32
 
 
 @spelled_out
@@ -88,11 +95,13 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
     _refuse_models(pictures.inputs)
     folders, layout = _found(outputs, pictures, told)
 
-    def loaded() -> "tuple[Model, dict[str, Json]]":
-        ref, why, model = _loaded(choice)
+    total = sum(len(folder.names) for folder in folders)
+
+    def chosen() -> "tuple[Served, dict[str, Json]]":
+        ref, why, served = _chosen(choice, total, quiet=told.quiet)
         if not told.quiet:
             tell(f"{printable(ref)}: {printable(why)}")
-        return model, {"model": ref, "why": why}
+        return served, {"model": ref, "why": why}
 
     carried = Outputs(
         out=layout.out,
@@ -103,7 +112,7 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
         skip_existing=outputs.skip_existing,
         overwrite=outputs.overwrite,
     )
-    predict.carry_out(folders, layout, loaded, carried, pictures, Together(), told)
+    predict.carry_out(folders, layout, chosen, carried, pictures, Together(), told)
 
 
 def _found(
@@ -130,16 +139,23 @@ def _found(
     return folders, layout
 
 
-def _loaded(choice: Choice) -> "tuple[str, str, Model]":
-    """What loads the weights that are used, why they are, and their model."""
+def _chosen(choice: Choice, total: int, *, quiet: bool) -> "tuple[str, str, Served]":
+    """What loads the weights that are used, why they are, and their predictor."""
     from segzoo.model.choice import best, said_of
 
-    if choice.model is None:
-        ref, why = best()
-        return ref, why, predict.load_aloud(ref, device=choice.device, local_files_only=True)
-    model = predict.load_aloud(choice.model, pretrained=True, device=choice.device)
-    why = f"asked for; {said_of(model.config.license, model.config.trained_on)}"
-    return choice.model, why, model
+    ref, why = best() if choice.model is None else (choice.model, "")
+    request = Request(
+        ref=ref,
+        pretrained=choice.model is not None,
+        local_files_only=choice.model is None,
+        device=choice.device,
+        runtime=choice.runtime.value,
+        precision=choice.precision.value,
+        pictures=total,
+    )
+    served = predict.serve_aloud(request, quiet=quiet)
+    config = served.config
+    return ref, why or f"asked for; {said_of(config.license, config.trained_on)}", served
 
 
 def _refuse_models(inputs: list[str]) -> None:

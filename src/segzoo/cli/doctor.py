@@ -47,6 +47,14 @@ def _sections(report: dict[str, Json]) -> list[list[str]]:
         [*table(("DEVICE", "NAME", ""), devices), *no_cuda],
         table(("CACHE", "SIZE", "FOLDER"), caches, right=" >"),
     ]
+    if report["speeds"]:
+        names = list(report["runtimes"])
+        rows = [
+            (s["model"], s["precision"], *(_milliseconds(s["seconds"].get(n)) for n in names))
+            for s in report["speeds"]
+        ]
+        head = ("MODEL", "PRECISION", *(name.upper() for name in names))
+        sections.append(table(head, rows, right="  " + ">" * len(names)))
     if plugins:
         sections.append(table(("MODEL", "PLUGIN", "STATE", "IMPORT"), plugins, right="   >"))
     sections.append(table(("FINDING", ""), findings) if findings else ["Nothing is wrong."])
@@ -60,6 +68,11 @@ def _device(device: dict[str, Json]) -> str:
         threads = f", {device['threads']} threads" if "threads" in device else ""
         return f"{device['usable_cores']} of {device['cores']} cores{threads}"
     return ""
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """How long a picture takes in a runtime; "-" where it was not measured."""
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def _size(number: int) -> str:

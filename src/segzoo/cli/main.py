@@ -37,6 +37,7 @@ from segzoo.cli import (
     train,
     transfers,
     verify,
+    warm,
 )
 from segzoo.cli import eval as eval_
 from segzoo.cli import help as help_
@@ -54,6 +55,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "list": list_.list_models,
     "info": info.info,
     "predict": predict.predict,
+    "warm": warm.warm,
     "train": train.train,
     "eval": eval_.evaluate,
     "prune": prune.prune,

@@ -24,6 +24,10 @@ __all__ = [
     "ModelName",
     "Options",
     "Overwrite",
+    "Precision",
+    "PrecisionOf",
+    "RuntimeName",
+    "RuntimeOf",
     "SkipExisting",
     "WeightsFile",
     "Workers",
@@ -64,6 +68,31 @@ SkipExisting: TypeAlias = Annotated[
 ]
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Write outputs anew that are there.")
+]
+
+
+class RuntimeName(StrEnum):
+    """What runs the network."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    auto = "auto"
+
+
+class Precision(StrEnum):
+    """What the network computes in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+RuntimeOf: TypeAlias = Annotated[
+    RuntimeName,
+    typer.Option("--runtime", help="What runs the network; auto: the fastest here, measured once."),
+]
+PrecisionOf: TypeAlias = Annotated[
+    Precision, typer.Option("--precision", help="What the network computes in.")
 ]
 
 

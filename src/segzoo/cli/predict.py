@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,10 @@ from segzoo.cli.options import (
     ModelName,
     Options,
     Overwrite,
+    Precision,
+    PrecisionOf,
+    RuntimeName,
+    RuntimeOf,
     SkipExisting,
     WeightsFile,
     options_of,
@@ -44,11 +48,11 @@ from segzoo.errors import (
     UsageError,
     printable,
 )
-from segzoo.model.load import load
+from segzoo.model.served import Request, serve
 from segzoo.zoo import refs
 
 if TYPE_CHECKING:
-    from segzoo.model.loaded import Model
+    from segzoo.model.served import Served
     from segzoo.predict.outputs import Background
     from segzoo.predict.predictor import Predictor
     from segzoo.predict.stages import Source
@@ -143,6 +147,8 @@ class Network:
     ] = False
     seed: Annotated[int, typer.Option(help="Of --random-init.")] = 0
     device: Device = "auto"
+    runtime: RuntimeOf = RuntimeName.torch
+    precision: PrecisionOf = Precision.fp32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,11 +212,11 @@ def predict(
     heads = outputs.heads is Heads.all
     layout = jobs.layout_of(outputs.out, kinds, total=total, heads=heads, as_json=told.as_json)
 
-    def loaded() -> "tuple[Model, dict[str, Json]]":
-        found = _load(model, network)
-        return found, {"model": model, "weights": _weights_name(found, network.weights)}
+    def chosen() -> "tuple[Served, dict[str, Json]]":
+        served = _serve(model, network, total=total, heads=heads, quiet=told.quiet)
+        return served, {"model": model, "weights": _weights_name(served, network.weights)}
 
-    carry_out(folders, layout, loaded, outputs, pictures, together, told, sizes=network.random_init)
+    carry_out(folders, layout, chosen, outputs, pictures, together, told, sizes=network.random_init)
 
 
 def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
@@ -222,7 +228,7 @@ def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
 def carry_out(
     folders: Sequence[jobs.InputFolder],
     layout: jobs.Layout,
-    loaded: "Callable[[], tuple[Model, dict[str, Json]]]",
+    chosen: "Callable[[], tuple[Served, dict[str, Json]]]",
     outputs: Outputs,
     pictures: Pictures,
     together: Together,
@@ -232,8 +238,8 @@ def carry_out(
 ) -> None:
     """Predict the pictures of the folders and write what the layout says.
 
-    loaded: gives the model, and what the JSON says of it first; called when nothing stands in the
-    way of the outputs. sizes: tell those of every picture, too.
+    chosen: gives the predictor, and what the JSON says of it first; called when nothing stands in
+    the way of the outputs. sizes: tell those of every picture, too.
     """
     behind = _background(outputs, pictures)
     if outputs.out != STDIO:
@@ -244,10 +250,11 @@ def carry_out(
     if others and not told.quiet:
         tell(left_out(others))
     with ready(layout):
-        model, head = loaded()
-        predictor = _predictor(model, outputs, pictures, together)
+        served, head = chosen()
+        predictor = _predictor(served.predictor, outputs, pictures, together)
         head["left_out"] = dict(others)
-        head["device"] = next((str(p.device) for p in model.parameters()), "cpu")
+        head["device"] = served.device
+        head |= {"runtime": served.runtime, "precision": served.precision}
         total = sum(len(folder.names) for folder in folders)
         outcomes = Outcomes(
             layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=sizes
@@ -303,51 +310,58 @@ def folders_of(pictures: Pictures, out: str) -> list[jobs.InputFolder]:
     return jobs.find(pictures.inputs, recursive=pictures.recursive, out=out)
 
 
-def load_aloud(ref: str, **arguments: Any) -> "Model":
-    """`segzoo.load`, whose warnings are told in a line each."""
+def serve_aloud(request: Request, *, quiet: bool) -> "Served":
+    """`serve`, whose warnings are told in a line each, and what takes its time."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
-        model = load(ref, **arguments)
-    for warning in heard:
-        tell(str(warning.message))
-    return model
+        served = serve(request if quiet else dataclasses.replace(request, tell=tell))
+    for text in dict.fromkeys(str(warning.message) for warning in heard):
+        tell(text)
+    return served
 
 
-def _load(ref: str, network: Network) -> "Model":
-    model = load_aloud(
-        ref,
+def _serve(ref: str, network: Network, *, total: int, heads: bool, quiet: bool) -> "Served":
+    request = Request(
+        ref=ref,
         pretrained=network.weights is None and not network.random_init,
         weights=network.weights,
         device=network.device,
         seed=network.seed,
-        **options_of(network.option),
+        options=options_of(network.option),
+        runtime=network.runtime.value,
+        precision=network.precision.value,
+        pictures=total,
+        all_heads=heads,
     )
-    if network.random_init and (model.weights is not None or model.config.files):
+    served = serve_aloud(request, quiet=quiet)
+    if network.random_init and (served.weights is not None or served.config.files):
         raise UsageError(f"{printable(ref)} names weights, --random-init wants none")
-    return model
+    return served
 
 
-def _weights_name(model: "Model", file: str | None) -> str | None:
+def _weights_name(served: "Served", file: str | None) -> str | None:
     """name.tag, or the file that was given, or None for random values and a saved folder."""
-    tags = (tag for tag, record in model.spec.weights.items() if record is model.weights)
-    return file or next((f"{model.config.model}.{tag}" for tag in tags), None)
+    tags = (tag for tag, record in served.spec.weights.items() if record is served.weights)
+    return file or next((f"{served.config.model}.{tag}" for tag in tags), None)
 
 
 def _predictor(
-    model: "Model", outputs: Outputs, pictures: Pictures, together: Together
+    predictor: "Predictor", outputs: Outputs, pictures: Pictures, together: Together
 ) -> "Predictor":
-    predictor = model.predictor(
-        batch_size=together.batch_size,
-        max_pixels=_max_pixels(pictures),
-        tile=together.tile,
-        overlap=together.overlap,
-    )
     preprocess, postprocess = predictor.preprocess, predictor.postprocess
     if pictures.peak is not None:
         preprocess = dataclasses.replace(preprocess, peak=pictures.peak)
     if outputs.threshold is not None:
         postprocess = dataclasses.replace(postprocess, threshold=outputs.threshold)
-    return dataclasses.replace(predictor, preprocess=preprocess, postprocess=postprocess)
+    return dataclasses.replace(
+        predictor,
+        preprocess=preprocess,
+        postprocess=postprocess,
+        batch_size=together.batch_size,
+        max_pixels=_max_pixels(pictures),
+        tile=together.tile,
+        overlap=together.overlap,
+    )
 
 
 # --- work ----------------------------------------------------------------------------------------

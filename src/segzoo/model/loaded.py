@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segzoo.base import files, ours
 from segzoo.base.home import expanded
+from segzoo.errors import UsageError
 from segzoo.pictures import codec
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -19,6 +20,7 @@ from segzoo.spec import Dataset, ModelSpec, Postprocess, Preprocess, Task, Weigh
 from segzoo.weights import safetensors as weights
 
 if TYPE_CHECKING:
+    from segzoo.predict.network import Runtime
     from segzoo.predict.prediction import Prediction
     from segzoo.predict.predictor import Predictor
     from segzoo.predict.stages import Source
@@ -97,28 +99,55 @@ class Model(nn.Module):
     def predictor(
         self,
         *,
+        runtime: str = "torch",
+        precision: str = "fp32",
         batch_size: int = 8,
         max_pixels: int = codec.MAX_PIXELS,
         tile: int | tuple[int, int] | None = None,
         overlap: int | tuple[int, int] | None = None,
     ) -> "Predictor":
-        """A Predictor on the device that the network is on; it says what the settings mean."""
-        from segzoo.predict.predictor import Predictor
-        from segzoo.predict.runtimes.torch import TorchRuntime
+        """A Predictor on the device that the network is on; it says what the settings mean.
 
-        return Predictor(
-            TorchRuntime(self.network),
-            preprocess=self.preprocess,
-            postprocess=self.postprocess,
-            in_channels=self.in_channels,
-            num_classes=self.num_classes,
-            classes=self.classes,
-            palette=self.palette,
+        runtime: "torch", or "onnxruntime" or "openvino", which run what is exported of the network
+        as it is now, on the CPU; "auto" takes the fastest of them. precision: "fp32" or "bf16".
+        """
+        from segzoo.model.running import predictor_of
+
+        return predictor_of(
+            self._runtime(runtime, precision),
+            self.config,
             batch_size=batch_size,
             max_pixels=max_pixels,
             tile=tile,
             overlap=overlap,
         )
+
+    def _runtime(self, runtime: str, precision: str) -> "Runtime":
+        from segzoo.model.running import exportable_of
+        from segzoo.predict.artefacts.export import values_of
+        from segzoo.predict.artefacts.ready import runtime_for
+        from segzoo.predict.artefacts.speed import auto_runtime
+        from segzoo.predict.runtimes import offered
+        from segzoo.predict.runtimes.torch import TorchRuntime
+
+        offered.refuse_unoffered(runtime, precision)
+        place = next((p.device for p in self.network.parameters()), None)
+        is_elsewhere = place is not None and place.type != "cpu"
+        if runtime == "torch" or (runtime == offered.AUTO and is_elsewhere):
+            return TorchRuntime(self.network, precision)
+        if is_elsewhere:
+            raise UsageError(
+                f"{runtime} runs on the CPU",
+                found=f"a network on {place}",
+                next_step='Move it there: model.to("cpu")',
+            )
+        weights = f"values:{values_of(self.network)}"
+        subject = exportable_of(self.spec, self.config, weights, lambda: self.network)
+        if runtime == offered.AUTO:
+            runtime = auto_runtime(subject, precision)
+        if runtime == "torch":
+            return TorchRuntime(self.network, precision)
+        return runtime_for(subject, runtime, precision)
 
     @overload
     def predict(

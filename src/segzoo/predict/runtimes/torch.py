@@ -20,6 +20,7 @@ __all__ = [
     "TorchRuntime",
     "device_of",
     "devices",
+    "evaluating",
     "is_out_of_memory",
     "logits_of",
     "offers_all_heads",
@@ -29,9 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class TorchRuntime:
-    """A `network.Runtime` that runs a network where its parameters are, in their precision."""
+    """A `network.Runtime` that runs a network where its parameters are.
+
+    precision: fp32 computes in the precision of the parameters; bf16 gives what torch's autocast
+    holds to be safe in bfloat16 to that.
+    """
 
     network: nn.Module
+    precision: str = "fp32"
 
     def __call__(
         self, x: NDArray[np.float32], *, all_heads: bool = False
@@ -49,7 +55,10 @@ class TorchRuntime:
         values = next(self.network.parameters(), None)
         if values is not None:
             inputs = inputs.to(values.device, values.dtype if values.is_floating_point() else None)
-        with evaluating(self.network), torch.inference_mode():
+        low = torch.autocast(
+            inputs.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+        with evaluating(self.network), torch.inference_mode(), low:
             try:
                 outputs = run(self.network, inputs, {"all_heads": True} if all_heads else {})
             except Exception as error:

@@ -1,0 +1,119 @@
+"""How long one picture of 320x320 takes in each runtime, beside plain torch and the raw session.
+
+    python bench/runtime.py [--models u2netp lite0] [--rounds 15] [--threads 2] [--bf16]
+
+Each way runs once in every round, in turn, so that a busy moment meets all of them; ratios are
+medians over the rounds. "eager" is the network called as its authors do, in inference mode;
+"torch" is segzoo's runtime. "raw" is onnxruntime's session on the same graph, and "raw openvino"
+OpenVINO's, without segzoo around them. Networks have random values: time does not depend on them.
+Writes bench/results/runtime.json.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import machine
+
+
+def ways_of(name: str, threads: int, *, bf16: bool) -> dict[str, Callable[[], object]]:
+    """What is timed, by its name."""
+    import numpy as np
+    import onnxruntime
+    import openvino
+    import torch
+
+    import segzoo
+    from segzoo.predict.artefacts.export import to_onnx
+
+    torch.set_num_threads(threads)
+    model = segzoo.load(name, seed=0)
+    x = np.random.default_rng(0).random((1, model.in_channels, 320, 320), np.float32)
+    pre = model.preprocess
+    if pre.size not in (None, (320, 320)):
+        raise SystemExit(f"{name} sees pictures at {pre.size}, not at 320x320")
+    runtimes = [("torch", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32")]
+    runtimes += [("torch", "bf16"), ("openvino", "bf16")] if bf16 else []
+    ways: dict[str, Callable[[], object]] = {}
+    tensor = torch.from_numpy(x)
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return model.network(tensor)
+
+    ways["eager"] = eager
+    for runtime, precision in runtimes:
+        run = model.predictor(runtime=runtime, precision=precision).runtime
+        ways[f"{runtime} {precision}"] = lambda run=run: run(x)
+    graph = to_onnx(model.network, np.concatenate([x, x]), any_size=pre.size is None)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    ways["raw onnxruntime"] = lambda: session.run(None, {"x": x})
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    settings["PERFORMANCE_HINT"] = "LATENCY"
+    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+    request = compiled.create_infer_request()
+    ways["raw openvino"] = lambda: request.infer({0: x})
+    return ways
+
+
+def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", nargs="+", default=["u2netp", "lite0"])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
+    here = machine.describe()
+    print(f"{args.rounds} rounds, {args.threads} threads, load average {here['load_average']}\n")
+    rows = []
+    for name in args.models:
+        taken = measure(ways_of(name, args.threads, bf16=args.bf16), args.rounds)
+        eager = taken["eager"]
+        raw = min((taken["raw onnxruntime"], taken["raw openvino"]), key=statistics.median)
+        for way, seconds in taken.items():
+            row = {
+                "model": name,
+                "way": way,
+                "median_seconds": round(statistics.median(seconds), 5),
+                "of_eager": _ratio(seconds, eager),
+                "of_faster_raw": _ratio(seconds, raw),
+            }
+            rows.append(row)
+            print(
+                f"{name:8} {way:18} {row['median_seconds'] * 1000:8.1f} ms  "
+                f"{row['of_eager']:5.2f} of eager  {row['of_faster_raw']:5.2f} of the faster raw"
+            )
+    result = {
+        "rounds": args.rounds,
+        "threads": args.threads,
+        "load_average_afterwards": round(os.getloadavg()[0], 2),
+        "rows": rows,
+    }
+    print(f"\nwritten to {machine.save('runtime', result, machine=here)}")
+
+
+def _ratio(seconds: list[float], other: list[float]) -> float:
+    """The median of the ratios of each round."""
+    return round(statistics.median(a / b for a, b in zip(seconds, other, strict=True)), 3)
+
+
+if __name__ == "__main__":
+    main()

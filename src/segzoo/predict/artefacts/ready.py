@@ -1,0 +1,167 @@
+"""A runtime with its network: from the artefact that is kept, else from one that is made now.
+
+torch is imported when one has to be made, and not otherwise.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from segzoo.errors import (
+    IntegrityError,
+    OutputError,
+    PluginError,
+    ResourceError,
+    UsageError,
+)
+from segzoo.predict.artefacts import store
+from segzoo.predict.artefacts.identity import Identity, version_of
+from segzoo.predict.artefacts.parity import TOLERANCE, compare, example
+from segzoo.predict.artefacts.store import Artefact, Parity
+from segzoo.predict.network import Runtime
+from segzoo.predict.runtimes import offered
+from segzoo.predict.runtimes.offered import Graph
+from segzoo.spec import Postprocess, Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["EXPORTED", "Exportable", "from_kept", "is_kept", "runtime_for"]
+
+EXPORTED = ("onnxruntime", "openvino")  # the runtimes that artefacts are for
+UNWRITABLE = (OutputError, ResourceError, UsageError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exportable:
+    """A network that artefacts are made of.
+
+    network: gives it, on the CPU; called where an artefact has to be made or measured. tell: told
+    a line for a person when something takes its time, or could not be kept.
+    """
+
+    identity: Identity
+    network: "Callable[[], nn.Module]"
+    preprocess: Preprocess
+    postprocess: Postprocess
+    tell: Callable[[str], None] = lambda line: None
+
+
+def runtime_for(subject: Exportable, runtime: str, precision: str) -> Runtime:
+    """The network in this runtime, whose answers have been compared with torch's.
+
+    An artefact that is missing, damaged, edited or of other versions is made anew. PluginError for
+    a network that cannot be exported or run there, or whose probabilities then differ by more than
+    TOLERANCE; DependencyMissingError without the library; DeviceError for a precision that this
+    processor does not have.
+    """
+    offered.refuse_unoffered(runtime, precision)
+    offered.import_library(runtime)
+    if (found := from_kept(subject.identity, runtime, precision)) is not None:
+        return found
+    with store.alone_with(subject.identity):
+        found = from_kept(subject.identity, runtime, precision)  # by another process meanwhile
+        return found or _made(subject, runtime, precision)
+
+
+def from_kept(identity: Identity, runtime: str, precision: str) -> Runtime | None:
+    """The network in this runtime from the artefact that is kept; None when none holds."""
+    artefact = _compared(identity, runtime, precision)
+    if artefact is None:
+        return None
+    try:
+        return _started(runtime, precision, partial(store.graph_of, artefact))
+    except (IntegrityError, PluginError):
+        return None
+
+
+def is_kept(identity: Identity, runtime: str, precision: str) -> bool:
+    """Whether `from_kept` will find it, as far as that can be said without reading the graph."""
+    return _compared(identity, runtime, precision) is not None
+
+
+def _compared(identity: Identity, runtime: str, precision: str) -> Artefact | None:
+    artefact = store.read(identity)
+    if artefact is None:
+        return None
+    parity = store.parity_of(artefact, runtime, precision, version_of(runtime))
+    fits = parity is not None and parity.difference <= TOLERANCE[precision]
+    return artefact if fits else None
+
+
+def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
+    from segzoo.predict.runtimes.torch import TorchRuntime
+
+    identity = subject.identity
+    name = identity.model
+    subject.tell(f"making {name} ready for {runtime} in {precision}, once")
+    network = subject.network()
+    artefact, graph = _exported(subject, network)
+    started = _started(runtime, precision, graph)
+    cases = compare(
+        TorchRuntime(network),
+        started,
+        preprocess=subject.preprocess,
+        postprocess=subject.postprocess,
+        in_channels=identity.in_channels,
+    )
+    parity = Parity(
+        runtime=runtime,
+        version=version_of(runtime),
+        precision=precision,
+        sha256=artefact.sha256,
+        cases=cases,
+    )
+    if parity.difference > TOLERANCE[precision]:
+        raise PluginError(
+            f"{runtime} in {precision} gives {name} other probabilities than torch",
+            found=f"a difference of {parity.difference:.2g}",
+            expected=f"at most {TOLERANCE[precision]:g}",
+            next_step="Give --runtime torch",
+        )
+    with contextlib.suppress(*UNWRITABLE):  # told when the graph was to be written
+        store.write_record(parity, identity, store.parity_name(runtime, precision))
+    return started
+
+
+def _exported(subject: Exportable, network: "nn.Module") -> tuple[Artefact, Graph]:
+    """The artefact of a network, and what reads its graph: the one that is kept, or a new one."""
+    from segzoo.predict.artefacts.export import OPSET, to_onnx
+
+    identity = subject.identity
+    with contextlib.suppress(IntegrityError):
+        if (artefact := store.read(identity)) is not None:
+            store.graph_of(artefact)
+            return artefact, partial(store.graph_of, artefact)
+    graph = to_onnx(
+        network,
+        example(subject.preprocess, identity.in_channels),
+        any_size=identity.size is None,
+        model=identity.model,
+    )
+    sha256 = hashlib.sha256(graph).hexdigest()
+    artefact = Artefact(identity=identity, sha256=sha256, size=len(graph), opset=OPSET)
+    try:
+        store.write(artefact, graph)
+    except UNWRITABLE as error:
+        subject.tell(f"{identity.model} cannot be kept for the next time: {error}")
+        return artefact, partial(bytes, graph)
+    return artefact, partial(store.graph_of, artefact)
+
+
+def _started(runtime: str, precision: str, graph: Graph) -> Runtime:
+    """With its session made, so that what is wrong with the graph shows now."""
+    if runtime == "openvino":
+        from segzoo.predict.runtimes.openvino import OpenVinoRuntime
+
+        in_openvino = OpenVinoRuntime(graph, precision)
+        in_openvino.session  # noqa: B018
+        return in_openvino
+    from segzoo.predict.runtimes.onnxruntime import OnnxRuntime
+
+    in_onnxruntime = OnnxRuntime(graph, precision)
+    in_onnxruntime.session  # noqa: B018
+    return in_onnxruntime

@@ -1,0 +1,102 @@
+"""Which runtime is the fastest for a network on this machine: measured once, and kept."""
+
+import hashlib
+import statistics
+import time
+
+from segzoo.errors import SegzooError, UsageError
+from segzoo.predict.artefacts import ready, store
+from segzoo.predict.artefacts.identity import version_of
+from segzoo.predict.artefacts.measured import Speed, this_machine
+from segzoo.predict.artefacts.parity import example
+from segzoo.predict.artefacts.ready import Exportable
+from segzoo.predict.network import Runtime
+from segzoo.predict.runtimes.offered import installed, threads
+
+__all__ = ["HANDFUL", "auto_runtime"]
+
+HANDFUL = 8  # pictures: so many are done sooner than a runtime is measured
+RUNS = 3
+SIZE = (320, 320)  # of the picture that is measured with, where the network takes any
+
+
+def auto_runtime(subject: Exportable, precision: str, pictures: int | None = None) -> str:
+    """The runtime that `auto` takes on the CPU.
+
+    For a handful of pictures one that is ready and starts sooner than torch; torch where none is.
+    For more, or None, the fastest: measured once for a network, a precision and a machine; for
+    that, what is installed is made ready.
+    """
+    here = installed(precision)
+    if pictures is not None and pictures <= HANDFUL:
+        ready_now = (
+            name
+            for name in ready.EXPORTED  # the first of them starts sooner
+            if name in here and ready.is_kept(subject.identity, name, precision)
+        )
+        return next(ready_now, "torch")
+    if not here:
+        return "torch"
+    names = ["torch", *here]
+    file = _file_of(precision)
+    speed = store.read_record(Speed, subject.identity, file)
+    if speed is None or not _holds(speed, precision, names):
+        speed = _measured(subject, precision, names)
+        try:
+            store.write_record(speed, subject.identity, file)
+        except (SegzooError, OSError):
+            subject.tell("which runtime is the fastest cannot be kept for the next time")
+    return speed.fastest
+
+
+def _file_of(precision: str) -> str:
+    here = hashlib.sha256(f"{this_machine()} {threads()}".encode()).hexdigest()[:16]
+    return f"speed-{here}-{precision}.json"
+
+
+def _holds(speed: Speed, precision: str, names: list[str]) -> bool:
+    same = (speed.machine, speed.threads, speed.precision) == (
+        this_machine(),
+        threads() or 0,
+        precision,
+    )
+    return same and speed.versions == {name: version_of(name) for name in names}
+
+
+def _measured(subject: Exportable, precision: str, names: list[str]) -> Speed:
+    from segzoo.predict.runtimes.torch import TorchRuntime
+
+    subject.tell(f"measuring which runtime is the fastest for {subject.identity.model}, once")
+    x = example(subject.preprocess, subject.identity.in_channels, count=1, size=SIZE)
+    seconds: dict[str, float] = {}
+    cannot: dict[str, str] = {}
+
+    def timed(runtime: Runtime) -> float:
+        runtime(x)
+        taken = []
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            runtime(x)
+            taken.append(time.perf_counter() - start)
+        return round(statistics.median(taken), 6)
+
+    for name in names:
+        try:
+            if name == "torch":
+                runtime: Runtime = TorchRuntime(subject.network(), precision)
+            else:
+                runtime = ready.runtime_for(subject, name, precision)
+            seconds[name] = timed(runtime)
+        except (UsageError, MemoryError) as error:
+            if name == "torch":
+                raise
+            cannot[name] = " ".join(str(error).split())
+    return Speed(
+        model=subject.identity.model,
+        machine=this_machine(),
+        threads=threads() or 0,
+        precision=precision,
+        seconds=seconds,
+        versions={name: version_of(name) for name in names},
+        cannot=cannot,
+    )
