@@ -227,7 +227,15 @@ FULL = ModelSpec(
             expect=Expect(data="data", metric="iou", value=0.1, tolerance=0.1, source="source"),
         )
     },
-    weights={"tag": FULL_WEIGHTS},
+    weights={
+        "tag": FULL_WEIGHTS,
+        "fetched": replace(
+            FULL_WEIGHTS,
+            bundled=None,
+            url="https://example.org/x.onnx",
+            converted_sha256="0" * 64,
+        ),
+    },
     default_weights="tag",
     head=("head.",),
     stem=("stem.",),
