@@ -166,6 +166,7 @@ ASKS = "is called after ours.refuse_others"
 FLAG = "refuses what is there, but for --overwrite"
 NEW = "a name that nothing has, or a folder of its own"
 STORE = "a name made of a hash, in a store of segzoo's or the Hub's"
+EMPTY = "refuses what is there, unless it is its own list of the splits"
 HELD = "below a run's folder, which was asked about"
 WRITERS = {
     "base.cache._replace": STORE,
@@ -189,6 +190,11 @@ WRITERS = {
     "data.decoded.Decoded.__getitem__": STORE,
     "data.decoded.Decoded._built": STORE,
     "data.decoded._alone": STORE,
+    "data.export._Coco.finish": EMPTY,
+    "data.export._Yolo.add": NEW,
+    "data.export._Yolo.finish": EMPTY,
+    "data.export._moved": EMPTY,
+    "data.export.export": NEW,
     "engine.checkpoint._delete": HELD,
     "engine.checkpoint._whole_or_deleted": HELD,
     "engine.checkpoint._write": HELD,
@@ -213,6 +219,8 @@ WRITERS = {
     "model.converted._whole": STORE,
     "model.backbones._out_of_wheel": NEW,
     "model.loaded.Model.save_pretrained": ASKS,
+    "predict.artefacts.store.write": STORE,
+    "predict.artefacts.store.write_record": STORE,
     "publish.folder._refuse_existing": NEW,
     "publish.folder._write_model": NEW,
     "publish.folder.build_folder": NEW,
