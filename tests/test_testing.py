@@ -612,7 +612,10 @@ def test_a_name_that_is_no_model():
 
 
 def test_the_user_can_interrupt_it(monkeypatch, tmp_path):
-    code = "def build(in_channels, num_classes):\n    raise KeyboardInterrupt\n"
+    code = (
+        "import os, signal\n"
+        "def build(in_channels, num_classes):\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
     (tmp_path / "interrupting.py").write_text(code)
     fake_plugins.install(monkeypatch, tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -74,13 +74,17 @@ def builder_of(spec: ModelSpec, config: Config) -> Callable[[], nn.Module]:
 
 @contextlib.contextmanager
 def in_float32() -> Iterator[None]:
-    """torch's default type is float32 in the block, whatever a caller has set it to."""
+    """torch's default type is float32 in the block, whatever a caller has set it to.
+
+    What the block itself has set stays: the kit sees it, and tells the plugin's author.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        if torch.get_default_dtype() is torch.float32:
+            torch.set_default_dtype(before)
 
 
 def refuse_giants(builder: Callable[[], nn.Module], config: Config) -> None:

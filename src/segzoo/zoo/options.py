@@ -98,8 +98,12 @@ def _fits(value: Json, hint: Any) -> bool:
     """Whether a JSON value can be meant by an annotation; true for those that are not known."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, arg) for arg in args if _is_known(arg)) or not any(
-            map(_is_known, args)
+        if any(_is_known(arg) and _fits(value, arg) for arg in args):
+            return True
+        others = [arg for arg in args if not _is_known(arg)]
+        # a class says which values are its own (numbers.Number); of anything else nothing is known
+        return len(others) == len(args) or any(
+            isinstance(value, arg) for arg in others if isinstance(arg, type)
         )
     if hint is None or hint is type(None):
         return value is None
