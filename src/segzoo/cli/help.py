@@ -34,6 +34,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo data check folder:train --against folder:test",
     ),
     "data compose-digits": ("segzoo data compose-digits digits --count 1000",),
+    "data export": (
+        "segzoo data export 'folder:cells?values=0,255&classes=cell' --as yolo -o cells-yolo",
+    ),
     "data preview": ("segzoo data preview folder:cells crop=256 augment=flip,rotate",),
     "data readers": ("segzoo data readers",),
     "doctor": ("segzoo doctor", "segzoo doctor --json"),
@@ -61,6 +64,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo train --resume run",
     ),
     "verify": ("segzoo verify MODEL.TAG", "segzoo verify hf-hub:user/name"),
+    "warm": ("segzoo warm MODEL", "segzoo warm MODEL --runtime openvino --precision bf16"),
 }
 
 

@@ -142,8 +142,6 @@ def train(
 def trained(request: TrainRequest) -> Trained:
     """Do what `train` says, whose arguments the request holds."""
     refuse_without_accelerate()
-    if request.resume is None or request.resume.resolve() != request.run.resolve():
-        refuse_used(request.run)
     settings = request.settings or settings_of(request.resume)
     request, begun = resumed(request)
     if request.data is None or request.model is None:
@@ -151,6 +149,8 @@ def trained(request: TrainRequest) -> Trained:
     data, val = data_of(request.data, request.val)
     subject = subject_of(request.model, data, request)
     plan = plan_of(request, subject, data, val)
+    if request.resume is None or request.resume.resolve() != request.run.resolve():
+        refuse_used(request.run)
     is_first = rank_of_this_process() == 0
     if is_first and not settings.quiet:
         _tell(request, plan, settings, data, val)
