@@ -438,7 +438,9 @@ def test_a1_a_link_out_of_the_run_is_not_followed(place, name):
 
 IMPORTS = {  # where a path becomes an object, and whose word the path is
     "__init__": "a table of its own",
-    "model.build": "a spec's builder and variant",
+    "model.build": "a spec's builder",
+    "model.configured": "a spec's variant",
+    "model.folders": "a plugin's, of the folders of another library",
     "data.augment": "a recipe's, judged by begun.py where it comes from a run",
     "data.source": "a reader's spec",
     "base.extras": "a table of its own",

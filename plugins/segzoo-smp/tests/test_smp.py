@@ -122,7 +122,7 @@ def test_what_segzoo_does_not_offer_is_said_together(tmp_path):
     file.write_text(json.dumps({"model": "unet"}))
     with pytest.raises(ValueError) as caught:
         arguments_of(file)
-    assert str(caught.value) == f"{file} is not the config.json of a network that SMP saved"
+    assert str(caught.value) == f"{file}: it is not the config.json of a network that SMP saved"
 
 
 def test_our_own_folder_comes_back(tmp_path):

@@ -31,7 +31,7 @@ COMMON = (
 
 app = typer.Typer(
     cls=Group,
-    help="Check data sets, look at them, write them for other programs, make one of digits.",
+    help="Check, look at, export and make data sets.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -296,7 +296,7 @@ def export(
         float, typer.Option(help="Pixels that polygons may leave a border by.", min=0)
     ] = 0.0,
 ) -> None:
-    """Write a data set for other programs: COCO's annotations, or YOLO's polygons.
+    """Write a data set as COCO or YOLO has it.
 
     Pictures are written as PNG, and masks as outlines. Another split can follow into the same
     folder: --split val.
