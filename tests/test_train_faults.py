@@ -263,6 +263,8 @@ def poisoned(network: nn.Module, *, call: int) -> nn.Module:
     calls = [0]
 
     def poison(module, args):
+        if args[0].is_meta:  # the look at shapes before the first step
+            return None
         calls[0] += 1
         return (args[0] * float("nan"),) if calls[0] == call else None
 
