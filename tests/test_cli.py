@@ -53,7 +53,15 @@ def test_list_as_json(capsys):
     assert rows["broken"]["check"] == "segzoo check SEGZOO_MODELS/broken"
 
 
-PUBLISHED = {"digit_unet", "lite0", "u2net", "u2netp", "unet", "unet_paper", "unetpp"}  # with weights
+PUBLISHED = {
+    "digit_unet",
+    "lite0",
+    "u2net",
+    "u2netp",
+    "unet",
+    "unet_paper",
+    "unetpp",
+}  # with weights
 
 
 @pytest.mark.parametrize(
