@@ -6,11 +6,16 @@ this machine. After the tests stands what a `-m` left out, by marker.
 
 import ipaddress
 import os
+import signal
 import socket
 from collections import Counter
 from typing import Any
 
 import pytest
+
+# Ctrl-C means what it means in front, also where a shell runs the tests in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKERS = ("slow", "stress", "gpu", "browser", "network")
 SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")

@@ -603,7 +603,6 @@ except MemoryError as error:
 """
 
 
-@pytest.mark.slow  # beside the tests of the Hub, in one process, it has ended that process
 @pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 def test_a_lack_of_memory_is_a_memory_error():
     code = OUT_OF_MEMORY.format(module="onnxruntime", name="OnnxRuntime")
