@@ -11,7 +11,7 @@
 #   make clean      delete .venv and everything that was built
 #
 # PYTHON=python3.12 chooses the interpreter. TORCH="torch==2.13.0" chooses the torch that is
-# installed first, TORCH="torch --index-url https://download.pytorch.org/whl/cpu" the one for CPUs.
+# installed first, TORCH="torch torchvision --index-url https://download.pytorch.org/whl/cpu" the one for CPUs.
 
 PYTHON ?= python3
 TORCH ?= torch
@@ -66,7 +66,7 @@ clean:
 .venv/for-use: $(PROJECTS) | .venv/pyvenv.cfg
 	@echo "Downloads $(TORCH) and what the plugins need, into .venv. torch brings the libraries of CUDA on"
 	@echo "Linux, 5 GB in all; for a machine without a GPU there is a small build:"
-	@echo '  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"'
+	@echo '  make demo TORCH="torch torchvision --index-url https://download.pytorch.org/whl/cpu"'
 	.venv/bin/pip install $(TORCH)
 	.venv/bin/pip install -e . $(EDITABLE)
 	touch $@
