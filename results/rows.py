@@ -207,14 +207,18 @@ def numbers(row: Row) -> Iterator[str]:
 
 def made_in(row: Row, run: Run) -> tuple[str, str]:
     """Minutes of the training and its earlier stages, and the machine."""
-    about = json.loads((row.folder / run.name / "run.json").read_text("utf-8"))
+    about = made(row, run)
     minutes = about["minutes"] or run.minutes or 0.0
-    before = run
-    while before.after:
-        before = row.run(before.after)
-        stage = json.loads((row.folder / before.name / "run.json").read_text("utf-8"))
-        minutes += stage["minutes"]
+    while run.after:
+        run = row.run(run.after)
+        minutes += made(row, run)["minutes"]
     return (f"{minutes:.1f}" if minutes else ""), about["machine"]
+
+
+def made(row: Row, run: Run) -> dict[str, Any]:
+    """What results/run.py wrote of a run: minutes, machine and hashes."""
+    about: dict[str, Any] = json.loads((row.folder / run.name / "run.json").read_text("utf-8"))
+    return about
 
 
 def measured(row: Row, run: Run, label: str) -> list[float]:
