@@ -171,7 +171,8 @@ def test_memory_is_flat_in_the_number_of_pictures():
 
     peak(30)
     few, many = peak(60), peak(600)
-    assert many < 1.25 * few  # ten times the pictures; how threads meet differs a little
+    # How threads meet differs by a few pictures; 540 that were kept would be 13 MB and more.
+    assert many - few < 540 * (64 * 96 * 4) / 16
 
 
 def test_errors_of_a_batch_are_not_shared():
