@@ -31,9 +31,10 @@ from torch import Tensor
 
 from segzoo.data.decoded import Decoded
 from segzoo.data.loader import Draw, Prepared, collated, normalized
-from segzoo.data.sample import Dataset
+from segzoo.data.sample import Dataset, Stream
 from segzoo.data.source import Subset, open_data
 from segzoo.pictures import codec
+from segzoo.pictures.stored import read_labels
 from segzoo.spec import Preprocess, Recipe
 
 AIM = 5.0  # times the scripts' loader, at least
@@ -97,7 +98,7 @@ def in_training(dataset: Dataset) -> Prepared:
 def decoded_alone(files: Sequence[tuple[Path, Path]]) -> None:
     for picture, mask in files:
         codec.read(picture)
-        codec.read_values(mask)
+        read_labels(mask)
 
 
 def unpacked(shards: Path, names: Sequence[str], folder: Path) -> list[tuple[Path, Path]]:
@@ -108,8 +109,9 @@ def unpacked(shards: Path, names: Sequence[str], folder: Path) -> list[tuple[Pat
             for member in tar:
                 key, _, extension = member.name.partition(".")
                 if f"{shard.stem}/{key}" in wanted:
-                    data = tar.extractfile(member).read()
-                    (folder / f"{shard.stem}-{key}.{extension}").write_bytes(data)
+                    stream = tar.extractfile(member)
+                    assert stream is not None  # a file, as its extension says
+                    (folder / f"{shard.stem}-{key}.{extension}").write_bytes(stream.read())
     stems = [str(folder / name.replace("/", "-")) for name in names]
     return [(Path(f"{stem}.webp"), Path(f"{stem}.png")) for stem in stems]
 
@@ -117,6 +119,7 @@ def unpacked(shards: Path, names: Sequence[str], folder: Path) -> list[tuple[Pat
 def measure(folder: Path, rounds: int, count: int) -> dict[str, list[float]]:
     """Pictures per second of each way in each round; one round before the first is not counted."""
     dataset = open_data(f"shards:{folder}?values=0,255")
+    assert not isinstance(dataset, Stream)  # shards of a folder have a length
     indices = RNG.permutation(len(dataset))[: (rounds + 1) * count].tolist()
     with tempfile.TemporaryDirectory() as temporary:
         part = Subset(dataset, indices)

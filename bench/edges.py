@@ -269,7 +269,8 @@ def main() -> None:
         folder = Path(name)
         for number in range(args.count):
             rng = np.random.default_rng(1000 + number)
-            size = tuple(int(side) for side in rng.integers(300, 1000, 2))
+            width, height = (int(side) for side in rng.integers(300, 1000, 2))
+            size = width, height
             c = composite(number, size)
             row = {"number": number, "kind": c.kind, "size": size}
             row["ours"], row["theirs"] = measured(c, OURS, folder), measured(c, THEIRS, folder)

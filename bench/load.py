@@ -1,7 +1,7 @@
 """How long it takes to load U²-Net (176 MB) with segzoo, against the usual three lines of torch,
 and against reading the file's bytes.
 
-    python bench/load.py [--rounds 15] [--before SRC]
+    python bench/load.py [--rounds 15] [--before CHECKOUT]
 
 One run, the ways in turn within each round, each in a process of its own that has imported torch
 and segzoo, the files in the page cache: a program loads a model once, into memory that it has not
@@ -17,7 +17,7 @@ folder first      segzoo.load(FOLDER) of a saved model with a manifest: config a
 folder repeated   the same, the file stamped by an earlier load
 library           constructor on "meta", safetensors.torch.load_file, load_state_dict(assign=True):
                   nothing is checked, and the file is mapped, so that its bytes come later
-before            "first", with the segzoo of another source folder SRC (a worktree of some commit)
+before            "first", with segzoo and its plugins of another commit (a worktree)
 bytes             reading the file into memory, no more
 hash              reading the file and its sha256
 """
@@ -94,7 +94,7 @@ def measure(rounds: int, before: Path | None) -> dict[str, list[float]]:
         environment = os.environ | {"SEGZOO_HOME": folder}
         ways = {name: (name, environment) for name in WAYS}
         if before is not None:
-            ways["before"] = "first", environment | {"PYTHONPATH": str(before.resolve())}
+            ways["before"] = "first", environment | {"PYTHONPATH": machine.sources(before)}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds + 1):
             for name, values in seconds.items():
@@ -110,7 +110,7 @@ def measure(rounds: int, before: Path | None) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--before", type=Path, help="a folder src of another commit")
+    parser.add_argument("--before", type=Path, help="the folder of another commit")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(2)

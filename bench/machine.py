@@ -7,6 +7,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = (
@@ -27,7 +28,7 @@ DISTRIBUTIONS = (
 )
 
 
-def describe() -> dict:
+def describe() -> dict[str, Any]:
     """The machine, its load at this moment, and the versions of what was measured."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -41,7 +42,13 @@ def describe() -> dict:
     }
 
 
-def save(name: str, result: dict, *, machine: dict) -> Path:
+def sources(checkout: Path) -> str:
+    """A PYTHONPATH to the code of a checkout: of segzoo, and of the plugins that came with it."""
+    folders = [checkout / "src", *sorted(checkout.glob("plugins/*/src"))]
+    return os.pathsep.join(str(folder.resolve()) for folder in folders)
+
+
+def save(name: str, result: dict[str, Any], *, machine: dict[str, Any]) -> Path:
     """Write bench/results/NAME.json. machine: `describe()` as it was before the measurement."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -1,14 +1,15 @@
 """How long twelve photographs of 12 megapixels take from files to masks, and to cut-outs.
 
-    python bench/predict.py [--rounds 5] [--pictures 12] [--beside SRC ...]
+    python bench/predict.py [--rounds 5] [--pictures 12] [--beside CHECKOUT ...]
 
 The photographs are those of demo/photos, enlarged, with noise as of a sensor, saved as JPEG of
 quality 92. Each way is the command `segzoo predict u2netp` in a process of its own, start included,
 with two threads; the ways in turn within each round, so that a busy moment meets all of them.
-SRC is the `src` folder of another commit (`git worktree add`), whose segzoo runs beside this one.
+CHECKOUT is the folder of another commit (`git worktree add`), whose segzoo and plugins run beside
+this one.
 
 Prints the median of the seconds, the largest memory and the bytes written of each way, with ratios
-to the first SRC, and whether the outputs are the same byte for byte. Writes
+to the first CHECKOUT, and whether the outputs are the same byte for byte. Writes
 bench/results/predict.json.
 """
 
@@ -54,12 +55,12 @@ def photographs(folder: Path, count: int) -> None:
         Image.fromarray(noisy).save(folder / f"{n:02}.jpg", quality=92)
 
 
-def run(source: Path, kind: str, photos: Path) -> Run:
-    """Predict once with the segzoo of a source folder, into a folder that is then removed."""
+def run(sources: str, kind: str, photos: Path) -> Run:
+    """Predict once with the code on the path `sources`, into a folder that is then removed."""
     out = photos.with_name("out")
     command = [sys.executable, "-P", "-m", "segzoo.cli.main", "predict", MODEL, str(photos)]
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment = os.environ | threads | {"PYTHONPATH": str(source)}
+    environment = os.environ | threads | {"PYTHONPATH": sources}
     start = time.perf_counter()
     child = subprocess.Popen([*command, "-o", str(out), "--as", kind, "--quiet"], env=environment)
     _, status, usage = os.wait4(child.pid, 0)
@@ -81,9 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=12)
-    parser.add_argument("--beside", metavar="SRC", type=Path, nargs="*", default=[])
+    parser.add_argument("--beside", metavar="CHECKOUT", type=Path, nargs="*", default=[])
     args = parser.parse_args()
-    sources = {_name(path): path.resolve() for path in [*args.beside, ROOT / "src"]}
+    sources = {_name(path): machine.sources(path) for path in [*args.beside, ROOT]}
     here = machine.describe()
     print(f"{args.rounds} rounds, load average {here['load_average']}\n")
 
@@ -115,7 +116,7 @@ def main() -> None:
         rows.append(row)
         print(
             f"{kind:8} {source:10} {seconds:7.2f} s  {ratio:5.2f} of the first  "
-            f"{row['peak_mib']:5} MiB  {row['output_bytes'] / 1e6:6.1f} MB  "
+            f"{row['peak_mib']:5} MiB  {done[0].output_bytes / 1e6:6.1f} MB  "
             f"{'the same outputs' if row['same_outputs'] else 'OTHER OUTPUTS'}"
         )
     result = {
@@ -130,8 +131,8 @@ def main() -> None:
 
 
 def _name(source: Path) -> str:
-    """The commit of a source folder, or "now" for this tree."""
-    if source.resolve() == ROOT / "src":
+    """The commit of a checkout, or "now" for this tree."""
+    if source.resolve() == ROOT:
         return "now"
     command = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import machine
 
@@ -46,7 +47,7 @@ def ways_of(name: str, threads: int, *, bf16: bool) -> dict[str, Callable[[], ob
     ways["eager"] = eager
     for runtime, precision in runtimes:
         run = model.predictor(runtime=runtime, precision=precision).runtime
-        ways[f"{runtime} {precision}"] = lambda run=run: run(x)
+        ways[f"{runtime} {precision}"] = partial(run, x)
     graph = to_onnx(model.network, np.concatenate([x, x]), any_size=pre.size is None)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -111,7 +111,9 @@ class Tensors(Noise):
         self.mean = torch.tensor(case.mean).view(-1, 1, 1)
         self.std = torch.tensor(case.std).view(-1, 1, 1)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(  # type: ignore[override]  # as the loop below takes it, not the engine
+        self, index: int
+    ) -> tuple[Tensor, Tensor]:
         x = torch.from_numpy(self.images[index]).permute(2, 0, 1).float() / 255
         return (x - self.mean) / self.std, torch.from_numpy(self.targets[index]).long()
 
