@@ -195,6 +195,7 @@ WRITERS = {
     "data.export._Yolo.finish": EMPTY,
     "data.export._moved": EMPTY,
     "data.export.export": NEW,
+    "data.looked._keep": STORE,
     "engine.checkpoint._delete": HELD,
     "engine.checkpoint._whole_or_deleted": HELD,
     "engine.checkpoint._write": HELD,

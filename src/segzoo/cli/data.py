@@ -21,6 +21,7 @@ from segzoo.zoo import registry
 if TYPE_CHECKING:
     from segzoo.data.check import Finding, Report
     from segzoo.data.sample import Dataset, Info, Sample, Stream
+    from segzoo.data.traits import Traits
 
 SHOWN = 40  # values of masks in a table, where nothing says which are classes
 WORDS = "reader:path?option=value; a path alone is a folder."
@@ -151,6 +152,57 @@ def _finding(kind: str, finding: "Finding") -> Iterator[str]:
 
 def _many(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+# --- traits --------------------------------------------------------------------------------------
+
+
+@app.command(cls=Command)
+def traits(
+    words: Words,
+    val: Annotated[
+        str | None,
+        typer.Option(
+            help="What is to be measured on: its pictures are looked for.", metavar="WORDS"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a data set is like, in numbers.
+
+    Sizes, colours, the classes with their shares, how large and thin things are, which way up
+    they lie, and pictures that are there twice. It is kept: the next time no picture is read.
+    """
+    from segzoo.data.looked import look_at
+    from segzoo.data.traits import TRAITS
+    from segzoo.runs.training import data_of
+
+    train, held = data_of(words, val)
+    look = look_at(train, held)
+    if as_json:
+        print_json({"data": words, **asdict(look)})
+        return
+    say(*class_lines(look.traits), "")
+    rows = [(name, f"{look.traits.numbers[name]:g}", about) for name, about in TRAITS.items()]
+    say(*table(("TRAIT", "VALUE", "IS"), rows, right=" >"))
+    if look.notes:
+        say("", *(f"note     {note}" for note in look.notes))
+
+
+def class_lines(found: "Traits") -> list[str]:
+    """A line for each class: its share, and how its things look."""
+    rows = [
+        (
+            c.name,
+            f"{c.share:.2%}",
+            f"{c.pictures:.0%}",
+            f"{c.objects:g}" if c.size else "",
+            f"{c.size:.0f}" if c.size else "",
+            f"{c.width:.1f}",
+        )
+        for c in found.classes
+    ]
+    return table(("CLASS", "SHARE", "PICTURES", "OBJECTS", "SIZE", "WIDTH"), rows, right=" >>>>>")
 
 
 # --- preview -------------------------------------------------------------------------------------

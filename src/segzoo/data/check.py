@@ -34,7 +34,16 @@ from segzoo.errors import DataError, DatasetError, ResourceError, printable
 from segzoo.pictures import codec, labels
 from segzoo.zoo.registry import cause
 
-__all__ = ["ClassCount", "Finding", "Item", "Report", "Sizes", "check", "classes_of"]
+__all__ = [
+    "ClassCount",
+    "Finding",
+    "Item",
+    "Report",
+    "Sizes",
+    "check",
+    "classes_of",
+    "report_and_shared",
+]
 
 Size: TypeAlias = tuple[int, int]
 Pairs: TypeAlias = NDArray[np.intp]  # (n, 2) places among digests
@@ -141,6 +150,17 @@ def check(
         lost = other.samples - len(other.numbers)
         notes.add(f"samples of {name} that cannot be read: check it too", count=lost)
     return dataclasses.replace(report, notes=report.notes + notes.all())
+
+
+def report_and_shared(
+    dataset: Dataset, val: Dataset | None, *, num_classes: int | None = None
+) -> tuple[Report, tuple[int, ...]]:
+    """The report on a set, and the numbers of the samples of `val` whose picture is in it too."""
+    tally, report = _judged(dataset, num_classes, None, 0)
+    if val is None:
+        return report, ()
+    theirs = _pictures(val, 0)
+    return report, tuple(theirs.numbers[place] for place in theirs.shared(tally)[:, 0])
 
 
 def _judged(
