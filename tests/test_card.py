@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hub_server.cards import LICENSES, judged, metadata
+from hub_server.cards import LICENSES, judged
+from hub_server.cards import metadata as front_matter
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segzoo import spec
-from segzoo.publish import card
-from segzoo.publish.card import Facts
+from segzoo.publish import card, metadata, vocabulary
+from segzoo.publish.facts import Benchmark, Facts
 from segzoo.saved.config import Config
 from segzoo.spec import Dataset, Metric, Paper, Postprocess, Preprocess, Weights
 from segzoo.zoo.licenses import PERMISSIVE
@@ -58,18 +59,20 @@ FACTS = Facts(
     pictures=frozenset({"preview.jpg", "training/curves.png"}),
 )
 
+BENCHMARK = Benchmark("acme/sky", "semantic", "f" * 40)
+
 
 def test_the_front_matter_says_what_the_hub_asks():
     text = card.readme(FACTS)
     assert judged(text) == ([], [])
-    data = metadata(text)
+    data = front_matter(text)
     assert {k: v for k, v in data.items() if k != "model-index"} == {
         "license": "apache-2.0",
         "library_name": "segzoo",
         "pipeline_tag": "image-segmentation",
         "tags": ["segzoo", "semantic-segmentation", "tiny", "arxiv:2001.00001"],
-        "datasets": ["acme/sky", "DUTS-TR"],
-        "metrics": ["mean_iou", "max_f_beta"],
+        "datasets": ["acme/sky"],  # the other one is not on the Hub, which the table has
+        "metrics": ["mean_iou"],  # as https://huggingface.co/metrics has it
         "base_model": "acme/base",
     }
     (index,) = data["model-index"]
@@ -79,7 +82,8 @@ def test_the_front_matter_says_what_the_hub_asks():
         "850 of ECSSD",
     ]
     assert index["results"][0]["dataset"]["type"] == "acme/sky"
-    (first,) = index["results"][0]["metrics"]  # the main one: the table has all
+    first, second = index["results"][0]["metrics"]
+    assert (second["type"], second["value"]) == ("mean_dice", 0.9)
     assert first == {
         "type": "mean_iou",
         "name": "mean_iou",
@@ -95,7 +99,7 @@ def test_the_hubs_own_client_reads_the_card_back():
         "segzoo",
         "sky-net",
     )
-    assert [r.metric_value for r in found.eval_results] == [METRICS[0].value, METRICS[2].value]
+    assert [r.metric_value for r in found.eval_results] == [m.value for m in METRICS]
 
 
 def test_the_card_says_what_a_reader_needs():
@@ -166,18 +170,17 @@ def test_what_there_is_not_the_card_does_not_speak_of():
     for words in ("preview", "curves", "## Training", "## Paper", "measure it again", "95 in 100"):
         assert words not in text
     assert "@" not in text.partition("---\n\n")[2]
-    assert "arxiv" not in str(metadata(text)["tags"]) and "base_model" not in metadata(text)
+    assert "arxiv" not in str(front_matter(text)["tags"]) and "base_model" not in front_matter(text)
 
 
-def test_results_are_one_file_per_data_set_that_the_client_reads_back():
-    found = card.eval_results(FACTS)
-    assert list(found) == ["hf-acme-sky-split-test.yaml", "850-of-ecssd.yaml"]
-    entries = parse_eval_result_entries(yaml.safe_load(found["hf-acme-sky-split-test.yaml"]))
-    assert [(e.dataset_id, e.task_id, e.value) for e in entries] == [
-        ("acme/sky", "mean-iou", 0.81234567),
-        ("acme/sky", "mean-dice", 0.9),
-    ]
-    assert entries[0].notes == f"mean_iou on hf:acme/sky?split=test; {PROTOCOL}"
+def test_the_result_of_a_registered_benchmark_is_a_file_that_the_client_reads_back():
+    assert metadata.benchmark_results(FACTS) == {}
+    found = metadata.benchmark_results(replace(FACTS, benchmark=BENCHMARK))
+    assert list(found) == ["acme-sky.yaml"]
+    (entry,) = parse_eval_result_entries(yaml.safe_load(found["acme-sky.yaml"]))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("acme/sky", "semantic", 0.81234567)
+    assert entry.dataset_revision == "f" * 40
+    assert entry.notes == f"mean_iou on hf:acme/sky?split=test; {PROTOCOL}"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_results_are_one_file_per_data_set_that_the_client_reads_back():
 def test_a_licence_is_the_hubs_or_has_a_name_and_a_link(license, known):
     text = card.readme(replace(FACTS, config=replace(CONFIG, license=license)))
     assert judged(text) == ([], [])
-    data = metadata(text)
+    data = front_matter(text)
     if known is not None:
         assert data["license"] == known
         assert "license_name" not in data
@@ -211,9 +214,9 @@ def test_a_licence_is_the_hubs_or_has_a_name_and_a_link(license, known):
 
 
 def test_every_name_of_a_licence_is_one_of_the_hub():
-    names = {*card.SAME_ON_HUB, *card.HUB_LICENSES.values()}
-    assert names <= set(LICENSES)
-    odd = {name for name in PERMISSIVE if card._license(name)["license"] == "other"}
+    names = {*metadata.SAME_ON_HUB, *metadata.HUB_LICENSES.values()}
+    assert names <= set(LICENSES) == vocabulary.LICENSES
+    odd = {name for name in PERMISSIVE if metadata.license_fields(name)["license"] == "other"}
     assert odd == {"0BSD"}
 
 
@@ -234,12 +237,13 @@ def test_no_text_breaks_the_card(name, licence, url, metric, split, notes):
     )
     text = card.readme(facts)
     assert judged(text) == ([], [])
-    assert metadata(text)["datasets"] == [name]
+    on_hub = re.fullmatch(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?", url)
+    assert front_matter(text).get("datasets", []) == ([on_hub[1]] if on_hub else [])
     body = text.split("\n---\n", 1)[1]
     assert not re.search(r"(?<!\\)<[a-z/!]", body)
     rows = [line for line in body.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} <= {3, 4}
-    for text in card.eval_results(facts).values():
+    for text in metadata.benchmark_results(replace(facts, benchmark=BENCHMARK)).values():
         parse_eval_result_entries(yaml.safe_load(text))
 
 

@@ -30,7 +30,7 @@ FILES_OF_TENSORS = frozenset({"safetensors"})
 # What speaks to the Hub.
 HUB = frozenset({"huggingface_hub", "filelock"})
 # What data sets need for one format each.
-FORMATS = frozenset({"datasets", "h5py", "pycocotools", "scipy", "sklearn", "yaml"})
+FORMATS = frozenset({"datasets", "h5py", "pycocotools", "scipy", "sklearn"})
 
 
 class Room(NamedTuple):
@@ -42,7 +42,7 @@ class Room(NamedTuple):
 
 ROOMS = (
     Room(0, "errors"),
-    Room(1, "base"),
+    Room(1, "base", NOTHING, frozenset({"yaml"})),
     Room(2, "spec"),
     Room(2, "keymap"),
     Room(3, "zoo"),
@@ -63,7 +63,7 @@ ROOMS = (
     Room(8, "report", ARRAYS, frozenset({"matplotlib"})),
     Room(8, "testing"),
     Room(9, "runs", TENSORS, frozenset({"rich"})),
-    Room(9, "publish", ARRAYS, frozenset({"huggingface_hub"})),
+    Room(9, "publish", ARRAYS, frozenset({"huggingface_hub", "yaml"})),
     Room(10, "cli", frozenset({"typer"}), frozenset({"rich"})),
     Room(11, "__init__"),
 )

@@ -4,10 +4,12 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +40,8 @@ from segzoo.errors import (
 )
 from segzoo.hub import upload
 from segzoo.model import golden
-from segzoo.publish import privacy
+from segzoo.pictures import codec
+from segzoo.publish import privacy, rules, vocabulary
 from segzoo.publish.folder import build_folder, dataset_of
 from segzoo.publish.publish import publish
 from segzoo.publish.request import PublishRequest
@@ -137,12 +140,10 @@ def test_the_folder_of_a_run_holds_everything(place, tmp_path):
     found = built(place, tmp_path / "out", picture="photo.jpg", tag="r1")
     names = {p.relative_to(found.path).as_posix() for p in found.path.rglob("*") if p.is_file()}
     assert names - {"manifest.json"} == set(found.manifest.files)
-    (results,) = [name for name in names if name.startswith(".eval_results/")]
     assert names == {
-        results,
         *("model.safetensors", "config.json", "golden.safetensors", "manifest.json", "README.md"),
         *(f"training/{n}" for n in ("recipe.json", "metrics.json", "metrics.jsonl", "curves.png")),
-        *("training/versions.json", "preview.jpg"),
+        *("training/versions.json", "preview.jpg", "examples/1.jpg", "examples/1-mask.png"),
     }
     manifest.check(found.path)
     config = configs.read(found.path / "config.json")
@@ -327,7 +328,25 @@ def test_weights_of_a_plugin_bring_their_own_licence_data_and_numbers(tmp_path):
     one, other = (segzoo.load(r).network.state_dict() for r in ("u2netp.duts", f"{found.path}"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     text = (found.path / "README.md").read_text()
-    assert record.notes[:40] in text and "preview" not in text
+    assert record.notes[:40] in text and "CC0 by its photographer" in text
+    (widget,) = front_matter(found.path)["widget"]
+    assert widget == {
+        "src": "examples/1.jpg",
+        "example_title": "A cat",
+        "output": {"url": "examples/1-mask.png"},
+    }
+    shown = codec.read(found.path / widget["output"]["url"]).image[..., 0]
+    expected = segzoo.load("u2netp.duts").predict(ROOT / "demo/photos/cat.jpg").mask
+    assert np.array_equal(shown, expected)
+    assert rules.judged(rules.sheet_of(found.path)) == [(rule, ()) for rule in rules.RULES]
+
+
+def test_a_large_example_is_published_smaller(place, tmp_path):
+    Image.fromarray(np.zeros((1500, 300, 3), np.uint8)).save(tmp_path / "tall.png")
+    found = built(place, tmp_path / "out", picture=tmp_path / "tall.png")
+    names = ("1.jpg", "1-mask.png")
+    shapes = [codec.read(found.path / "examples" / name).image.shape for name in names]
+    assert shapes == [(1024, 205, 3)] * 2
 
 
 def test_a_saved_model_is_published_with_what_its_config_says(place, tmp_path):
@@ -562,6 +581,131 @@ def test_publish_then_load_in_a_fresh_process_then_predict(to_hub, place, tmp_pa
     assert json.loads(done.stdout) == [int(mask.sum()), "Apache-2.0", [32, 32], "Model"]
     text = repo.blobs[repo.head.files["README.md"].etag].decode()
     assert judged(text) == ([], [])
+
+
+def snippet_of(hub, language):
+    """The code of this language in the card that the Hub has."""
+    repo = hub.repos[REPO]
+    text = repo.blobs[repo.head.files["README.md"].etag].decode()
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_code_in_the_card_runs_and_a_load_is_counted_once(to_hub, place, tmp_path):
+    """In a process that has of this one's settings nothing but where the Hub is."""
+    sent(place, tag="r1")
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    shutil.copy(place / "photo.jpg", home)
+    environment = {"HOME": str(home), "PATH": os.defpath, **to_hub.settings(home, token=None)}
+    line = [sys.executable, "-I", "-W", "error", "-c", snippet_of(to_hub, "python")]
+    counted = []
+    for _ in range(2):
+        to_hub.requests.clear()
+        done = subprocess.run(line, env=environment, cwd=home, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        # what counts as a download: https://huggingface.co/docs/hub/models-download-stats
+        names = [path.rpartition("/")[2] for _, path in to_hub.requests]
+        counted.append([name for name in names if name in vocabulary.COUNTED])
+    assert counted == [["config.json"], []]
+    assert to_hub.requests == []  # what is cached is not asked for at all
+
+
+def test_the_line_in_the_card_runs(to_hub, place, tmp_path, monkeypatch):
+    sent(place, tag="r1")
+    shutil.copy(place / "photo.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    install, predict = snippet_of(to_hub, "sh").splitlines()
+    assert install.startswith('pip install "segzoo-unetpp>=')
+    assert main.run(shlex.split(predict)[1:]) == 0
+    assert (tmp_path / "out/photo.png").is_file()
+
+
+def test_a_card_that_was_edited_on_the_hub_is_not_written_over(to_hub, place):
+    sent(place)
+    edited = b"---\nlicense: apache-2.0\n---\n# By hand\n"
+    to_hub.add(REPO, {"README.md": edited})
+    again = {"notes": "Other words."}
+    with pytest.raises(HubError, match="the card of alice/squares was edited since it was publi"):
+        sent(place, **again)
+    repo = to_hub.repos[REPO]
+    assert repo.blobs[repo.head.files["README.md"].etag] == edited
+    assert sent(place, **again, create_pr=True).url.endswith("/discussions/1")
+    assert sent(place, **again, replace_card=True).created
+    assert b"Other words." in repo.blobs[repo.head.files["README.md"].etag]
+    assert sent(place, notes="More words.").created
+
+
+def test_what_is_on_the_hub_is_checked_where_it_is(to_hub, place, capsys):
+    sent(place, picture="photo.jpg")
+    assert main.run(["publish", f"hf-hub:{REPO}", "--check"]) == 0
+    to_hub.add(REPO, {"README.md": b"# By hand\n", "params.json": b"{}"})
+    assert main.run(["publish", f"hf-hub:{REPO}", "--check", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out.partition("sent\n")[2])
+    broken = {each["rule"] for each in found["rules"] if each["faults"]}
+    assert {"card", "counting", "snippet"} <= broken and "pickles" not in broken
+
+
+def test_a_run_is_checked_before_it_is_published(place, capsys):
+    line = ["publish", "run", REPO, "--eval", "report", *LINE, "--check"]
+    assert main.run(line) == 0
+    assert "0 broken; nothing was sent" in capsys.readouterr().out
+    assert main.run(["publish", "run", "--check", "--eval", "report", *LINE]) == 2
+    assert "'' cannot be a repository; expected user/name" in capsys.readouterr().err
+
+
+EVAL_YAML = b"name: Squares\nevaluation_framework: other\ntasks:\n- id: semantic\n"
+
+
+def test_the_number_of_a_registered_benchmark_is_a_result_of_it(to_hub, place, tmp_path):
+    to_hub.datasets["acme/squares"] = {"eval.yaml": EVAL_YAML}
+    to_hub.benchmarks.add("acme/squares")
+    on_it = {"words": "hf:acme/squares?split=test"}
+    report = changed(place, tmp_path, lambda r: r["protocol"]["data"].update(on_it))
+    found = sent(place, evaluation=report, benchmark="acme/squares:semantic")
+    repo = to_hub.repos[REPO]
+    text = repo.blobs[repo.head.files[".eval_results/acme-squares.yaml"].etag]
+    (entry,) = yaml.safe_load(text)
+    assert entry["dataset"] == {
+        "id": "acme/squares",
+        "task_id": "semantic",
+        "revision": "d" * 40,
+    }
+    assert entry["value"] == pytest.approx(found.record.metrics[0].value, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wish", "words", "error", "says"),
+    [
+        ("acme/squares", "hf:acme/squares", UsageError, "'acme/squares' cannot be a benchmark; ex"),
+        ("squares:semantic", "hf:acme/squares", UsageError, "cannot be a benchmark"),
+        ("acme/squares:semantic", "arrays:x.npz", UsageError, "are of other data than the bench"),
+        ("acme/squares:semantic", "hf:acme/squares2", UsageError, "are of other data than the"),
+        (
+            "acme/squares:made-up",
+            "hf:acme/squares",
+            HubNotFoundError,
+            "the benchmark acme/squares has no task 'made-up'; expected semantic",
+        ),
+        (
+            "acme/plain:semantic",
+            "hf:acme/plain",
+            HubNotFoundError,
+            "the data set acme/plain is not registered on the Hub as a benchmark",
+        ),
+        ("acme/none:semantic", "hf:acme/none", HubNotFoundError, "there is no repository"),
+        ("acme/odd:semantic", "hf:acme/odd", HubError, "eval.yaml of acme/odd does not say which"),
+        ("acme/bare:semantic", "hf:acme/bare", HubNotFoundError, "has no file eval.yaml"),
+    ],
+)
+def test_a_benchmark_that_the_hub_does_not_know(to_hub, place, tmp_path, wish, words, error, says):
+    files = {"squares": EVAL_YAML, "plain": EVAL_YAML, "odd": b"a: &a [x]\nb: *a", "bare": None}
+    for name, content in files.items():
+        to_hub.datasets[f"acme/{name}"] = {} if content is None else {"eval.yaml": content}
+    to_hub.benchmarks |= {"acme/squares", "acme/odd", "acme/bare"}
+    report = changed(place, tmp_path, lambda r: r["protocol"]["data"].update(words=words))
+    with pytest.raises(error, match=re.escape(says)):
+        sent(place, evaluation=report, benchmark=wish)
+    assert REPO not in to_hub.repos
 
 
 def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):

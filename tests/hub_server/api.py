@@ -25,6 +25,8 @@ ROUTES: list[tuple[str, str, Callable[..., Reply]]] = [
     ("DELETE", "/api/repos/delete", repos.delete_repo),
     ("POST", "/api/validate-yaml", commits.validate_card),
     ("GET", "/api/models", repos.list_models),
+    ("GET", f"/api/datasets/{REPO}", repos.dataset_info),
+    ("GET", f"/datasets/{REPO}/resolve/{REVISION}/(?P<path>.+)", repos.dataset_file),
     ("GET", MODEL, repos.model_info),
     ("GET", f"{MODEL}/revision/{REVISION}", repos.model_info),
     ("PUT", f"{MODEL}/settings", repos.change_settings),

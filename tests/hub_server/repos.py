@@ -87,6 +87,23 @@ def model_info(hub: Hub, request: Request, repo: str, revision: str = "main") ->
     return says(described(found, found.find(revision), blobs=request.flag("blobs")))
 
 
+DATASET_COMMIT = "d" * 40
+
+
+def dataset_info(hub: Hub, request: Request, repo: str) -> Reply:
+    if repo not in hub.datasets:
+        raise Refusal(404, "Repository not found", "RepoNotFound")
+    tags = ["task_categories:image-segmentation"]
+    tags += ["benchmark:official"] if repo in hub.benchmarks else []
+    return says({"id": repo, "sha": DATASET_COMMIT, "private": False, "tags": tags})
+
+
+def dataset_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Reply:
+    if revision not in ("main", DATASET_COMMIT) or path not in hub.datasets.get(repo, {}):
+        raise Refusal(404, "Entry not found", "EntryNotFound")
+    return Reply(hub.datasets[repo][path], 200, {"Content-Type": "text/plain"})
+
+
 def described(repo: Repo, commit: Commit, *, blobs: bool = False) -> dict[str, Any]:
     card = card_of(repo, commit)
     tags = cards.words(card, "tags")

@@ -44,6 +44,8 @@ class Hub:
             self.other_token: User("bob"),
         }
         self.repos: dict[str, Repo] = {}
+        self.datasets: dict[str, dict[str, bytes]] = {}  # files by name; all at one commit
+        self.benchmarks: set[str] = set()  # the data sets that are registered as such
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
         self.failures: list[str] = []  # tracebacks of the server's own mistakes

@@ -45,8 +45,12 @@ OPTIONAL = {
     "model-signing": "model_signing",
 }
 # The import of these makes a folder or starts a program, which the doctor does not.
-UNTOUCHED = ("datasets", "h5py", "matplotlib", "pyopenssl", "pyyaml", "timm")
-MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL"}  # where the names differ
+UNTOUCHED = ("datasets", "h5py", "matplotlib", "pyopenssl", "timm")
+MODULES = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}  # where the names differ
 MINIMUM = re.compile(r"([\w.-]+)>=([\d.]+)")
 
 

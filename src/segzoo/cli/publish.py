@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.records import Json
 from segzoo.cli.options import AsJson, spelled_out
 from segzoo.cli.text import print_json, say
 from segzoo.errors import UsageError
@@ -13,6 +14,9 @@ from segzoo.errors import UsageError
 if TYPE_CHECKING:
     from segzoo.publish.folder import BuiltFolder
     from segzoo.publish.publish import Published
+    from segzoo.publish.rules import Verdict
+
+EXIT_BROKEN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +26,14 @@ class _What:
     source: Annotated[
         str,
         typer.Argument(
-            help="The folder of a run or of a saved model, or name.tag of a plugin's weights.",
+            help="The folder of a run or of a saved model, or name.tag of a plugin's weights; with "
+            "--check also a folder that was made, or hf-hub:user/name.",
             metavar="RUN_OR_WEIGHTS",
         ),
     ]
-    repo: Annotated[str, typer.Argument(help="Where to.", metavar="USER/NAME")]
+    repo: Annotated[
+        str, typer.Argument(help="Where to.", metavar="USER/NAME", show_default=False)
+    ] = ""
     license: Annotated[
         str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-4.0 ...", metavar="SPDX")
     ] = ""
@@ -42,7 +49,12 @@ class _What:
         typer.Option("--eval", help="What segzoo eval -o wrote.", metavar="FOLDER"),
     ] = None
     picture: Annotated[
-        str | None, typer.Option(help="To show with its mask on the card.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="To show with its mask on the card.  [default: for weights that cut out of "
+            "photos, one that is CC0]",
+            metavar="FILE",
+        ),
     ] = None
     dtype: Annotated[
         str | None,
@@ -50,6 +62,12 @@ class _What:
     ] = None
     base_model: Annotated[
         str, typer.Option(help="Whose weights the training began with.", metavar="USER/NAME")
+    ] = ""
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            help="That the Hub has registered, for the main number.", metavar="USER/DATASET:TASK"
+        ),
     ] = ""
     notes: Annotated[str, typer.Option(help="Limits that a user should know.")] = ""
 
@@ -62,6 +80,16 @@ class _How:
     private: Annotated[bool, typer.Option("--private", help="Make the repository so.")] = False
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request; main stays as it is.")
+    ] = False
+    replace_card: Annotated[
+        bool, typer.Option("--replace-card", help="Write over a card that was edited on the Hub.")
+    ] = False
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare with what the Hub's documentation asks for, rule by rule; send nothing.",
+        ),
     ] = False
     dry_run: Annotated[
         str | None,
@@ -79,6 +107,7 @@ def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
     lines are the record that a plugin's spec takes. The token is that of `hf auth login`, or
     HF_TOKEN.
     """
+    from segzoo.publish.checked import verdicts_on
     from segzoo.publish.folder import build_folder, dataset_of
     from segzoo.publish.publish import publish
     from segzoo.publish.request import PublishRequest
@@ -94,15 +123,50 @@ def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
         picture=what.picture,
         dtype=what.dtype,  # type: ignore[arg-type]  # one of them, as was looked at above
         base_model=what.base_model,
+        benchmark=what.benchmark,
         notes=what.notes,
         tag=how.tag,
         private=how.private,
         create_pr=how.create_pr,
+        replace_card=how.replace_card,
     )
+    if how.check:
+        if how.dry_run is not None:
+            raise UsageError("give --check or --dry-run FOLDER, not both")
+        _tell_verdicts(verdicts_on(request), as_json)
+        return
     if how.dry_run is not None:
         _tell_folder(build_folder(request, how.dry_run), as_json)
     else:
         _tell(publish(request), as_json)
+
+
+def _tell_verdicts(verdicts: "list[Verdict]", as_json: bool) -> None:
+    """A line for each rule, and for one that is broken what breaks it. Exit code 3 for any."""
+    broken = sum(bool(faults) for _, faults in verdicts)
+    if as_json:
+        rules: list[Json] = [
+            {
+                "rule": rule.name,
+                "says": rule.says,
+                "page": rule.page.address,
+                "date": rule.page.date,
+                "faults": list(faults),
+            }
+            for rule, faults in verdicts
+        ]
+        print_json({"ok": not broken, "rules": rules})
+    else:
+        width = max(len(rule.name) for rule, _ in verdicts)
+        for rule, faults in verdicts:
+            page = f"{rule.page.name}, {rule.page.date}"
+            say(f"{'FAIL' if faults else 'ok':<6}{rule.name:<{width}}  {rule.says} ({page})")
+            say(*(f"{'':<{8 + width}}{fault}" for fault in faults))
+        for at in dict.fromkeys(rule.page for rule, faults in verdicts if faults):
+            say(f"see {at.address}, as of {at.date}")
+        say(f"{len(verdicts) - broken} rules hold, {broken} broken; nothing was sent")
+    if broken:
+        raise typer.Exit(EXIT_BROKEN)
 
 
 def _tell_folder(folder: "BuiltFolder", as_json: bool) -> None:

@@ -31,12 +31,22 @@ from segzoo.hub.cache import COMMIT, Id, Snapshot
 from segzoo.hub.receive import one_at_a_time, receive, refuse_full
 from segzoo.hub.session import MAIN, HubSession
 
-__all__ = ["Published", "Snapshot", "fetch", "files_of", "is_allowed", "published", "snapshot_of"]
+__all__ = [
+    "Published",
+    "Snapshot",
+    "fetch",
+    "files_of",
+    "is_allowed",
+    "listing",
+    "published",
+    "snapshot_of",
+]
 
 TAG = "segzoo"  # what models on the Hub are found by
 
 ALLOWED = re.compile(
     r"config\.json|manifest\.json|README\.md|LICENSE|model\.sig|preview\.(jpg|png)"
+    r"|examples/[A-Za-z0-9_][A-Za-z0-9_.-]*\.(jpg|png)"
     r"|([A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors(\.index\.json)?"
     r"|training/[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|jsonl|csv|png|txt|toml|yaml)"
     r"|\.eval_results/[A-Za-z0-9_][A-Za-z0-9_.-]*\.yaml"
@@ -122,8 +132,13 @@ def fetch(
 
 def files_of(snapshot: Snapshot) -> dict[str, int]:
     """What could be fetched of a commit: names and sizes in bytes. Asks the Hub."""
-    listed = _listed(HubSession.to(snapshot.repo, snapshot.commit, False), snapshot)
+    listed = listing(snapshot)
     return {name: item.size for name, item in sorted(listed.items()) if is_allowed(name)}
+
+
+def listing(snapshot: Snapshot) -> dict[str, Id]:
+    """Every file of a commit, whatever its name. Asks the Hub."""
+    return _listed(HubSession.to(snapshot.repo, snapshot.commit, False), snapshot)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ lost on the way is found and not made twice.
 """
 
 import contextlib
+import hashlib
 import os
 import random
 import time
@@ -36,6 +37,7 @@ from segzoo.saved.manifest import MANIFEST_NAME, Manifest
 __all__ = ["Repository"]
 
 WAITS = (1.0, 3.0)  # seconds before another try, about
+CARD = "README.md"
 LONGEST_WAIT = 30.0  # seconds that the Hub may ask for and get
 
 T = TypeVar("T")
@@ -64,14 +66,23 @@ class Repository:
         self._trying(lambda: self._create(private))
 
     def put(
-        self, folder: Path, listed: Manifest, *, message: str, tag: str, create_pr: bool
+        self,
+        folder: Path,
+        listed: Manifest,
+        *,
+        message: str,
+        tag: str,
+        create_pr: bool,
+        replace_card: bool,
     ) -> tuple[str, bool, str]:
         """Commit a folder; gives the commit that holds it, whether it is new, and its address.
 
         What an earlier manifest lists and this one does not is deleted in the same commit.
-        create_pr: in a pull request. HubError when the tag is of another commit.
+        create_pr: in a pull request. replace_card: also where the card was edited on the Hub.
+        HubError when it was, and when the tag is of another commit.
         """
-        return self._trying(lambda: self._put(folder, listed, message, tag, create_pr))
+        keep = not (replace_card or create_pr)
+        return self._trying(lambda: self._put(folder, listed, message, tag, create_pr, keep))
 
     def tag(self, tag: str, commit: str) -> None:
         """Tag a commit. HubError when the tag is of another."""
@@ -86,7 +97,13 @@ class Repository:
             )
 
     def _put(
-        self, folder: Path, listed: Manifest, message: str, tag: str, create_pr: bool
+        self,
+        folder: Path,
+        listed: Manifest,
+        message: str,
+        tag: str,
+        create_pr: bool,
+        keep_card: bool,
     ) -> tuple[str, bool, str]:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -102,6 +119,8 @@ class Repository:
                 return commit, self.sent, f"{page}/tree/{commit}"
         if tag in tagged:
             raise self._moved(tag, tagged[tag])
+        if keep_card and before is not None:
+            self._refuse_edited(head, before)
         names = [*listed.files, MANIFEST_NAME]
         gone = sorted(set(before.files) - set(names)) if before else []
         self.sent = True
@@ -131,6 +150,22 @@ class Repository:
             folder = fetch(Snapshot(self.name, commit), [MANIFEST_NAME])
             return manifest.read(folder / MANIFEST_NAME)
         return None
+
+    def _refuse_edited(self, head: str, before: Manifest) -> None:
+        """HubError where the card is not the one that was published with the manifest."""
+        if (published := before.files.get(CARD)) is None:
+            return
+        try:
+            file = fetch(Snapshot(self.name, head), [CARD]) / CARD
+        except HubNotFoundError:
+            return
+        if hashlib.sha256(file.read_bytes()).hexdigest() != published.sha256:
+            raise HubError(
+                f"the card of {self.name} was edited since it was published, and would be lost",
+                next_step=f"See {self.client.endpoint}/{self.name}/commits/main. Say it with "
+                "--notes or --license, or offer yours beside it with --create-pr; to write over "
+                "what was edited: --replace-card",
+            )
 
     def _moved(self, tag: str, commit: str) -> HubError:
         return HubError(

@@ -1,90 +1,21 @@
-"""What is said of published weights: the card README.md, the results as the Hub reads them, and
-the lines that a plugin's spec.py takes.
-
-The card's front matter is described at https://huggingface.co/docs/hub/model-cards, the files
-below .eval_results/ at https://huggingface.co/docs/hub/eval-results.
-"""
+"""What is said of published weights: the card README.md, and the lines that a spec.py takes."""
 
 import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from segzoo.base.records import Record
 from segzoo.errors import printable
-from segzoo.saved.config import Config
-from segzoo.spec import Dataset, Metric, Paper, Weights
+from segzoo.publish import metadata
+from segzoo.publish.facts import PREVIEW, Facts
+from segzoo.spec import Weights
 from segzoo.zoo.licenses import PERMISSIVE
-from segzoo.zoo.refs import Hub
 
-__all__ = ["Facts", "eval_results", "lines_for_spec", "readme"]
+__all__ = ["lines_for_spec", "readme"]
 
-TASK = "image-segmentation"  # the Hub's word, which other libraries' cards have
-DATASET_ON_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?")
-TAGS = {
-    "binary": "semantic-segmentation",
-    "multiclass": "semantic-segmentation",
-    "multilabel": "semantic-segmentation",
-    "saliency": "salient-object-detection",
-}
-# SPDX identifiers whose name on the Hub is not simply in lower case; the GNU ones are found below.
-HUB_LICENSES = {
-    "ODC-By-1.0": "odc-by",
-    "ODbL-1.0": "odbl",
-    "PDDL-1.0": "pddl",
-    "PostgreSQL": "postgresql",
-    "Zlib": "zlib",
-}
-# https://huggingface.co/docs/hub/repositories-licenses: those that are SPDX identifiers too
-SAME_ON_HUB = frozenset(
-    "afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 "
-    "cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 "
-    "cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 "
-    "cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 "
-    "ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 isc lppl-1.3c mit mpl-2.0 ms-pl ncsa "
-    "ofl-1.1 osl-3.0 unlicense wtfpl".split()
-)
-GNU = re.compile(r"(agpl-3\.0|gpl-[23]\.0|lgpl-2\.1|lgpl-3\.0)(-only|-or-later)?")
 WIDTH = 100  # characters of a line of Python
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Everything that a card says.
-
-    config: with license, trained_on and files. repo: "user/name"; tag: of this publication, or
-    empty. metrics, intervals: what was measured, and 95 in 100 bootstrap samples by the metric's
-    name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
-    begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
-    their repository on the Hub; begun_at: the address that they are fetched from. Empty where there
-    are none.
-    pictures: which of preview.jpg and training/curves.png there are.
-    """
-
-    config: Config
-    summary: str
-    num_parameters: int
-    repo: str
-    tag: str = ""
-    paper: Paper | None = None
-    metrics: tuple[Metric, ...] = ()
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    measure: str = ""
-    train: str = ""
-    recipe: Sequence[tuple[str, str]] = ()
-    begun_with: str = ""
-    base_model: str = ""
-    begun_at: str = ""
-    source: str = ""
-    notes: str = ""
-    pictures: frozenset[str] = frozenset()
-
-    @property
-    def reference(self) -> str:
-        """What `segzoo.load` takes."""
-        return str(Hub(self.repo, self.tag or None))
 
 
 # --- README.md ------------------------------------------------------------------------------------
@@ -94,80 +25,7 @@ def readme(facts: Facts) -> str:
     """The text of README.md, its front matter first."""
     sections = (_head(facts), _use(facts), _data(facts), _results(facts), _training(facts))
     body = [line for part in (*sections, _limits(facts), _end(facts)) for line in (*part, "")]
-    return f"---\n{_front_matter(facts)}\n---\n\n" + "\n".join(body).rstrip("\n") + "\n"
-
-
-def eval_results(facts: Facts) -> dict[str, str]:
-    """The files below .eval_results/, one per data set measured on, by name."""
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # it is exported late
-
-    found: dict[str, list[EvalResultEntry]] = {}
-    for metric in facts.metrics:
-        entry = EvalResultEntry(
-            dataset_id=_dataset_id(metric.split),
-            task_id=_slug(metric.name),
-            value=metric.value,
-            notes=f"{metric.name} on {metric.split}; {metric.protocol}",
-        )
-        found.setdefault(f"{_slug(metric.split)}.yaml", []).append(entry)
-    return {
-        name: yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
-        for name, entries in found.items()
-    }
-
-
-def _front_matter(facts: Facts) -> str:
-    """The card's YAML, spelled by the Hub's own client."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    config, paper = facts.config, facts.paper
-    main: dict[str, Metric] = {}  # of each data set; the table below has them all
-    for metric in facts.metrics:
-        main.setdefault(metric.split, metric)
-    results = [
-        EvalResult(
-            task_type=TASK,
-            dataset_type=_dataset_id(metric.split),
-            dataset_name=metric.split,
-            metric_type=_slug(metric.name).replace("-", "_"),
-            metric_name=metric.name,
-            metric_value=metric.value,
-            metric_args={"protocol": metric.protocol},
-        )
-        for metric in main.values()
-    ]
-    tags = ["segzoo", TAGS[config.task], config.model]
-    data = ModelCardData(
-        **_license(config.license),
-        library_name="segzoo",
-        pipeline_tag=TASK,
-        tags=[*tags, f"arxiv:{paper.arxiv}"] if paper and paper.arxiv else tags,
-        datasets=[_on_hub(data) or data.name for data in config.trained_on],
-        metrics=[*dict.fromkeys(_slug(m.name).replace("-", "_") for m in main.values())],
-        base_model=facts.base_model or None,
-        model_name=facts.repo.rpartition("/")[2],
-        eval_results=results or None,
-    )
-    if not results:
-        data.model_name = None  # it stands in the results alone
-    text: str = data.to_yaml(line_break="\n")
-    return text
-
-
-def _license(name: str) -> dict[str, Any]:
-    """A licence as the front matter has it: the Hub's name, or "other" with a name and a link."""
-    lower = name.lower()
-    if known := HUB_LICENSES.get(name) or (lower if lower in SAME_ON_HUB else ""):
-        return {"license": known}
-    if gnu := GNU.fullmatch(lower):
-        return {"license": gnu[1]}
-    plain = re.sub(r"[^\w.+-]+", "-", lower)
-    return {
-        "license": "other",
-        "license_name": plain,
-        "license_link": f"https://spdx.org/licenses/{name}.html" if plain == lower else "README.md",
-    }
+    return f"---\n{metadata.front_matter(facts)}\n---\n\n" + "\n".join(body).rstrip("\n") + "\n"
 
 
 def _head(facts: Facts) -> Iterator[str]:
@@ -183,9 +41,12 @@ def _head(facts: Facts) -> Iterator[str]:
         f"`{config.model}` ({_text(facts.summary)}), {facts.num_parameters:,} parameters, for the "
         f"task {config.task} with {classes}{_text(names + more)}. Pictures are taken {size}."
     )
-    if "preview.jpg" in facts.pictures:
+    if PREVIEW in facts.pictures:
         yield ""
-        yield "![A picture and the mask that this model gives](preview.jpg)"
+        yield f"![A picture and the mask that this model gives]({PREVIEW})"
+        if facts.example_terms:
+            yield ""
+            yield facts.example_terms
 
 
 def _use(facts: Facts) -> Iterator[str]:
@@ -329,22 +190,6 @@ def _text(text: str) -> str:
 def _link(text: str, url: str) -> str:
     safe = re.fullmatch(r"https?://[^\s<>()\[\]\\`|]+", url)
     return f"[{_text(text)}]({url})" if safe else _text(text)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "data"
-
-
-def _on_hub(data: Dataset) -> str:
-    """The name that a data set has on the Hub; empty where it is elsewhere."""
-    found = DATASET_ON_HUB.fullmatch(data.url)
-    return found[1] if found else ""
-
-
-def _dataset_id(split: str) -> str:
-    """The data set of the Hub that the words of a split name, else a short name for it."""
-    found = re.match(r"hf:([\w.-]+/[\w.-]+)", split)
-    return found[1] if found else _slug(split)
 
 
 # --- spec.py --------------------------------------------------------------------------------------

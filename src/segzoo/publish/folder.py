@@ -13,27 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from segzoo.base import files
 from segzoo.base.home import expanded
 from segzoo.base.records import asdict
 from segzoo.engine.record import RUN
 from segzoo.errors import ConfigError, OutputError, UsageError, printable
+from segzoo.hub.benchmarks import registered
 from segzoo.model import golden
 from segzoo.model.load import load
 from segzoo.model.loaded import Model
-from segzoo.pictures import codec
-from segzoo.predict import outputs
-from segzoo.publish import card
-from segzoo.publish.card import Facts
+from segzoo.publish import card, metadata
+from segzoo.publish.examples import Example, example_of
+from segzoo.publish.facts import EXAMPLE, EXAMPLE_MASK, PREVIEW, Benchmark, Facts
 from segzoo.publish.measured import Measured, measured_of
 from segzoo.publish.privacy import public
 from segzoo.publish.request import PublishRequest
 from segzoo.publish.source import Publishable, publishable
 from segzoo.publish.trained import begun_with_of, write_training
 from segzoo.report.curves import CURVES
-from segzoo.report.panels import sheet
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
 from segzoo.saved.config import MAX_TEXT, Config
@@ -44,9 +41,7 @@ from segzoo.zoo.refs import HUB, REPO
 
 __all__ = ["BuiltFolder", "build_folder", "dataset_of"]
 
-PREVIEW = "preview.jpg"
-HEIGHT = 384  # pixels of the pictures on it
-SHOWN = (PREVIEW, f"training/{CURVES}")  # on the card
+SHOWN = (PREVIEW, EXAMPLE, f"training/{CURVES}")  # on the card, or beside it
 NOT_STATED = "not stated"
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -77,14 +72,18 @@ def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> Bui
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".segzoo-") as place:
         inside = Path(place) / "folder"
         model, saved = _write_model(inside, request, origin, stated)
-        if request.picture is not None:
-            files.write(inside / PREVIEW, _preview(model, request.picture))
+        if example := example_of(model, request.picture):
+            _write_example(inside, example)
         trained = write_training(inside / "training", origin, stated.measured, saved)
         pictures = frozenset(name for name in SHOWN if (inside / name).exists())
         facts = _facts(request, origin, stated, saved, trained, pictures)
+        if example:
+            facts = dataclasses.replace(
+                facts, example_title=example.title, example_terms=example.terms
+            )
         files.write(inside / "README.md", card.readme(facts).encode())
-        files.make_folder(inside / ".eval_results")
-        for name, text in card.eval_results(facts).items():
+        for name, text in metadata.benchmark_results(facts).items():
+            files.make_folder(inside / ".eval_results")
             files.write(inside / ".eval_results" / name, text.encode())
         listed = manifest.write(inside)
         try:
@@ -184,7 +183,30 @@ def _facts(
         source=record.source if record else "",
         notes=public(request.notes) or (record.notes if record else ""),
         pictures=pictures,
+        benchmark=_benchmark(request.benchmark, measured) if request.benchmark else None,
     )
+
+
+def _benchmark(wish: str, measured: Measured) -> Benchmark:
+    """The benchmark that the main number is for, as the Hub has registered it.
+
+    UsageError for numbers of other data; HubNotFoundError for one that the Hub does not know.
+    """
+    dataset, _, task = wish.partition(":")
+    if not REPO.fullmatch(dataset) or not task:
+        raise UsageError(
+            f"{printable(wish)!r} cannot be a benchmark",
+            expected="user/dataset:task, as the data set's eval.yaml calls it",
+        )
+    split = measured.metrics[0].split
+    if not re.match(rf"hf:{re.escape(dataset)}(?![\w./-])", split):
+        raise UsageError(
+            "the numbers are of other data than the benchmark",
+            found=split,
+            expected=f"hf:{dataset}",
+            next_step=f"Measure on it: segzoo eval ... --data hf:{dataset} -o FOLDER",
+        )
+    return Benchmark(dataset, task, registered(dataset, task))
 
 
 def _address_of(begun_with: str, model: Model) -> str:
@@ -248,13 +270,8 @@ def _refuse_existing(target: Path) -> None:
         )
 
 
-def _preview(model: Model, picture: str | os.PathLike[str]) -> bytes:
-    """A JPEG of a picture with its mask beside; nothing else of the file is in it."""
-    found = model.predict(os.fspath(picture))
-    image = codec.flatten(found.picture)
-    if found.num_classes == 1:
-        mask = np.repeat(found.mask[..., None], 3, axis=2)
-    else:
-        mask = outputs.color(found, model.palette).image
-    titles = ("picture", "mask")
-    return codec.encode(sheet([(image, mask)], titles=titles, height=HEIGHT), format="JPEG")
+def _write_example(inside: Path, example: Example) -> None:
+    files.make_folder((inside / EXAMPLE).parent)
+    files.write(inside / PREVIEW, example.preview)
+    files.write(inside / EXAMPLE, example.picture)
+    files.write(inside / EXAMPLE_MASK, example.mask)

@@ -11,7 +11,7 @@ from segzoo.hub.upload import Repository
 from segzoo.model import configured
 from segzoo.model.load import find_spec
 from segzoo.publish import card
-from segzoo.publish.card import Facts
+from segzoo.publish.facts import Facts
 from segzoo.publish.folder import build_folder
 from segzoo.publish.request import PublishRequest
 from segzoo.saved import config as configs
@@ -63,6 +63,7 @@ def publish(request: PublishRequest) -> Published:
             message=f"Publish {folder.facts.config.model}" + (f" as {tag}" if tag else ""),
             tag=tag,
             create_pr=request.create_pr,
+            replace_card=request.replace_card,
         )
         if tag:
             there.tag(tag, commit)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from segzoo.base import formats
+from segzoo.base.strictyaml import strict_yaml
 from segzoo.data.outlined import (
     OPTIONS,
     Drawing,
@@ -32,7 +33,7 @@ from segzoo.data.outlined import (
 from segzoo.data.outlines import drawing_library, polygon_of
 from segzoo.data.paired import part_of_dataset, read_image
 from segzoo.data.sample import Sample
-from segzoo.errors import DatasetError, DependencyMissingError, printable
+from segzoo.errors import DatasetError, printable
 from segzoo.pictures.palettes import IGNORED
 from segzoo.spec import Option, ReaderSpec
 
@@ -46,7 +47,7 @@ SPEC = ReaderSpec(
         **OPTIONS,
     },
     url="https://docs.ultralytics.com/datasets/segment/",
-    requires={"pycocotools": "segzoo-core[data]", "yaml": "segzoo-core[data]"},
+    requires={"pycocotools": "segzoo-core[data]"},
 )
 MAX_YAML = 1 << 18  # bytes of a description
 MAX_BYTES = 64 << 20  # of a picture's polygons
@@ -191,25 +192,16 @@ def _description(path: str) -> str:
 
 
 def _read(file: str) -> Mapping[str, Any]:
-    """The description. Anchors are refused: a few lines of them stand for gigabytes."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise DependencyMissingError(
-            "the reader 'yolo' needs PyYAML", next_step="Run: pip install 'segzoo-core[data]'"
-        ) from error
+    """The description."""
     try:
         with open(file, encoding="utf-8-sig") as stream:
             text = stream.read(MAX_YAML + 1)
         if len(text) > MAX_YAML:
             raise DatasetError("the file is too large for a description", file=file)
-        tokens = yaml.scan(text, Loader=yaml.SafeLoader)
-        if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in tokens):
-            raise DatasetError("a description has no anchors", file=file)
-        content = yaml.safe_load(text)
+        content = strict_yaml(text)
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror or error}", file=file) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         found = printable(" ".join(str(error).split()))[:200]
         raise DatasetError("this is not valid YAML", file=file, found=found) from error
     if not isinstance(content, dict):
