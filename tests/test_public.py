@@ -102,6 +102,7 @@ COMMANDS = {
     "list_models": 2,
     "prune": 4,  # the commands `prune` and `cache prune`; of a network's depth; of checkpoints
     "publish": 3,  # the command; to the Hub; a checkpoint under its name
+    "serve": 2,  # the command; a predictor for a name
     "train": 3,  # the command; a run's folder; the loop over steps
     "verify": 2,
 }

@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["program", "run_program", "run_python", "workers_may_start"]
+__all__ = ["Child", "program", "run_program", "run_python", "start_python", "workers_may_start"]
+
+Child: TypeAlias = subprocess.Popen[bytes]  # a process that goes on beside this one
 
 SAFE_PATH = "PYTHONSAFEPATH"  # as -P, for interpreters whose command line is not ours
 FIND_MODULES = """import json, sys
@@ -37,8 +39,23 @@ def run_python(
     says what is raised.
     """
     switch = "-P" if environment is None else "-I"
-    command = [sys.executable, switch, "-c", FIND_MODULES + code, json.dumps(_module_path())]
-    return subprocess.run([*command, *arguments], timeout=timeout, env=environment, **streams)
+    command = [*_python(switch, code), *arguments]
+    return subprocess.run(command, timeout=timeout, env=environment, **streams)
+
+
+def start_python(code: str) -> Child:
+    """Start code in another interpreter that goes on beside this one.
+
+    Its standard input and output are pipes, its errors go where ours go. Ctrl-C at a terminal does
+    not reach it: whoever started it says when it ends.
+    """
+    return subprocess.Popen(
+        _python("-P", code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
 
 
 def run_program(name: str, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -74,6 +91,10 @@ def workers_may_start() -> Iterator[None]:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+def _python(switch: str, code: str) -> list[str]:
+    return [sys.executable, switch, "-c", FIND_MODULES + code, json.dumps(_module_path())]
 
 
 def _module_path() -> list[str]:

@@ -59,6 +59,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo publish run user/cells --license Apache-2.0 "
         "--trained-on cells=CC-BY-4.0 --dry-run folder",
     ),
+    "serve": (
+        "segzoo serve MODEL cells=run/model --port 8000",
+        "SEGZOO_TOKEN=... segzoo serve MODEL --host 0.0.0.0",
+    ),
     "train": (
         "segzoo train MODEL --data 'folder:cells?val=0.2' epochs=50 lr=3e-4 -o run",
         "segzoo train --resume run",

@@ -160,14 +160,18 @@ def render(
     return output._replace(image=np.ascontiguousarray(part))
 
 
-def encode(output: Output) -> bytes:
-    """An output as a PNG file."""
+def encode(output: Output, format: Literal["PNG", "WEBP"] = "PNG") -> bytes:
+    """An output as a file's content, without loss. UsageError for what WebP cannot hold."""
+    image = output.image
+    if format == "WEBP" and image.ndim == 2 and image.dtype == np.uint8 and not output.palette:
+        image = np.repeat(image[..., None], 3, axis=2)  # WebP has no gray
     return codec.encode(
-        output.image,
+        image,
         palette=output.palette or None,
         icc_profile=output.icc_profile,
-        dpi=output.dpi,
+        dpi=None if format == "WEBP" else output.dpi,
         exif=output.exif,
+        format=format,
     )
 
 

@@ -151,12 +151,13 @@ class Predictor:
         between them. A failure of the plugin is a picture's own error too: for another size it may
         work. What concerns every picture is raised: settings, a network without side outputs.
         """
-        return stream(sources, self._stages(all_heads), batch_size=self.batch_size)
+        return stream(sources, self.stages(all_heads), batch_size=self.batch_size)
 
     def _network(self, all_heads: bool = False) -> Network:
         return Network(self.runtime, self.preprocess, self.postprocess, self.num_classes, all_heads)
 
-    def _stages(self, all_heads: bool) -> Stages:
+    def stages(self, all_heads: bool = False) -> Stages:
+        """What happens to a picture, step by step, for who decides when each step is done."""
         return Stages(
             network=self._network(all_heads),
             in_channels=self.in_channels,
