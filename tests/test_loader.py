@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from squares import Squares
 
+from segzoo.data.augment import random_crop
+from segzoo.data.draws import drawn, sample_seed
 from segzoo.data.loader import Draw, Order, Prepared, batches, collated, normalized
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, UsageError
@@ -221,6 +223,70 @@ def test_a_crop_of_a_margin_network_sees_the_picture_around_it():
     assert np.array_equal(item["target"], data.target[top : top + 16, left : left + 16])
 
 
+class Dots(One):
+    """One pixel of class 1 and one of class 2, each in a corner of much of class 0."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.target[:] = 0
+        self.target[1, 2], self.target[-3, -2] = 1, 2
+
+
+def windows(data, count=60, **changes) -> list[np.ndarray]:
+    made = prepared(data, num_classes=3, crop=(9, 9), **changes)
+    return [np.asarray(made[Draw(epoch, 0, 0)]["target"]) for epoch in range(count)]
+
+
+def test_centred_crops_lie_about_each_class_alike():
+    plain, all_about = windows(Dots(60, 80)), windows(Dots(60, 80), centred=1.0)
+    assert sum((w == 1).any() for w in plain) < 6
+    found = [[k for k in (1, 2) if (w == k).any()] for w in all_about]
+    assert all(10 < found.count([k]) < 30 for k in (1, 2))  # 20 each, of 60; the rest is about 0
+    assert 10 < found.count([]) < 30
+    half = windows(Dots(60, 80), centred=0.5)
+    assert 10 < sum((w > 0).any() for w in half) < 32
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+def test_the_background_of_one_class_or_two_is_no_class(num_classes):
+    data = One(60, 80)
+    data.target[:], data.target[30, 41] = 0, 1
+    made = prepared(data, num_classes=num_classes, crop=(9, 9), centred=1.0)
+    for epoch in range(5):
+        window = np.asarray(made[Draw(epoch, 0, 0)]["target"])
+        assert np.argwhere(window).tolist() == [[4, 4]]  # in the middle
+
+
+def test_a_centred_crop_of_a_margin_network_and_of_a_small_picture():
+    data = One(60, 80)
+    data.target[:], data.target[30, 41] = 0, 1
+    pre = Preprocess(multiple_of=4, margin=8)
+    window = prepared(data, pre, crop=(16, 16), centred=1.0)[Draw(0, 0, 0)]["target"]
+    assert np.argwhere(np.asarray(window)).tolist() == [[8, 8]]
+    window = prepared(data, crop=(200, 30), centred=1.0)[Draw(0, 0, 0)]["target"]
+    assert [100, 15] in np.argwhere(np.asarray(window)).tolist()  # 70 rows mirrored above it
+
+
+def test_a_picture_without_a_class_is_cut_anywhere():
+    data = One(60, 80, ignore_index=9)
+    data.target[:], data.target[:30] = 0, 9
+    made = prepared(data, crop=(9, 9), centred=1.0)
+    found = {np.asarray(made[Draw(epoch, 0, 0)]["image"]).tobytes() for epoch in range(9)}
+    assert len(found) == 9
+
+
+def test_crops_that_are_not_centred_are_drawn_as_before_there_were_any():
+    data, draw = One(60, 80), Draw(0, 0, 0)
+    with drawn(sample_seed(0, *draw)):
+        before = random_crop(data[0], (9, 9))
+    assert np.array_equal(prepared(data, crop=(9, 9))[draw]["target"], before["target"])
+
+
+def test_centred_crops_without_a_crop_are_refused():
+    with pytest.raises(UsageError, match=r"this recipe cuts none\. Give crop=HEIGHT,WIDTH too"):
+        prepared(One(8, 8), centred=0.5)
+
+
 def test_pictures_of_several_sizes_are_framed_to_the_largest():
     parts = [prepared(One(*size))[Draw(0, 0, 0)] for size in ((8, 6), (4, 9))]
     batch = collated(parts)
@@ -235,8 +301,9 @@ def test_maps_that_overlap_go_through():
             maps = np.stack([self.target, 1 - self.target, self.target])
             return Sample(image=self.image, target=maps, id="one")
 
-    item = prepared(Overlapping(20, 20), crop=(8, 8), num_classes=3)[Draw(0, 0, 0)]
-    assert item["target"].shape == (3, 8, 8)
+    for centred in (None, 1.0):
+        made = prepared(Overlapping(20, 20), crop=(8, 8), num_classes=3, centred=centred)
+        assert made[Draw(0, 0, 0)]["target"].shape == (3, 8, 8)
 
 
 def test_the_border_weights_are_the_samples_weight():

@@ -244,8 +244,8 @@ WRONG = {
     "not finite": (["lr=nan"], "lr=nan is not a finite number"),
     "whole": (["batch_size=1.5"], "batch_size='1.5' is not of type int"),
     "literal": (["precision=fp8"], "precision='fp8' is not one of 'fp32', "),
-    "both": (["epochs=1", "steps=2"], "give epochs or steps, one of the two"),
-    "neither": (["epochs=none"], "give epochs or steps, one of the two"),
+    "both": (["epochs=1", "steps=2"], "give epochs, steps or minutes, one of the three"),
+    "neither": (["epochs=none"], "give epochs, steps or minutes, one of the three"),
     "more of nothing": (["steps=+2"], "steps: +2 is more than nothing; the recipe has epochs"),
     "range": (["ema=2"], "ema=2.0 is outside 0..1"),
     "three sides": (["crop=1,2,3"], "crop=(1, 2, 3) is not of type tuple[int, int] | None"),
@@ -299,13 +299,13 @@ NAMED = st.tuples(WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
 WEIGHTS = st.none() | st.lists(st.floats(0, 9), min_size=1, max_size=4).filter(any).map(tuple)
 SIZES = st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999))
 PREFIXES = st.lists(WORDS.map("{}.".format), max_size=3).map(tuple)
-LENGTHS = st.sampled_from(["epochs", "steps"])
+LENGTHS = st.sampled_from(["epochs", "steps", "minutes"])
 RECIPES = st.builds(
     lambda length, number, parts, batch, **fields: Recipe(
         **{length: number}, batch_size=parts * batch, accumulate=parts, **fields
     ),
     LENGTHS,
-    st.integers(1, 10**9),
+    st.integers(1, 500_000),
     st.integers(1, 4),
     st.integers(1, 99),
     optimizer=NAMED,
@@ -323,6 +323,7 @@ RECIPES = st.builds(
     frozen=PREFIXES,
     size=SIZES,
     crop=SIZES,
+    centred=st.none() | st.floats(0, 1),
     augment=st.lists(NAMED, max_size=3).map(tuple),
     precision=st.sampled_from(["fp32", "bf16", "fp16"]),
     ema=st.none() | st.floats(0.1, 0.9999),
@@ -407,8 +408,8 @@ def test_the_page_has_every_field_with_its_default_and_a_change_of_it():
     hints = get_type_hints(Recipe)
     for field in fields:
         default, examples, meaning = rows[field.name]
-        if field.name in ("epochs", "steps"):
-            assert default == "one of the two"
+        if field.name in ("epochs", "steps", "minutes"):
+            assert default == "one of the three"
         elif field.default is dataclasses.MISSING:
             assert default == "required"
         else:

@@ -168,8 +168,8 @@ def test_faults_of_a_task():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"epochs": None}, "give epochs or steps, one of the two"),
-        ({"steps": 5}, "give epochs or steps, one of the two"),
+        ({"epochs": None}, "give epochs, steps or minutes, one of the three"),
+        ({"steps": 5}, "give epochs, steps or minutes, one of the three"),
         ({"epochs": 0}, "epochs=0 is below 1"),
         ({"epochs": None, "steps": 0}, "steps=0 is below 1"),
         ({"batch_size": 0}, "batch_size=0 is below 1"),

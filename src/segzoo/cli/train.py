@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143}  # 128 + the signal, as a shell has it
 FOLDS = "folds.json"
+FIELDS = ("loss", "minutes")  # arguments that are fields of the recipe too
 
 
 # The arguments whose names are not those of the settings that they are.
@@ -62,6 +63,12 @@ class _Begin:
     ] = None
     recipe: Annotated[
         str | None, typer.Option(help="One of the model's recipes.  [default: its first]")
+    ] = None
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Train for so long instead of the recipe's steps: its schedule ends in time."
+        ),
     ] = None
     loss: Annotated[str | None, typer.Option(help="A loss by name instead of the task's.")] = None
     metric: Annotated[
@@ -152,7 +159,8 @@ class _Pace:
     ] = None
     keep: Annotated[int, typer.Option(help="Newest checkpoints that stay.", min=1)] = 2
     max_minutes: Annotated[
-        float | None, typer.Option(help="Save and end after so long.", min=0)
+        float | None,
+        typer.Option(help="Save and end after so long, wherever the schedule is.", min=0),
     ] = None
     patience: Annotated[
         int | None, typer.Option(help="End after so many measurements without a better one.", min=1)
@@ -248,6 +256,8 @@ def _request(
 ) -> "TrainRequest":
     from segzoo.runs.request import Method, TrainRequest, Wishes
 
+    if begin.minutes is not None:
+        changes = [*changes, f"minutes={begin.minutes!r}"]
     return TrainRequest(
         model=model,
         data=begin.data,
@@ -321,7 +331,7 @@ def _flags() -> dict[str, str]:
     flags: dict[str, str] = {}
     for name, parameter in [*inspect.signature(train).parameters.items()][1:]:
         option = parameter.annotation.__metadata__[0]
-        if not isinstance(option, OptionInfo) or name == "loss":  # a field of the recipe too
+        if not isinstance(option, OptionInfo) or name in FIELDS:
             continue
         # In Annotated, typer has the first of several names as the default until it parses.
         written = (option.default, *(option.param_decls or ()), f"--{name.replace('_', '-')}")

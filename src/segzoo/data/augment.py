@@ -86,11 +86,16 @@ def augmenter(
 
 
 def random_crop(
-    sample: Sample, size: tuple[int, int], *, ignore_index: int | None = None
+    sample: Sample,
+    size: tuple[int, int],
+    *,
+    ignore_index: int | None = None,
+    about: tuple[int, int] | None = None,
 ) -> Sample:
     """A window of (H, W) pixels of a sample, anywhere; its arrays are views.
 
-    A smaller sample is first extended on all sides, as `mirror` does.
+    A smaller sample is first extended on all sides, as `mirror` does. about: the (row, column) of
+    the pixel in its middle, or as near to it as the border allows.
     """
     have = sample["image"].shape[:2]
     lack = [max(0, wanted - side) for wanted, side in zip(size, have, strict=True)]
@@ -99,9 +104,15 @@ def random_crop(
         margins = (top, lack[0] - top, left, lack[1] - left)
         sample = mirror(sample, margins, ignore_index=ignore_index)
         have = sample["image"].shape[:2]
+        about = None if about is None else (about[0] + top, about[1] + left)
+    room = [side - wanted for wanted, side in zip(size, have, strict=True)]
+    if about is None:
+        corner = [_whole(most) for most in room]
+    else:
+        first = [place - wanted // 2 for wanted, place in zip(size, about, strict=True)]
+        corner = [min(max(0, start), most) for start, most in zip(first, room, strict=True)]
     rows, columns = (
-        slice(first := _whole(side - wanted), first + wanted)
-        for wanted, side in zip(size, have, strict=True)
+        slice(start, start + wanted) for start, wanted in zip(corner, size, strict=True)
     )
     return _each(sample, lambda values: values[..., rows, columns])
 

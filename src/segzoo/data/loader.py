@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 from segzoo.base import children
 from segzoo.data import draws
 from segzoo.data.augment import augmenter, mirror, random_crop
+from segzoo.data.centred import pixel_of_a_class
 from segzoo.data.pixel_weight import pixel_weight
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of, picture_of
-from segzoo.errors import DatasetError, SegzooError
+from segzoo.errors import DatasetError, SegzooError, UsageError
 from segzoo.pictures import labels
 from segzoo.pictures.codec import flatten
 from segzoo.pictures.resample import Size
@@ -110,6 +111,11 @@ class Prepared:
         scale: int = 1,
         transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
     ) -> None:
+        if recipe.centred is not None and recipe.crop is None:
+            raise UsageError(
+                "centred is the share of crops that lie about a class, and this recipe cuts none",
+                next_step="Give crop=HEIGHT,WIDTH too, or centred=none",
+            )
         self.dataset = dataset
         self.recipe = recipe
         self.preprocess = preprocess
@@ -147,7 +153,8 @@ class Prepared:
             sample = self.whole(sample | {"target": target})
             if self.recipe.crop is not None:
                 height, width = (side + 2 * self.preprocess.margin for side in self.recipe.crop)
-                sample = random_crop(sample, (height, width))
+                about = self._centre(sample["target"])
+                sample = random_crop(sample, (height, width), about=about)
             sample = self.augment(sample)
             if self.weigh is not None:
                 weight = self.weigh(sample["target"])
@@ -207,6 +214,16 @@ class Prepared:
             "id": sample["id"],
             "notes": sample.get("notes", ()),
         }
+
+    def _centre(self, target: NDArray[Any]) -> tuple[int, int] | None:
+        """What this crop lies about; None for one that lies anywhere."""
+        share, margin = self.recipe.centred, self.preprocess.margin
+        if share is None or torch.rand(()).item() >= share:
+            return None
+        found = pixel_of_a_class(
+            _inner(target, margin), num_classes=self.num_classes, ignore_index=self.ignore_index
+        )
+        return None if found is None else (found[0] + margin, found[1] + margin)
 
     def _letterboxed(self, sample: Sample, size: Size) -> Sample:
         """Resized in its own shape, in the middle of `size`; around it nothing counts."""

@@ -80,7 +80,7 @@ class Display:
     def _show(self) -> None:
         if self.bar is not None:
             fields = {"left": self._left() or "-:--:--", "values": " ".join(self._shown())}
-            self.bar.update(self.bar.task_ids[0], completed=self.step, **fields)
+            self.bar.update(self.bar.task_ids[0], completed=self.step, total=self.total, **fields)
 
     def _left(self) -> str:
         """The time until the end as h:mm:ss, at this sitting's pace; "" before its first step."""

@@ -64,6 +64,10 @@ class Journal:
         if self.trackers is not None:
             self.trackers.log(_numbers(record), int(record["step"]))
 
+    def expect(self, total: int) -> None:
+        """The run will have so many steps."""
+        self.display.total = total
+
     def at(self, step: int, *, loss: float | None = None, measured: bool = False) -> None:
         """Show that the run is here."""
         self.display.at(step, loss=loss, measured=measured)

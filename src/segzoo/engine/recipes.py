@@ -17,7 +17,7 @@ from segzoo import losses
 from segzoo.base.records import Json, Record, asdict, from_dict, typed
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.losses import Loss
-from segzoo.spec import ModelSpec, Recipe, TaskDefaults
+from segzoo.spec import LENGTHS, ModelSpec, Recipe, TaskDefaults
 
 __all__ = [
     "DEFAULT",
@@ -45,7 +45,6 @@ DEFAULT = Recipe(
     grad_clip=1.0,
 )
 NOTHING = ("none", "null")
-RELATIVE = ("epochs", "steps")
 HINTS: Mapping[str, Any] = types.MappingProxyType(get_type_hints(Recipe))
 
 
@@ -79,7 +78,7 @@ def overridden(recipe: Recipe, changes: Changes) -> Recipe:
     | `lr=3e-4` `precision=bf16`                 | the value                                   |
     | `ema=none` `augment=none`                  | None, or nothing of it                      |
     | `epochs=+2`                                | two more                                    |
-    | `steps=500`                                | that many, instead of epochs                |
+    | `steps=500` `minutes=30`                   | so many, instead of epochs                  |
     | `crop=256` `crop=256,320`                  | (H, W); one number for both                 |
     | `frozen=encoder.,stem.` `class_weights=1,2`| several                                     |
     | `optimizer=adamw` `augment=flip,rotate`    | by name, with no options                    |
@@ -96,9 +95,9 @@ def overridden(recipe: Recipe, changes: Changes) -> Recipe:
                 values[key] = _changed(recipe, key, text)
             except (TypeError, ValueError) as error:
                 faults.append(f"{key}: {error}")
-    for field in RELATIVE:
+    for field in LENGTHS:
         if values.get(field) is not None:
-            values.setdefault(_other(field), None)
+            values = {**dict.fromkeys(LENGTHS), **values}
     for key, text in items.items():
         field, dot, option = key.partition(".")
         if dot:
@@ -127,14 +126,14 @@ def fields_of(recipe: str | Recipe | None, changes: Changes) -> set[str]:
 
 
 def described(recipe: Recipe) -> list[tuple[str, str]]:
-    """Every value as `overridden` reads it, for a table; of epochs and steps the one that is given.
+    """Every value as `overridden` reads it, for a table; of the lengths the one that is given.
 
     Options stand below their name: ("optimizer", "adam"), ("optimizer.eps", "1e-07").
     """
     rows = []
     for name, hint in HINTS.items():
         value = getattr(recipe, name)
-        if name in RELATIVE and value is None:
+        if name in LENGTHS and value is None:
             continue
         rows.append((name, _text(value)))
         if value is not None and _is_named(_given(hint)):
@@ -211,16 +210,12 @@ def _split(item: str) -> tuple[str, str | None]:
 def _changed(recipe: Recipe, field: str, text: str) -> Any:
     """The value that a text stands for, "+2" as that much more than now."""
     now = getattr(recipe, field)
-    if field not in RELATIVE or not re.fullmatch(r"\+[0-9]{1,18}", text):
+    if field not in LENGTHS or not re.fullmatch(r"\+[0-9]{1,18}", text):
         return _value(text, HINTS[field])
     if now is None:
-        raise ValueError(f"{text} is more than nothing; the recipe has {_other(field)}")
+        other = next(name for name in LENGTHS if getattr(recipe, name) is not None)
+        raise ValueError(f"{text} is more than nothing; the recipe has {other}")
     return now + int(text)
-
-
-def _other(field: str) -> str:
-    """Of epochs and steps, the one that this is not."""
-    return RELATIVE[1 - RELATIVE.index(field)]
 
 
 def _value(text: str, hint: Any) -> Any:

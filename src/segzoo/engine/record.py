@@ -1,8 +1,10 @@
 """What a run is: written to run.json when it begins, and compared when it goes on."""
 
+import dataclasses
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import MISSING
 from importlib.metadata import version
 from pathlib import Path
 
@@ -115,13 +117,22 @@ def latest(run: Path, *, here: bool) -> tuple[Checkpoint | None, dict[str, Json]
     """
     begun = here and (run / RUN).exists()
     if begun and all(".tmp-" in path.name for path in run.glob("step-*")):
-        return None, _read(run)
+        return None, _with_later_fields(_read(run))
     found = checkpoint.find(run)
-    about: dict[str, Json] = found.about.get("about") or {}
+    about: dict[str, Json] = _with_later_fields(found.about.get("about") or {})
     since = _read(run)  # a sitting that wrote no checkpoint may know more of the data
     if "of" not in (about.get("data") or {}) and "of" in (since.get("data") or {}):
         about = {**about, **{key: since[key] for key in ("data", "val") if key in since}}
     return found, about
+
+
+def _with_later_fields(about: dict[str, Json]) -> dict[str, Json]:
+    """What a run was, with the fields of a recipe that came after it as they are by default."""
+    if "recipe" not in about:
+        return about
+    fields = {f.name: f.default for f in dataclasses.fields(Recipe) if f.default is not MISSING}
+    defaults: dict[str, Json] = json.loads(json.dumps(fields))
+    return {**about, "recipe": {**defaults, **about["recipe"]}}
 
 
 def changes(

@@ -9,6 +9,7 @@ Nothing is kept between steps: a run that goes on computes what an unbroken one 
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, Recipe
 from segzoo.zoo.options import faults_by_table
 
-__all__ = ["SCHEDULES", "Schedule", "rate_at", "steps_of"]
+__all__ = ["SCHEDULES", "Schedule", "rate_along", "rate_at", "steps_of"]
 
 
 class Schedule(NamedTuple):
@@ -32,19 +33,19 @@ class Schedule(NamedTuple):
 MIN_LR = Option(default=0.0, min=0.0, help="The rate at the end.")
 
 
-def _constant(step: int, total: int) -> float:
+def _constant(step: float, total: int) -> float:
     return 1.0
 
 
-def _cosine(step: int, total: int) -> float:
+def _cosine(step: float, total: int) -> float:
     return (1 + math.cos(math.pi * step / total)) / 2
 
 
-def _poly(step: int, total: int, *, power: float) -> float:
+def _poly(step: float, total: int, *, power: float) -> float:
     return float((1 - step / total) ** power)
 
 
-def _step(step: int, total: int, *, every: float, factor: float) -> float:
+def _step(step: float, total: int, *, every: float, factor: float) -> float:
     return float(factor ** math.floor(step / (every if every >= 1 else every * total)))
 
 
@@ -75,7 +76,7 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
 )
 
 
-def rate_at(step: int, *, total: int, recipe: Recipe) -> float:
+def rate_at(step: float, *, total: int, recipe: Recipe) -> float:
     """The learning rate of a step, counted from 0.
 
     In the first `recipe.warmup` steps it rises in a straight line: lr * (step + 1) / warmup. Then
@@ -91,9 +92,19 @@ def rate_at(step: int, *, total: int, recipe: Recipe) -> float:
     return float(least + (recipe.lr - least) * factor)
 
 
-def steps_of(recipe: Recipe, length: int | None) -> int:
+def rate_along(share: float, *, total: int, recipe: Recipe) -> float:
+    """The learning rate where this share of the schedule lies behind, of about `total` steps.
+
+    For runs that end by the clock. A warm-up of more than a tenth of the steps is one of a tenth.
+    """
+    warmup = min(recipe.warmup, total // 10)
+    return rate_at(share * total, total=total, recipe=replace(recipe, warmup=warmup))
+
+
+def steps_of(recipe: Recipe, length: int | None) -> int | None:
     """The number of steps, of `recipe.batch_size` samples each, for a data set of this length.
 
+    None where the clock decides (`minutes`).
     Samples are one endless sequence of epochs, and an epoch may end within a batch: no sample is
     left out, and the last batch is filled from the epoch after. length: None for a data set whose
     samples are not counted. DatasetError for an empty one; UsageError for epochs without a length.
@@ -102,7 +113,8 @@ def steps_of(recipe: Recipe, length: int | None) -> int:
         raise DatasetError("the data set to train on is empty")
     if recipe.steps is not None:
         return recipe.steps
-    assert recipe.epochs is not None
+    if recipe.epochs is None:
+        return None
     if length is None:
         raise UsageError(
             "this data set is a stream, whose samples are not counted, so it has no epochs",

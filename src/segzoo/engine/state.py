@@ -32,7 +32,7 @@ class Progress:
 
     step: updates done. best: the value of the recipe's metric, at best_step; waited: how many
     measurements since then were no better. overflows: updates that fp16 skipped.
-    seconds: of training, over all sittings.
+    seconds: of training, over all sittings. ended: the minutes of a run by the clock that are over.
     """
 
     step: int = 0
@@ -41,6 +41,7 @@ class Progress:
     waited: int = 0
     overflows: int = 0
     seconds: float = 0.0
+    ended: float | None = None
 
     def note(self, value: float, *, lower_is_better: bool) -> bool:
         """Whether this measurement is better than all before; NaN is not."""
@@ -145,7 +146,7 @@ def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int
     if state.scaler is not None and progress["scaler"] is not None:
         state.scaler.load_state_dict(progress["scaler"])
     for name in vars(state.progress):
-        setattr(state.progress, name, progress[name])
+        setattr(state.progress, name, progress.get(name))  # `ended` came later than the others
     if found.about.get("world") == world:
         name = _random_name(rank)
         _set_random_numbers(found.tensors(name), found.json(name))

@@ -19,7 +19,8 @@ from segzoo.base import files
 from segzoo.base.records import Json
 from segzoo.data.loader import Batch, Prepared, batches, ignore_index_of
 from segzoo.engine import batch as batching
-from segzoo.engine import checkpoint, journal, launch, optim, optimizer_state, record, state
+from segzoo.engine import checkpoint, journal, launch, optim, optimizer_state, pace, record, state
+from segzoo.engine.clock import Clock
 from segzoo.engine.ema import Average
 from segzoo.engine.evaluate import Share, evaluate
 from segzoo.engine.failures import explained
@@ -34,7 +35,7 @@ from segzoo.engine.one_value import refuse_single_values
 from segzoo.engine.recompute import recomputing
 from segzoo.engine.record import RUN
 from segzoo.engine.reduce import Loss, counts_of, reduced, summed
-from segzoo.engine.schedule import rate_at, steps_of
+from segzoo.engine.schedule import rate_along, rate_at, steps_of
 from segzoo.engine.signals import Asked, asked_to_stop, requeue
 from segzoo.engine.state import Progress, State
 from segzoo.engine.trackers import Trackers
@@ -52,7 +53,9 @@ __all__ = [
     "backward",
     "begun",
     "ended",
+    "feed_of",
     "first_parts",
+    "go_on",
     "look_up",
     "measure",
     "next_parts",
@@ -66,6 +69,8 @@ __all__ = [
     "training_of",
     "update",
 ]
+
+BY_THE_CLOCK = 1 << 40  # steps that nobody counted: more than any minutes hold
 
 
 def train(job: TrainingJob) -> TrainingResult:
@@ -93,7 +98,7 @@ def train(job: TrainingJob) -> TrainingResult:
                 if due.saving:
                     save(training)
                 if due.measuring or due.saving:
-                    training.guard.resume()  # what was done meanwhile was not training
+                    go_on(training, due)
                 training.stopped = due.stopped
             return ended(training)
 
@@ -224,6 +229,7 @@ def begun(job: TrainingJob, place: Place, trainee: Trainee) -> Sitting:
         val=None if job.val is None else job.val.dataset,
     )
     exact = device.type == "cpu" or (device.type == "cuda" and job.settings.deterministic)
+    exact = exact and recipe.minutes is None  # no clock goes the same twice
     goes_on, changes = "", list[str]()
     here = resume is not None and resume.resolve() == run.resolve()
     if not here:
@@ -281,7 +287,8 @@ def run_folder(job: TrainingJob, place: Place, sitting: Sitting) -> Iterator[Non
 class Training:
     """A run in progress: all that the stages of a step share.
 
-    total: steps of the whole run. book: what it says. feed: batches, a part of a step each.
+    total: steps of the whole run, or how many they will be by the clock. book: what it says. feed:
+    batches, a part of a step each. clock: of a run that lasts so many minutes.
     values: of the last measurement. stopped: why the run ends before its last step.
     """
 
@@ -294,6 +301,7 @@ class Training:
     feed: Iterator[Batch]
     guard: Guard
     lookout: Lookout
+    clock: Clock | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     stopped: str = ""
 
@@ -320,12 +328,19 @@ def training_of(
     data or their size leaves nothing.
     """
     progress = trainee.state.progress
+    lookout = Lookout(place.accelerator, place.asked, job.settings, step=progress.step)
     total = steps_of(job.recipe, len(job.data))
+    if total is None:
+        total = progress.step if progress.ended == job.recipe.minutes else BY_THE_CLOCK
     with contextlib.ExitStack() as stack:
-        feed = _feed_of(job, place, start=progress.step, stop=total)
+        feed = feed_of(job, place, start=progress.step, stop=total)
         stack.enter_context(contextlib.closing(feed))  # and with it the processes that read
         ahead = first_parts(job, place, feed) if progress.step < total else []
         refuse_single_values(trainee.state.network, ahead, job.recipe)
+        clock = None
+        if total == BY_THE_CLOCK:
+            clock = _clock_of(job, ahead, lookout, before=sitting.before)
+            total = progress.step + max(1, clock.steps_left)
         stack.enter_context(run_folder(job, place, sitting))
         book = _book_of(job, place, sitting, total=total)
         stack.callback(book.close)
@@ -340,8 +355,27 @@ def training_of(
             book,
             chain(ahead, feed),
             Guard(job.recipe, scaler=trainee.state.scaler),
-            Lookout(place.accelerator, place.asked, job.settings, step=progress.step),
+            lookout,
+            clock,
         )
+
+
+def _clock_of(
+    job: TrainingJob, ahead: Sequence[Batch], lookout: Lookout, *, before: float
+) -> Clock:
+    """The clock of a run that lasts so many minutes, after a timed warm-up."""
+    assert job.recipe.minutes is not None
+    step, measurement = pace.of_step(job, ahead, job.settings), pace.of_measurement(job)
+    used = before + lookout.seconds
+    return Clock(
+        seconds=60 * job.recipe.minutes,
+        start=0.0 if before else used,
+        step=step,
+        measurement=measurement,
+        every=job.settings.eval_every or max(1, len(job.data) // job.recipe.batch_size),
+        used=used,
+        measured=used,
+    )
 
 
 def _book_of(job: TrainingJob, place: Place, sitting: Sitting, *, total: int) -> Journal:
@@ -360,7 +394,8 @@ def _book_of(job: TrainingJob, place: Place, sitting: Sitting, *, total: int) ->
     )
 
 
-def _feed_of(job: TrainingJob, place: Place, *, start: int, stop: int) -> Any:
+def feed_of(job: TrainingJob, place: Place, *, start: int, stop: int) -> Any:
+    """What this process sees of the steps `start` to `stop` - 1, a part of a step each."""
     task, settings = job.task, job.settings
     prepared = Prepared(
         job.data.dataset,
@@ -388,8 +423,12 @@ def _feed_of(job: TrainingJob, place: Place, *, start: int, stop: int) -> Any:
 
 
 def set_rate(training: Training) -> float:
-    """Give the optimiser the rate of this step, which depends on the step alone."""
-    rate = rate_at(training.progress.step, total=training.total, recipe=training.job.recipe)
+    """Give the optimiser the rate of this step, a function of the step or of the clock alone."""
+    recipe, total, clock = training.job.recipe, training.total, training.clock
+    if clock is None:
+        rate = rate_at(training.progress.step, total=total, recipe=recipe)
+    else:
+        rate = rate_along(clock.share, total=total, recipe=recipe)
     for group in training.state.optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
     return rate
@@ -470,14 +509,23 @@ class Due(NamedTuple):
 def look_up(training: Training) -> Due:
     """What is due after this step, the same for all processes. NonFiniteError for a bad step."""
     job, step = training.job, training.progress.step
-    settings, is_end = job.settings, step == training.total
+    settings, clock = job.settings, training.clock
     stopped, saving = "", False
     if training.lookout.is_due(step):
-        training.book.at(step, loss=training.guard.check())
         stopped, saving = training.lookout.agree(step)
+        if clock is not None:
+            used = training.sitting.before + training.lookout.seconds
+            clock.look(step, used=used, accelerator=training.place.accelerator)
+            training.total = step + clock.steps_left
+            training.book.expect(training.total)
+        training.book.at(step, loss=training.guard.check())
+    is_end = step >= training.total
+    if is_end and clock is not None:
+        training.progress.ended = job.recipe.minutes
     every = settings.eval_every
     is_due = step % every == 0 if every else _ends_epoch(step, len(job.data), job.recipe)
-    measuring = job.val is not None and (is_end or is_due)
+    measuring = is_due and (clock is None or clock.can_measure)
+    measuring = job.val is not None and (is_end or measuring)
     stopped = "" if is_end else stopped
     saving |= is_end or bool(stopped)
     saving |= is_due if settings.save_every is None else step % settings.save_every == 0
@@ -523,7 +571,7 @@ def measure(training: Training, due: Due, heads: int) -> Due:
         job.hooks.after_measuring(job.run)
     stopped = due.stopped
     if settings.patience is not None and progress.waited >= settings.patience:
-        stopped = stopped or ("" if progress.step == training.total else "patience")
+        stopped = stopped or ("" if progress.step >= training.total else "patience")
     return due._replace(saving=due.saving or is_best or bool(stopped), stopped=stopped)
 
 
@@ -537,6 +585,13 @@ def save(training: Training) -> None:
     if place.is_first:
         best = [] if progress.best_step is None else [progress.best_step]
         checkpoint.prune(job.run, keep_last=job.settings.keep, keep=best)
+
+
+def go_on(training: Training, due: Due) -> None:
+    """Begin with the next step: what was done meanwhile was not training."""
+    training.guard.resume()
+    if training.clock is not None:
+        training.clock.resume(measured=due.measuring)
 
 
 def ended(training: Training) -> TrainingResult:

@@ -24,7 +24,7 @@ from segzoo.publish.privacy import public, public_words
 from segzoo.publish.source import Publishable
 from segzoo.report.curves import CURVES
 from segzoo.saved import config as configs
-from segzoo.spec import Recipe
+from segzoo.spec import LENGTHS, Recipe
 
 __all__ = ["begun_with_of", "write_training"]
 
@@ -96,7 +96,7 @@ def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
     changes = [
         f"{name}={value if isinstance(value, str) and value else json.dumps(value)}"
         for name, value in now.items()
-        if value != before[name] and not (name in ("epochs", "steps") and value is None)
+        if value != before[name] and not (name in LENGTHS and value is None)
     ]
     if recipes.overridden(base, changes) != recipe:
         return ""

@@ -14,7 +14,7 @@ from segzoo.errors import printable
 from segzoo.metrics.versions import difference
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.runs.subject import Subject
-from segzoo.spec import Recipe
+from segzoo.spec import LENGTHS, Recipe
 
 __all__ = ["rows_of_data", "rows_of_model", "rows_of_recipe", "rows_of_run", "show"]
 
@@ -70,14 +70,16 @@ def rows_of_data(data: Data, val: Data | None, metrics_version: int) -> Rows:
 
 def rows_of_run(folder: Path, recipe: Recipe, data: Data, settings: Settings) -> Rows:
     steps = steps_of(recipe, len(data))
-    samples, epochs = recipe.batch_size, f"{steps * recipe.batch_size / len(data):.3g}"
+    samples = recipe.batch_size
+    if steps is None:
+        takes = f"{recipe.minutes:g} minutes, in steps of {samples} samples"
+    else:
+        epochs = f"{steps * samples / len(data):.3g}"
+        takes = f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     many = f"{processes} process{'es' * (processes > 1)}"
     return [
-        (
-            "takes",
-            f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}",
-        ),
+        ("takes", takes),
         ("runs on", f"{device_of(settings.device)}, {many}, {recipe.precision}"),
         ("writes to", f"{folder}"),
     ]
@@ -87,7 +89,7 @@ def rows_of_recipe(name: str, recipe: Recipe) -> Rows:
     """What the recipe says where it differs from a recipe that says nothing."""
     plain = Recipe(epochs=1, batch_size=1, optimizer=("", {}), lr=1.0)
     usual = dict(recipes.described(plain))
-    hidden = ("expect", "epochs", "steps", "batch_size", "precision")
+    hidden = ("expect", *LENGTHS, "batch_size", "precision")
     told = [
         f"{key}={value}"
         for key, value in recipes.described(recipe)

@@ -1,0 +1,93 @@
+"""How long a step and a measurement take here, tried on a copy of the network.
+
+What is timed is the network and the loss on samples that were read before, not the reading.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from segzoo.data.draws import drawn
+from segzoo.data.loader import Batch
+from segzoo.data.sample import Dataset, Sample
+from segzoo.engine import batch as batching
+from segzoo.engine.evaluate import evaluate
+from segzoo.engine.job import TrainingJob
+from segzoo.engine.settings import Settings
+
+__all__ = ["of_measurement", "of_step"]
+
+PICTURES = 4  # of the validation set, that tell how long all of them take
+LONG = 5.0  # seconds; what takes so long is not tried twice
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> float:
+    """Seconds from samples to gradients, without the first time, which prepares much.
+
+    parts: as the loader gives them. settings: of which memory format and device matter; the network
+    is on its device already.
+    """
+    device = next(job.network.parameters()).device
+    network = copy.deepcopy(job.network)
+    if settings.channels_last:
+        network.to(memory_format=torch.channels_last)
+    on_device = [batching.on_device(b, device, job.task.preprocess, settings) for b in parts]
+    half = HALVES.get(job.recipe.precision)
+    seconds = 0.0
+    with _untouched(device):
+        for _ in range(2):
+            begun = time.perf_counter()
+            for part in on_device:
+                with torch.autocast(device.type, half, enabled=half is not None):
+                    outputs = network(part["image"])
+                value = job.loss(outputs, part)
+                (value["loss"] if isinstance(value, Mapping) else value).backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - begun
+            if seconds > LONG:
+                break
+    return seconds
+
+
+def of_measurement(job: TrainingJob) -> float:
+    """Seconds to measure on the whole validation set, as a few of its pictures tell; 0: no set."""
+    if job.val is None:
+        return 0.0
+    some = _First(job.val.dataset, min(PICTURES, len(job.val)))
+    device = next(job.network.parameters()).device
+    with _untouched(device):
+        begun = time.perf_counter()
+        evaluate(
+            copy.deepcopy(job.network),
+            some,
+            task=job.task,
+            measures=job.measures,
+            batch_size=job.settings.eval_batch_size,
+            precision=job.recipe.precision,
+        )
+        return (time.perf_counter() - begun) * len(job.val) / len(some)
+
+
+class _First:
+    """The first samples of a data set."""
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        self.dataset, self.count = dataset, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[index]
+
+
+@contextlib.contextmanager
+def _untouched(device: torch.device) -> Iterator[None]:
+    """Afterwards the random numbers are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), drawn(0):
+        yield
