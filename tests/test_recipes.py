@@ -236,7 +236,10 @@ def test_changes_together():
 
 
 WRONG = {
-    "unknown": (["learning=1"], "'learning' is not a field (there are epochs, steps, batch_size, "),
+    "unknown": (
+        ["learning=1"],
+        "'learning' is not a field (there are epochs, steps, minutes, batch_size, ",
+    ),
     "near": (["crops=1"], "'crops' is not a field (did you mean 'crop'?)"),
     "no value": (["lr"], "'lr' is not field=value"),
     "twice": (["lr=1", "lr=2"], "lr is given twice"),
@@ -320,6 +323,8 @@ RECIPES = st.builds(
     class_weights=WEIGHTS,
     pixel_weight=st.none() | NAMED,
     ignore_index=st.none() | st.integers(-1, 255),
+    distil=st.none() | st.floats(0.1, 1),
+    temperature=st.none() | st.floats(0.1, 100),
     frozen=PREFIXES,
     size=SIZES,
     crop=SIZES,

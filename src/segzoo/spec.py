@@ -270,6 +270,8 @@ class Recipe(Record):
     warmup: steps over which the rate rises from 0. grad_clip: largest norm of all gradients.
     head_weights: one weight per output of a network with several. class_weights: one per class.
     pixel_weight: a named map of weights per pixel. ignore_index: the target that does not count.
+    distil: the share of the loss that is the agreement with a teacher, where a run has one; None:
+        half. temperature: by which both are softened for that.
     frozen: parameter prefixes that are not trained; "norms" means all normalisations.
     size: (H, W) that pictures are resized to instead of `preprocess.size`; then crop: (H, W) cut
         at random. centred: the share of crops that lie about a pixel of one of the picture's
@@ -298,6 +300,8 @@ class Recipe(Record):
     class_weights: tuple[float, ...] | None = None
     pixel_weight: Named | None = None
     ignore_index: int | None = None
+    distil: float | None = None
+    temperature: float | None = None
     frozen: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
@@ -347,6 +351,14 @@ class Recipe(Record):
                 for fault in (factors_fault(getattr(self, name)),)
             ),
             *_sides(size=self.size, crop=self.crop),
+            (
+                self.distil is not None and not 0 < self.distil <= 1,
+                f"distil={self.distil} is not above 0 and at most 1",
+            ),
+            (
+                self.temperature is not None and not 0.1 <= self.temperature <= 100,
+                f"temperature={self.temperature} is outside 0.1..100",
+            ),
             (
                 self.centred is not None and not 0 <= self.centred <= 1,
                 f"centred={self.centred} is outside 0..1",

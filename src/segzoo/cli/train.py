@@ -64,6 +64,14 @@ class _Begin:
     recipe: Annotated[
         str | None, typer.Option(help="One of the model's recipes.  [default: its first]")
     ] = None
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from what this model says too, with its weights; distil=0.9 of the loss "
+            "instead of half.",
+            metavar="MODEL",
+        ),
+    ] = None
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -262,6 +270,7 @@ def _request(
         model=model,
         data=begin.data,
         val=begin.val,
+        teacher=begin.teacher,
         method=Method(begin.recipe, changes, begin.loss, begin.metric or ()),
         wishes=Wishes(
             num_classes=network.num_classes,

@@ -9,6 +9,7 @@ from torch import Tensor
 from segzoo.data.loader import Batch, normalized
 from segzoo.engine.launch import agreed
 from segzoo.engine.settings import Settings
+from segzoo.engine.teacher import TEACHER, Teacher
 from segzoo.errors import DatasetError, RunError
 from segzoo.spec import Preprocess
 
@@ -16,13 +17,19 @@ __all__ = ["on_device", "refuse_ignored", "refuse_sizes"]
 
 
 def on_device(
-    batch: Batch, device: torch.device, preprocess: Preprocess, settings: Settings
+    batch: Batch,
+    device: torch.device,
+    preprocess: Preprocess,
+    settings: Settings,
+    teacher: Teacher | None = None,
 ) -> Batch:
     """A batch on its way to the device.
 
     "image" (N, C, H, W) float32, normalised; "target" int64, or float for maps that overlap;
-    "weight" where there is one; "id" as it is.
+    "weight" where there is one; "teacher" what the teacher says, if there is one; "id" as it is.
     """
+    if teacher is not None:
+        batch = {**batch, TEACHER: teacher(batch["image"], preprocess)}
     moved = {
         key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for key, value in batch.items()

@@ -12,6 +12,7 @@ from segzoo.data.opened import Data
 from segzoo.engine.evaluate import Task
 from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
+from segzoo.engine.teacher import Teacher
 from segzoo.metrics.measure import Measure
 from segzoo.spec import Recipe
 
@@ -56,6 +57,7 @@ class TrainingJob:
         parts}. data, val: what to train on and, if anything, what to measure on.
     task: what the network's numbers mean. measures: of the validation.
     run: the folder of checkpoints and metrics.
+    teacher: says of each batch what the loss compares the outputs with, besides the target.
     """
 
     network: nn.Module
@@ -69,6 +71,7 @@ class TrainingJob:
     settings: Settings = field(default_factory=Settings)
     start: Start = field(default_factory=Start)
     hooks: Hooks = field(default_factory=Hooks)
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,14 @@ def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> flo
     network = copy.deepcopy(job.network)
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
-    on_device = [batching.on_device(b, device, job.task.preprocess, settings) for b in parts]
+    preprocess = job.task.preprocess
     half = HALVES.get(job.recipe.precision)
     seconds = 0.0
     with _untouched(device):
         for _ in range(2):
             begun = time.perf_counter()
-            for part in on_device:
+            for batch in parts:
+                part = batching.on_device(batch, device, preprocess, settings, job.teacher)
                 with torch.autocast(device.type, half, enabled=half is not None):
                     outputs = network(part["image"])
                 value = job.loss(outputs, part)

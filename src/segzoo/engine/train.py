@@ -176,6 +176,8 @@ def trainee_of(job: TrainingJob, place: Place) -> Iterator[Trainee]:
         stack.enter_context(state.randomness(recipe.seed, rank=place.share.rank, device=device))
         network = job.network
         network.to(device)
+        if job.teacher is not None:
+            job.teacher.network.to(device)
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
         if place.share.world > 1 and device.type == "cuda":
@@ -441,8 +443,8 @@ def next_parts(training: Training) -> list[Batch]:
     read = [next(training.feed) for _ in range(job.recipe.accumulate)]
     training.guard.waited += time.monotonic() - asking
     training.book.note(note for batch in read for note in batch["notes"])
-    preprocess, settings = job.task.preprocess, job.settings
-    return [batching.on_device(b, place.device, preprocess, settings) for b in read]
+    preprocess, settings, teacher = job.task.preprocess, job.settings, job.teacher
+    return [batching.on_device(b, place.device, preprocess, settings, teacher) for b in read]
 
 
 def backward(training: Training, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], int]:

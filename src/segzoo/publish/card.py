@@ -108,7 +108,7 @@ def _results(facts: Facts) -> Iterator[str]:
 
 def _training(facts: Facts) -> Iterator[str]:
     before = facts.begun_with or facts.base_model
-    if not (facts.recipe or facts.train or facts.source or before):
+    if not (facts.recipe or facts.train or facts.source or before or facts.taught_by):
         return
     yield "## Training"
     yield ""
@@ -118,6 +118,13 @@ def _training(facts: Facts) -> Iterator[str]:
     if before:
         where = f", from {facts.begun_at}" if facts.begun_at else ""
         yield f"It began with the weights of `{before}`{where}."
+        yield ""
+    if facts.taught_by is not None:
+        name, license = facts.taught_by
+        yield (
+            f"It is distilled: it learned from what `{name}` says of the pictures, too. The "
+            f"licence of that model's weights: {_text(license)}."
+        )
         yield ""
     if facts.train:
         yield from ("To train it again:", "", "```sh", facts.train, "```")
@@ -139,6 +146,8 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield ""
     began = facts.begun_with or facts.base_model
     before = f", and before what `{began}` was trained on" if began else ""
+    if facts.taught_by is not None:
+        before += f", and what `{facts.taught_by[0]}` learned from"
     yield (
         f"It has seen {_text(names)}{before}. The numbers above hold for the pictures that they "
         "were measured on; on other kinds of pictures it was not measured."

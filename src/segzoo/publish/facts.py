@@ -34,7 +34,7 @@ class Facts:
     name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
     begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
     their repository on the Hub; begun_at: the address that they are fetched from. Empty where there
-    are none.
+    are none. taught_by: the model that it learned from too, and the licence of its weights.
     pictures: which of the pictures that a card may show there are, by their names in the folder.
     example_title, example_terms: what the example shows, and its licence in a sentence.
     benchmark: what the first of the metrics is for, where the Hub has registered it.
@@ -54,6 +54,7 @@ class Facts:
     begun_with: str = ""
     base_model: str = ""
     begun_at: str = ""
+    taught_by: tuple[str, str] | None = None
     source: str = ""
     notes: str = ""
     pictures: frozenset[str] = frozenset()

@@ -29,7 +29,7 @@ from segzoo.publish.measured import Measured, measured_of
 from segzoo.publish.privacy import public
 from segzoo.publish.request import PublishRequest
 from segzoo.publish.source import Publishable, publishable
-from segzoo.publish.trained import begun_with_of, write_training
+from segzoo.publish.trained import begun_with_of, taught_by_of, write_training
 from segzoo.report.curves import CURVES
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -161,10 +161,12 @@ def _facts(
     """What the card says. trained: the recipe's rows and the command, of `write_training`."""
     model, record, measured = origin.model, origin.model.weights, stated.measured
     recipe, command = trained
-    begun_with = begun_with_of(configs.read_json(origin.run / RUN)) if origin.run else ""
+    about = configs.read_json(origin.run / RUN) if origin.run else {}
+    begun_with, taught_by = begun_with_of(about), taught_by_of(about)
     base_model = request.base_model
-    if not base_model and begun_with.startswith(HUB):
-        base_model = begun_with.removeprefix(HUB).partition("@")[0]
+    for name in (begun_with, taught_by[0] if taught_by else ""):
+        if not base_model and name.startswith(HUB):
+            base_model = name.removeprefix(HUB).partition("@")[0]
     return Facts(
         config=saved,
         summary=model.spec.summary,
@@ -180,6 +182,7 @@ def _facts(
         begun_with=begun_with,
         base_model=base_model,
         begun_at=_address_of(begun_with, model),
+        taught_by=taught_by,
         source=record.source if record else "",
         notes=public(request.notes) or (record.notes if record else ""),
         pictures=pictures,

@@ -26,9 +26,10 @@ from segzoo.report.curves import CURVES
 from segzoo.saved import config as configs
 from segzoo.spec import LENGTHS, Recipe
 
-__all__ = ["begun_with_of", "write_training"]
+__all__ = ["begun_with_of", "taught_by_of", "write_training"]
 
 GIT_SECONDS = 10.0
+IN_HAND = "a model in hand"  # a teacher that has no name
 
 
 def write_training(
@@ -86,6 +87,15 @@ def begun_with_of(about: Mapping[str, Json]) -> str:
     return str(public(found)) if isinstance(found, str) else ""
 
 
+def taught_by_of(about: Mapping[str, Json]) -> tuple[str, str] | None:
+    """The model that a run learned from, and the licence of its weights; None without one."""
+    found = (about.get("identity") or {}).get("teacher")
+    if not isinstance(found, Mapping):
+        return None
+    name, license = (str(public(found.get(key) or "")) for key in ("model", "license"))
+    return name or IN_HAND, license or "not stated"
+
+
 def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
     """The call of `segzoo train` that a run was; empty for data that has no words."""
     identity, config = about.get("identity") or {}, model.config
@@ -100,6 +110,9 @@ def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
     ]
     if recipes.overridden(base, changes) != recipe:
         return ""
+    taught = taught_by_of(about)
+    if taught is not None and taught[0] == IN_HAND:
+        return ""
     begun_with = begun_with_of(about)
     tagged = begun_with.startswith(f"{config.model}.") and "/" not in begun_with
     subject = begun_with if tagged else config.model
@@ -108,6 +121,8 @@ def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
         words.append(f"--val {shlex.quote(public_words(identity['val']))}")
     if begun_with and not tagged:
         words.append(f"--init-from {shlex.quote(begun_with)}")
+    if taught is not None:
+        words.append(f"--teacher {shlex.quote(taught[0])}")
     words.append(f"--num-classes {config.num_classes} --in-channels {config.in_channels}")
     words.append(f"--task {config.task}")
     words += [f"--metric {shlex.quote(name)}" for name in identity.get("metrics") or ()]

@@ -37,10 +37,16 @@ CODE = "code that nothing installed declares"
 PLACE = "a folder outside the run"
 
 
-def identity_of(request: TrainRequest, subject: Subject, begun_with: str) -> dict[str, Json]:
+def identity_of(
+    request: TrainRequest,
+    subject: Subject,
+    begun_with: str,
+    teacher: Mapping[str, Json] | None = None,
+) -> dict[str, Json]:
     """What a resumed run must have in common with the one before, besides its recipe.
 
-    begun_with: the weights that its first sitting began with; empty for random ones.
+    begun_with: the weights that its first sitting began with; empty for random ones. teacher: what
+    `Taught.about` says.
     """
     version = request.method.metrics_version
     words = {"data": request.data, "val": request.val, "weights": begun_with or None}
@@ -57,6 +63,7 @@ def identity_of(request: TrainRequest, subject: Subject, begun_with: str) -> dic
         # what says nothing is of the first version: such a run has to be equal to itself
         **({} if version == FIRST else {"metrics_version": version}),
         "preprocess": _preprocess(subject.about.preprocess),
+        **({} if teacher is None else {"teacher": dict(teacher)}),
     }
 
 
@@ -75,6 +82,7 @@ class Begun(NamedTuple):
     metrics: tuple[str, ...]
     metrics_version: int
     weights: str
+    teacher: str | None = None
 
 
 def begun_of(run: Path, *, typed: Collection[str] = (), specs: Iterable[ModelSpec] = ()) -> Begun:
@@ -100,7 +108,24 @@ def begun_of(run: Path, *, typed: Collection[str] = (), specs: Iterable[ModelSpe
         tuple(identity.get("metrics") or ()),
         version_in(identity, file=run / RUN, error=RunError),
         str(identity.get("weights") or ""),
+        _teacher(run, identity, typed),
     )
+
+
+def _teacher(run: Path, identity: Mapping[str, Json], typed: Collection[str]) -> str | None:
+    """What taught the run, as `segzoo.load` takes it; None where nothing did, or it is typed."""
+    found = identity.get("teacher")
+    if not isinstance(found, Mapping) or "teacher" in typed:
+        return None
+    name = found.get("model")
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            "the run was taught by a model in hand, which it cannot name",
+            file=run,
+            next_step="Give it again: segzoo.train(resume=..., teacher=MODEL)",
+        )
+    claims.refuse(run / RUN, CODE, claims.of_teacher(name))
+    return name
 
 
 def measured_by(run: Path) -> tuple[str, str]:
@@ -120,6 +145,9 @@ def typed_again(run: Path) -> list[str]:
         **claims.of_recipe(recipes.from_json(record.get("recipe") or {})),
         **claims.of_words(run, _words(record)),
         **claims.of_cache(run, settings.cache),
+        **claims.of_teacher(
+            str(((record.get("identity") or {}).get("teacher") or {}).get("model"))
+        ),
     }
     return [claim.words for claim in found.values()]
 

@@ -21,7 +21,15 @@ from segzoo.errors import RunError, printable
 from segzoo.spec import IMPORT_PATH, ModelSpec, Recipe
 from segzoo.zoo import registry
 
-__all__ = ["code_in", "of_cache", "of_recipe", "of_words", "refuse", "refuse_links"]
+__all__ = [
+    "code_in",
+    "of_cache",
+    "of_recipe",
+    "of_teacher",
+    "of_words",
+    "refuse",
+    "refuse_links",
+]
 
 TEXT = frozenset({"expect"})  # fields of a recipe that are for people: nothing is looked up by them
 WRITTEN = frozenset({"cache_dir"})  # options of readers that name a folder to write to
@@ -67,6 +75,13 @@ def of_cache(run: Path, cache: str) -> dict[str, Claim]:
     if not cache or _is_inside(run, expanded(cache)):
         return {}
     return {"cache": Claim(f"cache={cache}", f"--cache {_quoted(cache)}")}
+
+
+def of_teacher(reference: str) -> dict[str, Claim]:
+    """A teacher that is named by code, and not by an installed model, a folder or the Hub."""
+    if not IMPORT_PATH.fullmatch(reference):
+        return {}
+    return {"teacher": Claim(f"the teacher {reference}", f"--teacher {_quoted(reference)}")}
 
 
 def of_words(run: Path, words: Mapping[str, str]) -> dict[str, Claim]:

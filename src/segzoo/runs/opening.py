@@ -14,9 +14,17 @@ from segzoo.errors import printable
 from segzoo.metrics.versions import difference
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.runs.subject import Subject
+from segzoo.runs.teaching import Taught
 from segzoo.spec import LENGTHS, Recipe
 
-__all__ = ["rows_of_data", "rows_of_model", "rows_of_recipe", "rows_of_run", "show"]
+__all__ = [
+    "rows_of_data",
+    "rows_of_model",
+    "rows_of_recipe",
+    "rows_of_run",
+    "rows_of_teacher",
+    "show",
+]
 
 Rows: TypeAlias = list[tuple[str, str]]  # of a table of two columns
 
@@ -53,6 +61,10 @@ def rows_of_model(subject: Subject, begins: str) -> Rows:
         ("begins", begins),
         ("task", task.replace("1 channels", "1 channel")),
     ]
+
+
+def rows_of_teacher(taught: Taught | None, recipe: Recipe) -> Rows:
+    return [] if taught is None else [("teacher", taught.described(recipe))]
 
 
 def rows_of_data(data: Data, val: Data | None, metrics_version: int) -> Rows:

@@ -14,6 +14,7 @@ from segzoo.engine.reduce import Loss
 from segzoo.engine.settings import Settings
 from segzoo.errors import UsageError, printable
 from segzoo.metrics.versions import VERSION
+from segzoo.model.loaded import Model
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, Recipe
 
 __all__ = ["Changes", "Method", "TrainRequest", "Wishes"]
@@ -83,6 +84,7 @@ class TrainRequest:
 
     data, val: as they are given, by words or as a data set. settings: None for those of the run to
     go on from, else the defaults. resume: that run; force_resume: although it was begun otherwise.
+    teacher: a model whose probabilities are learned from too, as `segzoo.load` takes it.
     """
 
     model: str | ModelSpec | nn.Module | None = None
@@ -94,3 +96,4 @@ class TrainRequest:
     settings: Settings | None = None
     resume: Path | None = None
     force_resume: bool = False
+    teacher: str | Model | None = None

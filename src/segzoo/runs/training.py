@@ -22,6 +22,7 @@ from segzoo.data.opened import Data, opened
 from segzoo.data.sample import Dataset, Info
 from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
+from segzoo.engine.distil import Distilled, agreement
 from segzoo.engine.job import Hooks, Start, TrainingJob, TrainingResult
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
 from segzoo.engine.record import MODEL, refuse_used
@@ -40,6 +41,7 @@ from segzoo.runs import opening
 from segzoo.runs.begun import Begun, begun_of, identity_of, rebuilt_of, settings_of
 from segzoo.runs.request import Method, TrainRequest, Wishes
 from segzoo.runs.subject import Subject, subject_of
+from segzoo.runs.teaching import SHARE, Taught, taught_by
 from segzoo.saved import config as configs
 from segzoo.saved.config import Config
 from segzoo.spec import IMPORT_PATH, ModelSpec, Postprocess, Preprocess, Recipe, TaskDefaults
@@ -81,6 +83,7 @@ def train(
     pretrained: bool = False,
     init_from: str | os.PathLike[str] | None = None,
     backbone: str | None = None,
+    teacher: str | Model | None = None,
     resume: str | os.PathLike[str] | None = None,
     force_resume: bool = False,
     num_classes: int | None = None,
@@ -102,10 +105,12 @@ def train(
     pretrained, init_from: begin with published weights, or with a file or folder of them or with
         those of "hf-hub:user/name"; another class count is allowed and replaces the head.
     backbone: begin with a pretrained part that the model declares, the rest at random.
+    teacher: learn from what this model says of the samples too: one that `segzoo.load` takes, with
+        its weights, or a Model. A part of the loss is then the agreement with it (`distil`).
     resume: the folder of a run to go on from; the same as `run` to finish it. What is not given
-        (model, data, val, recipe, metrics, settings) is as it was there, but for code that nothing
-        installed declares and folders outside it, which must be given again. So are the names of
-        its numbers, where an earlier version called them otherwise.
+        (model, data, val, recipe, metrics, teacher, settings) is as it was there, but for code that
+        nothing installed declares and folders outside it, which must be given again. So are the
+        names of its numbers, where an earlier version called them otherwise.
     num_classes: by default the data's classes; a model that can tell one class from the rest has
         one where the data has two. task: by default the first of the model's that suits.
     preprocess, postprocess: instead of the model's own.
@@ -135,6 +140,7 @@ def train(
         settings=settings,
         resume=None if resume is None else Path(expanded(resume)),
         force_resume=force_resume,
+        teacher=teacher,
     )
     return trained(request)
 
@@ -176,7 +182,12 @@ def trained(request: TrainRequest) -> Trained:
         run=request.run,
         settings=settings,
         start=Start(
-            identity=identity_of(request, subject, begun.weights if begun else subject.weights),
+            identity=identity_of(
+                request,
+                subject,
+                begun.weights if begun else subject.weights,
+                None if plan.taught is None else plan.taught.about,
+            ),
             resume=request.resume,
             force=request.force_resume,
         ),
@@ -186,6 +197,7 @@ def trained(request: TrainRequest) -> Trained:
             on_best=keep,
             after_measuring=draw,
         ),
+        teacher=None if plan.taught is None else plan.taught.teacher,
     )
     result = run_engine(job)
     if is_first and result.best_step is None:
@@ -207,6 +219,7 @@ def resumed(request: TrainRequest) -> tuple[TrainRequest, Begun | None]:
     if run is None:
         return request, None
     given = {"data": request.data, "val": request.val, "loss": method.loss}
+    given |= {"teacher": request.teacher}
     typed = {name for name, value in given.items() if value is not None}
     typed |= recipes.fields_of(method.recipe, method.changes)
     begun = begun_of(run, typed=typed, specs=_specs_of(request.model))
@@ -214,6 +227,7 @@ def resumed(request: TrainRequest) -> tuple[TrainRequest, Begun | None]:
         request,
         data=begun.data if request.data is None else request.data,
         val=begun.val if request.val is None else request.val,
+        teacher=begun.teacher if request.teacher is None else request.teacher,
         method=method._replace(
             recipe=begun.recipe if method.recipe is None else method.recipe,
             metrics=method.metrics or begun.metrics,
@@ -316,13 +330,17 @@ def _decoded(data: Data, folder: str, preprocess: Preprocess) -> Data:
 
 
 class Plan(NamedTuple):
-    """How the subject is trained and measured. config: of what is saved, for a model of the zoo."""
+    """How the subject is trained and measured. config: of what is saved, for a model of the zoo.
+
+    taught: by which teacher, if by one.
+    """
 
     subject: Subject
     recipe: Recipe
     loss: Loss
     measures: Mapping[str, Measure]
     config: Config | None
+    taught: Taught | None = None
 
 
 def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | None) -> Plan:
@@ -344,7 +362,26 @@ def plan_of(request: TrainRequest, subject: Subject, data: Data, val: Data | Non
         _refuse_unmeasured(recipe.eval_metric, measures, subject)
     rate_at(0, total=1, recipe=recipe)  # a schedule that cannot be used is said now
     function = _loss(recipe, subject) if loss is None or isinstance(loss, str) else loss
-    return Plan(subject, recipe, function, measures, _config_for(subject, data.info))
+    config = _config_for(subject, data.info)
+    if request.teacher is None:
+        if recipe.distil is not None or recipe.temperature is not None:
+            raise UsageError(
+                "distil and temperature are of a teacher, and there is none",
+                next_step="Give --teacher MODEL (teacher= in Python), or distil=none",
+            )
+        return Plan(subject, recipe, function, measures, config)
+    taught = taught_by(request.teacher, subject, data.info)
+    function = _distilled(recipe, function)
+    if config is not None:  # what the teacher has learned from teaches the student too
+        known = dict.fromkeys((*config.trained_on, *taught.trained_on))
+        config = dataclasses.replace(config, trained_on=tuple(known))
+    return Plan(subject, recipe, function, measures, config, taught)
+
+
+def _distilled(recipe: Recipe, function: Loss) -> Loss:
+    share = SHARE if recipe.distil is None else recipe.distil
+    softened = agreement(temperature=recipe.temperature or 1.0, head_weights=recipe.head_weights)
+    return Distilled(function, share, softened)
 
 
 def _tell(
@@ -356,6 +393,7 @@ def _tell(
     opening.show(
         [
             *opening.rows_of_model(subject, begins),
+            *opening.rows_of_teacher(plan.taught, plan.recipe),
             *opening.rows_of_data(data, val, request.method.metrics_version),
             *opening.rows_of_run(request.run, plan.recipe, data, settings),
             *opening.rows_of_recipe(subject.recipe_name, plan.recipe),
