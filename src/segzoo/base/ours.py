@@ -36,6 +36,7 @@ KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
         "config.json": frozenset({"library", "plugin", "preprocess", "postprocess"}),
         "errors.jsonl": frozenset({"input", "error", "message"}),
         "folds.json": frozenset({"values", "mean", "standard_deviation"}),
+        "labels.json": frozenset({"model", "license", "trained_on", "confidence"}),
         "manifest.json": frozenset({"format_version", "files", "digest"}),
         "metrics.json": frozenset({"values", "intervals", "protocol"}),
         "model.sig": frozenset({"mediaType", "verificationMaterial", "dsseEnvelope"}),
@@ -46,6 +47,7 @@ KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
 # Which file of the same folder tells whose a file is that does not say it itself.
 BESIDE: Mapping[str, str] = MappingProxyType(
     {
+        "README.md": "labels.json",
         "confusion.png": "metrics.json",
         "curves.png": "run.json",
         "metrics.jsonl": "run.json",

@@ -63,6 +63,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo serve MODEL cells=run/model --port 8000",
         "SEGZOO_TOKEN=... segzoo serve MODEL --host 0.0.0.0",
     ),
+    "label": (
+        "segzoo label u2net.official photos -o labelled",
+        "segzoo label run/model photos -r -o labelled --skip-existing",
+    ),
     "train": (
         "segzoo train MODEL --data 'folder:cells?val=0.2' epochs=50 lr=3e-4 -o run",
         "segzoo train --resume run",

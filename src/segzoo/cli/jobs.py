@@ -66,6 +66,7 @@ class Layout(NamedTuple):
     """Where outputs go: a folder, or one file. heads: side outputs too.
 
     beside: each to its picture, whose name it has with this behind it; `out` is empty then.
+    folders: where a kind's folder is not called as the kind is.
     """
 
     out: str
@@ -73,6 +74,7 @@ class Layout(NamedTuple):
     is_file: bool = False
     heads: bool = False
     beside: str = ""
+    folders: Mapping[str, str] = {}
 
     @property
     def folder(self) -> str:
@@ -101,7 +103,7 @@ class Layout(NamedTuple):
         return os.path.join(
             self.out,
             f"head-{head}" if self.heads else "",
-            kind if len(self.kinds) > 1 else "",
+            self.folders.get(kind, kind) if len(self.kinds) > 1 else "",
             f"{job.stem}.png",
         )
 

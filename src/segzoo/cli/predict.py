@@ -84,9 +84,9 @@ class Outputs:
         list[str] | None,
         typer.Option(
             "--as",
-            help="mask, cutout, color, overlay or probability; repeat it or give a comma list. "
-            "One kind is written to OUT/NAME.png, several to OUT/KIND/NAME.png.  [default: mask; "
-            "cutout with --background]",
+            help="mask, cutout, color, overlay, probability or confidence; repeat it or give a "
+            "comma list. One kind is written to OUT/NAME.png, several to OUT/KIND/NAME.png.  "
+            "[default: mask; cutout with --background]",
             metavar="KIND",
         ),
     ] = None
@@ -213,10 +213,17 @@ def predict(
     layout = jobs.layout_of(outputs.out, kinds, total=total, heads=heads, as_json=told.as_json)
 
     def chosen() -> "tuple[Served, dict[str, Json]]":
-        served = _serve(model, network, total=total, heads=heads, quiet=told.quiet)
-        return served, {"model": model, "weights": _weights_name(served, network.weights)}
+        return served_of(model, network, total=total, heads=heads, quiet=told.quiet)
 
     carry_out(folders, layout, chosen, outputs, pictures, together, told, sizes=network.random_init)
+
+
+def served_of(
+    model: str, network: Network, *, total: int, heads: bool = False, quiet: bool
+) -> "tuple[Served, dict[str, Json]]":
+    """The predictor of what a line names, and what the JSON says of it first."""
+    served = _serve(model, network, total=total, heads=heads, quiet=quiet)
+    return served, {"model": model, "weights": _weights_name(served, network.weights)}
 
 
 def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
@@ -235,11 +242,12 @@ def carry_out(
     told: Told,
     *,
     sizes: bool = False,
+    writer_of: type[Writer] = Writer,
 ) -> None:
     """Predict the pictures of the folders and write what the layout says.
 
     chosen: gives the predictor, and what the JSON says of it first; called when nothing stands in
-    the way of the outputs. sizes: tell those of every picture, too.
+    the way of the outputs. sizes: tell those of every picture, too. writer_of: of what is written.
     """
     behind = _background(outputs, pictures)
     if outputs.out != STDIO:
@@ -259,7 +267,7 @@ def carry_out(
         outcomes = Outcomes(
             layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=sizes
         )
-        writer = Writer(
+        writer = writer_of(
             layout=layout,
             predictor=predictor,
             background=behind,

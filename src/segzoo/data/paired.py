@@ -100,12 +100,11 @@ class Paired:
         return os.path.join(self.folder, pair.image), os.path.join(self.folder, pair.target)
 
     def __getitem__(self, index: int) -> Sample:
-        return read_sample(
-            *self.files_at(index),
-            id=self.pairs[index].id,
-            target=self.target,
-            reading=self.reading,
-        )
+        return self.read(*self.files_at(index), self.pairs[index].id)
+
+    def read(self, image: str, mask: str, id: str) -> Sample:
+        """The sample of two files, as this set means them."""
+        return read_sample(image, mask, id=id, target=self.target, reading=self.reading)
 
 
 def read_sample(

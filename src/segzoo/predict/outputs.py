@@ -28,6 +28,7 @@ __all__ = [
     "Output",
     "background_of",
     "color",
+    "confidence",
     "cutout",
     "encode",
     "mask",
@@ -131,12 +132,28 @@ def probability(prediction: "Prediction", palette: Palette = ()) -> Output:
     return Output(np.rint(likely * np.float32(65535)).astype(np.uint16))
 
 
+def confidence(prediction: "Prediction", palette: Palette = ()) -> Output:
+    """8-bit gray: the probability of what the mask says, less that of the next likely class.
+
+    255 for 1. With one class the other one is the background, so that mask and confidence together
+    are the probability: half of 1 more, or less, than the half.
+    """
+    likely = prediction.probability
+    if prediction.num_classes == 1:
+        apart = np.abs(2 * likely - 1)
+    else:
+        most = np.partition(likely, -2, axis=0)
+        apart = most[-1] - most[-2]
+    return Output(np.rint(apart * np.float32(255)).astype(np.uint8))
+
+
 KINDS: Mapping[str, Callable[..., Output]] = {
     "mask": mask,
     "cutout": cutout,
     "color": color,
     "overlay": overlay,
     "probability": probability,
+    "confidence": confidence,
 }
 
 

@@ -105,7 +105,7 @@ def _refuse_misfits(model: Model, name: str, subject: Subject, info: Info) -> No
         raise UsageError(
             "a model whose preprocess is a function of its own cannot be taught",
             found=about.preprocess.custom,
-            next_step="Teach a model whose preprocess is data alone",
+            next_step="Label the pictures first: segzoo label",
         )
     bands = [pre.mode == "bands" for pre in (about.preprocess, model.preprocess)]
     if bands[0] != bands[1] or (bands[0] and about.in_channels != model.in_channels):

@@ -14,7 +14,7 @@ __all__ = ["PARAMETERS", "AskedFor", "Parameter", "UnknownNameError", "asked_of"
 
 HEX = r"^#?[0-9a-fA-F]{6}$"
 # All of `predict.outputs.KINDS`, which imports numpy, and this may not. The first is the default.
-OUTPUTS = ("cutout", "mask", "overlay", "color", "probability")
+OUTPUTS = ("cutout", "mask", "overlay", "color", "probability", "confidence")
 MAX_VALUE = 200  # characters
 
 

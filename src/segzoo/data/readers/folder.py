@@ -5,6 +5,7 @@
     folder:pets?images=.&masks=.&suffix=_mask                  x.jpg and x_mask.png in one folder
     folder:streets?palette=camvid                              masks in that data set's colours
     folder:rooms?palette=#000000,#ff0000&classes=wall,door
+    folder:labelled?values=0,255&weight=confidence             how much pixels count, in gray
     folder:cells?overlap=yes&classes=cell,nucleus              masks/cell and masks/nucleus
     folder:train?images=.&masks=.&suffix=_mask                 with the _classes.csv of Roboflow
 
@@ -26,6 +27,7 @@ from segzoo.data.labelmap import listed_classes
 from segzoo.data.layout import of_own_classes
 from segzoo.data.paired import Pair, Paired
 from segzoo.data.readers.layered import Layered, meaning_of, pair_layers
+from segzoo.data.readers.weighed import Weighed, said_of
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
@@ -38,6 +40,9 @@ SPEC = ReaderSpec(
         "images": Option(default="images", help="the folder of pictures"),
         "masks": Option(default="masks", help="the folder of masks"),
         "suffix": Option(default="", help="what a mask's name has after its picture's: _mask"),
+        "weight": Option(
+            default="", help="a folder of gray pictures that say how much pixels count, white 1"
+        ),
         "overlap": Option(
             default=False, help="classes may overlap: masks has a folder for each, of its name"
         ),
@@ -61,6 +66,7 @@ def open_folder(
     images: str = "images",
     masks: str = "masks",
     suffix: str = "",
+    weight: str = "",
     overlap: bool = False,
     missing: str = "error",
     **said: Unpack[Said],
@@ -68,12 +74,15 @@ def open_folder(
     """The data set in a folder; the module says how it is laid out.
 
     images, masks: folders below `path`, which may be the same one where there is a suffix.
+    weight: a folder below `path` with a gray picture of each name, of how much each pixel counts.
     overlap: masks lie in a folder of each class, and a pixel may be in several.
     DatasetError for folders that are missing or empty, and one for all files that make no pair;
     UsageError for options that cannot be used.
     """
     if missing != "error" and not overlap:
         raise UsageError("missing= is of classes that overlap", next_step="Add overlap=yes")
+    if weight and overlap:
+        raise UsageError("weight= is of one class per pixel, and overlap=yes of several")
     if overlap:
         return _overlapping(os.fsdecode(path), images, masks, suffix, missing, said)
     meaning = declared(**said)
@@ -105,8 +114,26 @@ def open_folder(
         notes.append(f"the classes are those of its {own.said_by}")
     else:
         dataset = Paired(root, pairs, info=meaning.info, target=meaning, reading=meaning.reading)
-    dataset.notes = tuple(filter(None, notes))
+    if weight:
+        weights = _weights_of(root, weight, pairs)
+        dataset = Weighed(root, pairs, dataset, weights)
+    dataset.notes = tuple(filter(None, [*notes, said_of(root)]))
     return dataset
+
+
+def _weights_of(root: str, place: str, pairs: Sequence[Pair]) -> list[str]:
+    """The weight's file of each pair. DatasetError where one has none."""
+    place = os.path.normpath(place)
+    _check_there(root, place, place)
+    endings = _scan(root, place, apart=place).endings
+    if lacking := [pair.id for pair in pairs if pair.id not in endings]:
+        raise DatasetError(
+            "there are masks without a picture of their weights",
+            file=os.path.join(root, place),
+            found=f"{len(lacking)}: {_series(lacking)}",
+            expected="one of the same name for each mask",
+        )
+    return [f"{_below(place)}{pair.id}{endings[pair.id]}" for pair in pairs]
 
 
 def _overlapping(
