@@ -22,7 +22,7 @@ from segzoo.cli import jobs, outcomes
 from segzoo.cli.jobs import InputFolder, Layout
 from segzoo.cli.main import run
 from segzoo.errors import OutputError, UsageError
-from segzoo.pictures import codec
+from segzoo.pictures import codec, kinds
 from segzoo.predict import outputs
 
 MODELS = ("bright", "strongest", "picky")
@@ -941,8 +941,8 @@ def test_a_file_costs_its_name(tmp_path):
 def test_extensions_are_those_of_the_formats_that_are_read():
     registered = Image.registered_extensions()
     ours = {*formats.endings()} - {*formats.ENDINGS["HEIC"], *formats.ENDINGS["NPY"]}
-    assert {registered[ending] for ending in ours} == set(codec.FORMATS)
-    assert {*formats.ENDINGS} == {*codec.FORMATS, "HEIC", "NPY"}
+    assert {registered[ending] for ending in ours} == set(kinds.FORMATS)
+    assert {*formats.ENDINGS} == {*kinds.FORMATS, "HEIC", "NPY"}
 
 
 def test_help_names_every_kind(capsys):

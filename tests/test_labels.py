@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from segzoo.data.sample import Sample, checked
 from segzoo.errors import DatasetError, UsageError
 from segzoo.pictures import codec
+from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.labels import (
     apply_map,
     binary,
@@ -379,7 +380,7 @@ def test_a_mask_of_one_class(written, ignore_index, meant, dtype):
 
 def test_what_predict_writes_is_read_back():
     mask = np.random.default_rng(0).random((9, 7)) > 0.5
-    written = read_labels(codec.encode(codec.black_and_white(mask))).values
+    written = read_labels(codec.encode(black_and_white(mask))).values
     np.testing.assert_array_equal(judged(written, num_classes=1), mask)
 
 

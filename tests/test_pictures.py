@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps
 from skimage.color import lab2xyz
 
 from segzoo.errors import PictureError, PictureTooLargeError, UsageError
-from segzoo.pictures import codec
+from segzoo.pictures import codec, kinds
 from segzoo.pictures.codec import Picture, encode, flatten, read
 from segzoo.pictures.stored import read_labels
 
@@ -265,7 +265,7 @@ def test_the_limit_is_the_callers():
 @pytest.mark.parametrize("pillows", [10, None])
 def test_pillows_own_limit_does_not_matter_and_is_left_as_it_was(pillows, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
-    for format in codec.FORMATS:
+    for format in kinds.FORMATS:
         assert read(content(RGB, format)).image.shape == (24, 37, 3)
         with pytest.raises(PictureTooLargeError):
             read(content(RGB, format), max_pixels=887)

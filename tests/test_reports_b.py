@@ -14,7 +14,7 @@ from segzoo.data.readers.folder import open_folder
 from segzoo.data.sample import picture_of
 from segzoo.data.source import Subset
 from segzoo.errors import DatasetError, PictureError, PictureTooLargeError
-from segzoo.pictures import codec
+from segzoo.pictures import kinds
 from segzoo.pictures.codec import read
 from segzoo.pictures.stored import INVERTED, read_labels
 from segzoo.predict.preprocess import prepare
@@ -515,7 +515,7 @@ def test_b9_heic_by_pillow_heif_under_any_name(tmp_path):
 
 
 def test_b9_without_pillow_heif_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setattr(codec.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(kinds.util, "find_spec", lambda name: None)
     with pytest.raises(
         PictureError, match=r"a HEIC picture needs pillow-heif.*pip install 'segzoo-core\[heic\]'"
     ):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from segzoo.data.sample import Info, Sample
 from segzoo.errors import DatasetError, PictureError, UnsafeFormatError, printable
 from segzoo.pictures import codec, labels
-from segzoo.pictures.codec import UPRIGHT, Picture
+from segzoo.pictures.codec import Picture
+from segzoo.pictures.metadata import UPRIGHT
 from segzoo.pictures.stored import LOSSY, Stored, read_colours, read_labels
 
 __all__ = [

@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from segzoo.errors import DatasetError, PictureError, printable
 from segzoo.pictures import codec, tiff
-from segzoo.pictures.codec import Raw
+from segzoo.pictures.arrays import InFile, array_in
+from segzoo.pictures.depth import black_and_white
+from segzoo.pictures.metadata import UPRIGHT, note_frames, orientation_of, turned
+from segzoo.pictures.raw import Raw, raw_of
+from segzoo.pictures.streams import opened, pillow
 
 __all__ = ["CHANNELS", "LOSSY", "Stored", "read_colours", "read_labels"]
 
@@ -72,23 +76,23 @@ def read_labels(
     Raises as `codec.read` does, and PictureError where it is not known what is a label:
     transparent pixels, 16-bit colours, which would lose their low byte, and more bands.
     """
-    with codec.opened(source) as stream:
-        found = codec.array_in(stream, max_pixels)
+    with opened(source) as stream:
+        found = array_in(stream, max_pixels)
         if found is not None:
             return _of_array(found, channel)
         notes: list[str] = []
-        with codec.pillow(max_pixels):
-            raw = codec.raw_of(stream, max_pixels, notes)
+        with pillow(max_pixels):
+            raw = raw_of(stream, max_pixels, notes)
         values, told = _values(raw, channel, notes)
-        orientation = codec.orientation_of(raw.im, notes)
-        codec.note_frames(raw.im, stream, notes)
+        orientation = orientation_of(raw.im, notes)
+        note_frames(raw.im, stream, notes)
     upright = max(raw.stored, orientation)
     return Stored(
-        codec.turned(values, orientation),
+        turned(values, orientation),
         told,
         raw.lossy,
         tuple(dict.fromkeys(notes)),
-        upright if upright in codec.UPRIGHT else 1,
+        upright if upright in UPRIGHT else 1,
     )
 
 
@@ -105,7 +109,7 @@ def read_colours(
     return Stored(picture.image, "", picture.lossy, picture.notes, picture.turned)
 
 
-def _of_array(found: codec.InFile, channel: str) -> Stored:
+def _of_array(found: InFile, channel: str) -> Stored:
     """Of a .npy (H, W), (H, W, 1) or (H, W, 3), and of a TIFF that Pillow has no mode for."""
     values, layout = found.values, found.layout
     if values.ndim == 3 and values.shape[2] == 1:
@@ -121,7 +125,7 @@ def _of_array(found: codec.InFile, channel: str) -> Stored:
         values = _one_of(values, None, channel)
     notes = []
     if layout is not None:
-        values = codec.turned(values, layout.orientation)
+        values = turned(values, layout.orientation)
         if layout.photometric == tiff.INVERTED and layout.bands == 1:
             notes.append(INVERTED)
     if found.pages > 1:
@@ -139,7 +143,7 @@ def _values(raw: Raw, channel: str, notes: list[str]) -> tuple[Labels, str]:
     if raw.inverted and (im.mode in ("1", "L") or wide):
         notes.append(INVERTED)
     if im.mode == "1":
-        values = codec.black_and_white(~values if raw.inverted else values)
+        values = black_and_white(~values if raw.inverted else values)
         told = "They are single bits, read as 0 and 255"
     elif im.mode == "L":
         values = 255 - values if raw.inverted else values

@@ -18,6 +18,7 @@ from PIL import Image
 from segzoo.errors import ConfigError, PictureError, PluginError
 from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
+from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.labels import luma
 from segzoo.pictures.resample import Border, Size, resize
 from segzoo.spec import Postprocess, Preprocess
@@ -163,7 +164,7 @@ def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8
     """
     num_classes, threshold = len(probabilities), postprocess.threshold
     if num_classes == 1:
-        return codec.black_and_white(probabilities[0] > (0.5 if threshold is None else threshold))
+        return black_and_white(probabilities[0] > (0.5 if threshold is None else threshold))
     most = 256 if threshold is None else NO_CLASS
     if num_classes > most:
         raise ConfigError(

@@ -1,0 +1,97 @@
+"""Files whose values numpy or `segzoo.pictures.tiff` reads, because Pillow has no mode for them."""
+
+import struct
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segzoo.errors import PictureError, printable
+from segzoo.pictures import npy, tiff
+from segzoo.pictures.limits import judge_bytes
+from segzoo.pictures.streams import COUNT_BYTES, Stream, pillow
+
+__all__ = ["SAY_BANDS", "InFile", "array_in"]
+
+PILLOWS_BANDS = 6
+SAY_BANDS = (
+    "Keep those that are colours; or, for a network of as many, say bands={} in a data set's words"
+)
+
+
+class InFile(NamedTuple):
+    """The array of a .npy or of a TIFF; layout: the latter's. pages: how many a TIFF has."""
+
+    values: NDArray[Any]
+    layout: tiff.Layout | None = None
+    pages: int = 1
+
+
+def array_in(stream: Stream, max_pixels: int, *, exact: bool = False) -> InFile | None:
+    """What numpy or `segzoo.tiff` reads of a file, None for what Pillow does.
+
+    exact: read a TIFF so whose bands or depth Pillow would reduce. PictureError for a TIFF that
+    neither reads, with its layout; for bands that no colour is, unless it is to be exact.
+    """
+    head = stream.read(8)
+    stream.seek(0)
+    if head.startswith(npy.MAGIC):
+        header = _header(stream)
+        judge_bytes(header.shape[:2], header.nbytes, max_pixels)
+        stream.allowance = sys.maxsize
+        return InFile(_array(stream, header))
+    if head[:4] not in tiff.MAGIC or (layout := tiff.layout_of(stream)) is None:
+        return None
+    if layout.unnamed and not exact:
+        raise PictureError(
+            f"the picture has {layout.bands} bands, and not all of them are colours or alpha",
+            found=str(layout),
+            expected="gray, RGB or a palette, with or without alpha",
+            next_step=SAY_BANDS.format(layout.bands),
+        )
+    reduced = layout.bands > 1 or (layout.dtype or np.dtype("u1")).itemsize > 1
+    backwards = layout.fill == 2 and layout.photometric != 3  # a mode that Pillow does not have
+    ours = not layout.fault and (backwards or (exact and reduced))
+    if not ours and _is_pillows(stream, layout):
+        return None
+    if layout.fault:
+        raise PictureError(
+            "this kind of TIFF is not read",
+            found=f"{layout}: {layout.fault}",
+            expected="gray or RGB of 8 or 16 bits",
+            next_step="Save it so, or as .npy",
+        )
+    judge_bytes((layout.height, layout.width), layout.nbytes, max_pixels)
+    stream.allowance = COUNT_BYTES
+    pages = tiff.pages(stream)
+    stream.allowance = sys.maxsize
+    with pillow(layout.nbytes):  # it is shown the bytes as pixels
+        return InFile(tiff.samples(stream, layout), layout, pages)
+
+
+def _header(stream: Stream) -> npy.Header:
+    try:
+        return npy.header_of(stream)
+    except ValueError as error:
+        raise PictureError("the .npy is damaged", found=printable(str(error))[:200]) from None
+
+
+def _array(stream: Stream, header: npy.Header) -> NDArray[Any]:
+    try:
+        return npy.array_of(stream, header)
+    except ValueError as error:
+        raise PictureError("the .npy is cut short", found=str(error)) from None
+
+
+def _is_pillows(stream: Stream, layout: tiff.Layout) -> bool:
+    """Whether Pillow has a mode for a TIFF."""
+    if layout.bands > PILLOWS_BANDS:  # it would write a line to its log
+        return False
+    stream.seek(0)
+    try:
+        Image.OPEN["TIFF"][0](stream, "")
+    except (SyntaxError, IndexError, TypeError, struct.error):
+        return stream.allowance < 0  # for `identify` to say
+    return True
