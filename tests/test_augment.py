@@ -75,7 +75,7 @@ def options_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", MOVES)
 @given(data=st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_target_and_the_weight_go_where_the_picture_goes(name, data):
     height, width = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
     options = data.draw(options_of(name)) | {"p": 1.0}
@@ -118,7 +118,7 @@ def test_colours_change_and_nothing_moves(name):
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_every_one_keeps_the_size_the_types_and_the_values(name, data):
     height, width = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     sample = photo(height, width, data.draw(st.sampled_from([1, 3, 4])))
@@ -519,7 +519,6 @@ def test_a_target_that_torch_or_the_ignored_index_does_not_fit_becomes_int64(dty
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_a_crop_is_a_window_of_everything(data):
     sides = st.tuples(st.integers(1, 30), st.integers(1, 30))
     (height, width), size = data.draw(sides), data.draw(sides)
@@ -556,7 +555,6 @@ def test_a_small_sample_lies_in_the_middle_of_its_crop():
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     margins=st.tuples(*[st.integers(0, 15)] * 4),
 )
-@settings(deadline=None)
 def test_a_mirrored_border_is_numpys(size, margins):
     sample = coordinates(*size)
     top, bottom, left, right = margins

@@ -225,7 +225,7 @@ LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_s
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=LINE, licence=LINE, url=LINE, metric=LINE, split=LINE, notes=LINE)
 def test_no_text_breaks_the_card(name, licence, url, metric, split, notes):
     data = Dataset(name=name, license=licence, url=url)

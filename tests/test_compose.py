@@ -61,7 +61,7 @@ def write_mnist(folder: Path, digits: Digits, ending: str = "") -> Path:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(5, 40),
     st.integers(3, 60),

@@ -96,7 +96,7 @@ def test_a_map_without_subject_or_background_stays(value, size):
     assert edges.foreground(image, opacity).shape == image.shape
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99), st.sampled_from([0.0, 0.3, 1.0]))
 def test_any_picture_and_map(height, width, seed, black):
     rng = np.random.default_rng(seed)

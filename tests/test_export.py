@@ -71,14 +71,14 @@ masks = st.builds(
 # --- runs and polygons ----------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(masks)
 def test_d_polygons_hold_exactly_the_pixels(mask):
     """Islands in holes, pixels that touch at corners, holes that touch the border at a corner."""
     np.testing.assert_array_equal(drawn(polygons_around(mask), mask.shape), mask)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(masks)
 def test_d_runs_hold_exactly_the_pixels(mask):
     np.testing.assert_array_equal(mask_of_runs(array("I", runs_of(mask)), *mask.shape), mask)

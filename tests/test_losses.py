@@ -336,7 +336,7 @@ def test_a_sum_of_losses():
         (focal, "several", None),
     ],
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99), cut=st.integers(0, 4), ignored=st.floats(0, 1))
 def test_parts_of_a_batch_give_the_whole(factory, kind, class_weights, deep, seed, cut, ignored):
     logits, batch = sample(kind, seed=seed, n=4)

@@ -247,7 +247,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(files=st.dictionaries(st.text(max_size=8), JSON, max_size=3), version=JSON, digest=JSON)
 def test_any_json_is_a_manifest_or_one_error(tmp_path_factory, files, version, digest):
     path = tmp_path_factory.mktemp("m") / "manifest.json"
@@ -257,7 +257,7 @@ def test_any_json_is_a_manifest_or_one_error(tmp_path_factory, files, version, d
     assert isinstance(caught.value, ConfigError | DataError)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.from_regex(r"[a-zA-Z\u00e9._-]{1,9}(/[a-z]{1,5}){0,3}", fullmatch=True).filter(

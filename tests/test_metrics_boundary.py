@@ -204,7 +204,7 @@ def pixel_by_pixel(mask, target, num_classes, distance, radius):
     return iou, f
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -623,8 +623,9 @@ def test_a_transparent_colour_of_sixteen_bits():
         ),
         pytest.param(
             np.array([[0.5, np.nan]], np.float32),
-            "it is not known how bright these floating-point values are; found nan to nan, "
-            "expected finite values in 0..1. Divide by the largest value that there can be",
+            "the picture holds values that are no numbers; found NaN in 1 of 2 pixels, expected a "
+            "brightness in each. Write what those pixels are meant to show, such as 0, and save "
+            "it anew",
             id="I6-float-nan",
         ),
         pytest.param(

@@ -66,7 +66,7 @@ def direct(cells: list[np.ndarray], w0: float, sigma: float) -> np.ndarray:
     ),
     sigma=st.sampled_from([0.3, 1.0, 5.0]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_windows_around_the_cells_change_nothing(target, sigma):
     pieces, count = ndimage.label(target)
     expected = direct([pieces == n for n in range(1, count + 1)], 10.0, sigma)

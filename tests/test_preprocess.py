@@ -212,7 +212,7 @@ def test_bicubic_repeats_the_edge_or_meets_zero():
         np.testing.assert_allclose(found, inside[:, 12:-12], rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["none", "triangle", "gaussian"]))
 def test_nearest_is_pillow(before, after, antialias):
     values = np.arange(before, dtype=np.float32)[None]
@@ -578,7 +578,7 @@ def declarations(draw) -> Preprocess:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(declarations(), sides, sides, st.sampled_from([1, 3, 4]), st.sampled_from([1, 2, 3]))
 def test_every_declaration_takes_every_size_there_and_back(
     declared, height, width, in_channels, scale

@@ -153,7 +153,7 @@ def test_a_crowd_that_is_not_drawn_one_by_one_is_ignored(tmp_path):
     np.testing.assert_array_equal(target, CROWD * 255)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data())
 def test_runs_are_read_as_pycocotools_writes_them(data):
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))

@@ -186,7 +186,7 @@ def test_a_size_and_a_comment_in_pax_records(shard):
     assert len(open_shards(shard(result.getvalue()))) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     names=st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="/\\\0:"), min_size=1, max_size=120)

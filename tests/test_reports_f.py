@@ -6,7 +6,9 @@ import inspect
 import io
 import json
 import os
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -547,6 +549,59 @@ def test_a10_a_file_exchanged_while_it_is_opened_is_refused(place, monkeypatch):
         assert file.read() == good.read_bytes()
 
 
+def test_a10_weights_of_a_folder_are_judged_as_they_are_opened(place, monkeypatch):
+    weights = place / "saved" / "model.safetensors"
+    shutil.copy(weights, place / "elsewhere.safetensors")
+    asked, opened = [], within.open_regular
+
+    def exchanged(path):
+        asked.append(os.fspath(path))
+        return opened(place / "elsewhere.safetensors")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(within, "open_regular", exchanged)
+        with pytest.raises(UnsafeFormatError, match="the file was exchanged while it was opened"):
+            segzoo.load("./saved")
+    assert [os.path.basename(path) for path in asked] == [weights.name]
+    assert openings_of(weights, lambda: segzoo.load("./saved")) == 1
+    weights.unlink()
+    weights.symlink_to(place / "elsewhere.safetensors")
+    with pytest.raises(UnsafeFormatError, match="a link out of its folder"):
+        segzoo.load("./saved")
+
+
+def openings_of(file: Path, act: Callable[[], object]) -> int:
+    """How often this process opens a file while something is done."""
+    counted: list[str] | None = []
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and counted is not None and isinstance(arguments[0], str | os.PathLike):
+            counted.append(os.path.basename(arguments[0]))
+
+    sys.addaudithook(hook)  # for the rest of the process
+    act()
+    found, counted = counted, None
+    return found.count(file.name)
+
+
+def test_a10_where_a_path_is_judged_and_not_opened():
+    """A new caller of `within` says here what it does with the path, or opens by `open_within`."""
+    callers = {
+        module
+        for file in CORE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "within"
+        for module in [".".join(file.relative_to(CORE).with_suffix("").parts)]
+    }
+    assert callers == {
+        "checks.signing",  # every link of a folder, before a library hashes it
+        "engine.checkpoint",  # a file's size
+        "model.origin",  # config.json where it is a link
+        "weights.safetensors",  # files that an index names, opened by `open_within`
+        "weights.within",
+    }
+
+
 def test_a10_a_config_that_is_a_link_out_of_its_folder_is_refused(place):
     config = place / "saved" / "config.json"
     (place / "saved" / "manifest.json").unlink()
@@ -571,6 +626,31 @@ def jpeg_of(scans: int) -> bytes:
     return whole[:end] + whole[last:end] * more + whole[end:]
 
 
+def tiff_of(scans: int, *, strips: int = 1) -> bytes:
+    """A TIFF of such JPEGs below each other, each in a strip of its own; the last has the scans."""
+    jpegs = [jpeg_of(20)] * (strips - 1) + [jpeg_of(scans)]
+    offsets = [8 + sum(map(len, jpegs[:number])) for number in range(strips)]
+    lists = 8 + sum(map(len, jpegs))
+    head = struct.pack("<4sI", b"II*\0", lists + 8 * strips + 6)
+    arrays = struct.pack(f"<{2 * strips}I3H", *offsets, *map(len, jpegs), 8, 8, 8)
+    one = strips == 1
+    rows = [
+        (256, 4, 1, 640),
+        (257, 4, 1, 640 * strips),
+        (258, 3, 3, lists + 8 * strips),
+        (259, 3, 1, 7),
+        (262, 3, 1, 6),
+        (273, 4, strips, offsets[0] if one else lists),
+        (277, 3, 1, 3),
+        (278, 4, 1, 640),
+        (279, 4, strips, len(jpegs[0]) if one else lists + 4 * strips),
+        (530, 3, 2, 2 | 2 << 16),
+    ]
+    directory = b"".join(struct.pack("<HHII", *row) for row in rows)
+    count = struct.pack("<H", len(rows))
+    return head + b"".join(jpegs) + arrays + count + directory + bytes(4)
+
+
 def png_of(chunks: int) -> bytes:
     """A PNG with so many chunks, of which all but three are texts."""
     stream = io.BytesIO()
@@ -581,15 +661,24 @@ def png_of(chunks: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("made", "most", "what"), [(jpeg_of, 100, "scans"), (png_of, 100_000, "chunks")]
+    ("made", "most", "what"),
+    [(jpeg_of, 100, "scans"), (png_of, 100_000, "chunks"), (tiff_of, 100, "scans")],
 )
 def test_a10_pictures_of_too_many_parts_are_refused_at_once(made, most, what):
     begun = time.process_time()
     with pytest.raises(PictureError, match=f"the picture has too many {what}; .*at most {most:,}"):
         codec.read(made(most + 1))
     assert time.process_time() - begun < 5
-    if what == "scans":
+    if made is jpeg_of:
         assert codec.read(made(most)).image.shape == (640, 640, 3)
+
+
+@pytest.mark.parametrize("strips", [1, 3])
+def test_a10_the_scans_of_a_jpeg_in_a_tiff_are_those_of_one_strip(strips):
+    """libtiff would stop at as many, unless the environment says otherwise, and print a line."""
+    assert codec.read(tiff_of(99, strips=strips)).image.shape == (640 * strips, 640, 3)
+    with pytest.raises(PictureError, match="too many scans; found 101, expected at most 100"):
+        codec.read(tiff_of(101, strips=strips))
 
 
 @pytest.mark.parametrize("old", [True, False])

@@ -12,10 +12,13 @@ from importlib import metadata
 from pathlib import Path
 
 import fake_plugins
+import numpy as np
 import pytest
+from PIL import Image
 
 import segzoo
 from segzoo.checks.verify import declared
+from segzoo.cli import data as data_verbs
 from segzoo.cli import text
 from segzoo.cli.brief import brief
 from segzoo.cli.main import run
@@ -147,6 +150,42 @@ def test_d9_a_table_that_does_not_fit():
     lines, gone = text.fitted(header, rows, 32, leave=("B",))
     assert (max(map(len, lines)), gone) == (32, ["B"])
     assert lines[1] == f"x  {'z' * 26}..."
+
+
+def test_d9_every_table_is_as_wide_as_the_terminal(monkeypatch):
+    header = ("NAME", "SIZE", "WHAT")
+    rows = [("net", "1 B", "a sentence of some length that goes on"), ("n" * 30, "22 B", "it")]
+    whole = text.table(header, rows, right=" >")
+    assert [len(line) for line in whole] == [42, 76, 40]  # piped
+    monkeypatch.setattr(text, "columns", lambda: 76)
+    assert text.table(header, rows, right=" >") == whole
+    monkeypatch.setattr(text, "columns", lambda: 64)
+    assert text.table(header, rows, right=" >") == [
+        f"{'NAME':<30}  SIZE  WHAT",
+        f"{'net':<30}   1 B  a sentence of some length",
+        f"{'':<38}that goes on",
+        f"{'n' * 30}  22 B  it",
+    ]
+    monkeypatch.setattr(text, "columns", lambda: 40)  # a name is one word, and stays whole
+    assert f"{'n' * 30}  22 B  it" in text.table(header, rows, right=" >")
+    assert max(map(len, text.table(header, rows))) <= 30 + 2 + 4 + 2 + text.LEAST
+
+
+def test_d9_what_a_data_check_finds_goes_on_below_itself(tmp_path, monkeypatch, capsys):
+    image = Image.new("RGB", (8, 8))
+    for name in ("images/a.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir()
+        image.save(tmp_path / name)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4] = 7
+    Image.fromarray(mask).save(tmp_path / "masks/a.png")
+    for module in (text, data_verbs):
+        monkeypatch.setattr(module, "columns", lambda: 60)
+    assert run(["data", "check", f"folder:{tmp_path}", "--classes", "2"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("FAULT") for line in lines)
+    assert any(line.startswith(" " * data_verbs.INDENT) for line in lines)
+    assert [line for line in lines if len(line) > 60 and " " in line.strip()] == []
 
 
 # --- D10: a model of ours that is not installed ---------------------------------------------------

@@ -59,7 +59,7 @@ def test_the_picture_is_the_resamplers_within_one_level(
         assert np.abs(got - exact).max() <= 1.01
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     before=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     after=st.tuples(st.integers(1, 70), st.integers(1, 70)),
@@ -84,7 +84,7 @@ def test_the_picture_is_torchvisions_and_pillows():
     assert np.abs(got.astype(int) - pillow).max() <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     before=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     after=st.tuples(st.integers(1, 90), st.integers(1, 90)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -94,7 +94,6 @@ def test_a_share_of_the_steps():
 
 
 @NAMED
-@settings(deadline=None)
 @given(
     total=st.integers(1, 1000),
     warmup=st.integers(0, 1200),
@@ -147,7 +146,6 @@ def test_wrong_schedules(schedule, message):
 # --- steps ----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(epochs=st.integers(1, 50), length=st.integers(1, 200), batch_size=st.integers(1, 70))
 def test_each_sample_is_met_as_often_as_there_are_epochs(epochs, length, batch_size):
     recipe = replace(RECIPE, steps=None, epochs=epochs, batch_size=batch_size)

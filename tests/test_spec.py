@@ -303,6 +303,33 @@ def test_values_of_options(option, value, fault):
     assert option.fault(value) == fault
 
 
+MANY = Option(
+    default="net50",
+    choices=tuple(f"net{number}" for number in range(10, 100)),
+    refused={"of more than 99 layers": ("net100", "deep")},
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("net40", ""),
+        (40, "40 (int), not a value of type str"),
+        ("net9", "'net9', not a choice; there are 90, such as net99, net98, net97, net50"),
+        (
+            "net20.old",
+            "'net20.old', not a choice; there are 90, such as net20, net50, net10, net11",
+        ),
+        (
+            "deep",
+            "'deep', of more than 99 layers; there are 90, such as net50, net10, net11, net12",
+        ),
+    ],
+)
+def test_values_of_an_option_of_many_choices(value, fault):
+    assert MANY.fault(value) == fault
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -336,6 +363,19 @@ def test_an_option_judges_every_json_value(default, value):
 
 
 # --- what records are
+
+
+def test_a_record_within_a_record_is_of_the_declared_class_itself():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Option):
+        def fault(self, value):
+            return "" if value == 0 else "not now"
+
+    own = Own(default=0)
+    said = message(ModelSpec, **{**vars(SPEC), "options": {"depth": own}})
+    assert said.startswith("options={'depth': ") and said.endswith("Mapping[str, Option]")
+    said = message(ModelSpec, **{**vars(SPEC), "summary": ("long",) * 1000})
+    assert len(said) < 600 and said.endswith("... is not of type str")
 
 
 def test_records_are_frozen_and_hold_copies():

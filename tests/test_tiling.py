@@ -46,7 +46,7 @@ def grid_of(axis, preprocess, other=(5, 9, 0)):
 # --- where the windows lie -----------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(axis=axes(), preprocess=declared())
 def test_windows_of_sizes_that_the_network_takes_cover_the_picture(axis, preprocess):
     length, _, overlap = axis
@@ -68,7 +68,7 @@ def test_windows_of_sizes_that_the_network_takes_cover_the_picture(axis, preproc
         assert left.answers.stop - right.start >= min(overlap, len(right.weights))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(axis=axes(), preprocess=declared())
 def test_windows_are_no_larger_than_was_asked_for(axis, preprocess):
     """But for the network's own sizes, and for the phase of its poolings."""
@@ -107,7 +107,7 @@ def test_the_edge_of_a_window_does_not_count(overlap):
 # --- what they say together ----------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     down=axes(), across=axes(), preprocess=declared(), maps=st.integers(1, 3), seed=st.integers(0)
 )
@@ -195,7 +195,7 @@ def paper():
     return segzoo.load("unet_paper", width=2, seed=0)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     height=st.integers(1, 110),
     width=st.integers(1, 110),
@@ -257,7 +257,7 @@ def test_whether_windows_give_what_the_whole_gives_is_measured(network, margin, 
     assert is_seamless(lambda x: runtime(x)[0], preprocess, 3) is seamless
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     size=st.tuples(st.integers(40, 150), st.integers(40, 150)),
     tile=st.integers(24, 100),

@@ -10,6 +10,7 @@ are (height, width). `dataclasses.replace` makes a variant. A value of the wrong
 range raises `ValueError` with every fault of that object in one message.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ Named: TypeAlias = tuple[str, Mapping[str, Json]]  # a name and the options it i
 Augmentation: TypeAlias = Named
 
 
+FEW, SOME, MANY = 12, 4, 50  # choices: all are told, some stand for all, no more are ever told
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -98,8 +100,9 @@ class Paper(Record):
 class Option(Record):
     """One keyword of a builder that a user may set; a JSON value.
 
-    choices: the values allowed. min, max: the range allowed, both included. The type allowed is the
-    default's (an int is a float too; a bool is not an int).
+    choices: the values allowed. refused: texts that one might look for among these, by the reason
+    why they are not there, as words that follow the value: "too deep". min, max: the range allowed,
+    both included. The type allowed is the default's (an int is a float too; a bool is not an int).
     """
 
     default: Json
@@ -107,6 +110,7 @@ class Option(Record):
     min: float | None = None
     max: float | None = None
     help: str = ""
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _faults(self) -> list[str]:
         fault = self.fault(self.default)
@@ -119,9 +123,9 @@ class Option(Record):
             return f"{value!r}, not a JSON value"
         if self.choices is not None:
             # 1 == True == 1.0 in Python, not in JSON
-            if not any(value == c and type(value) is type(c) for c in self.choices):
-                return f"{value!r}, not one of {', '.join(map(repr, self.choices))}"
-            return ""
+            if any(value == c and type(value) is type(c) for c in self.choices):
+                return ""
+            return self._not_among(self.choices, value)
         if self.default is not None and type(value) is not kind:
             if not (kind is float and type(value) is int):
                 return f"{value!r} ({type(value).__name__}), not a value of type {kind.__name__}"
@@ -134,6 +138,20 @@ class Option(Record):
         if self.max is not None and not value <= self.max:
             return f"{value!r}, above {self.max:g}"
         return ""
+
+    def _not_among(self, choices: tuple[Json, ...], value: Json) -> str:
+        """Why a value is not one of the choices, and which of many are near."""
+        texts = [choice for choice in choices if isinstance(choice, str)]
+        if len(choices) <= FEW or len(texts) < len(choices):
+            return f"{value!r}, not one of {', '.join(map(repr, choices[:MANY]))}"
+        if not isinstance(value, str):
+            return f"{value!r} ({type(value).__name__}), not a value of type str"
+        # what it begins with, as of `resnet18.a1_in1k`; those spelled alike; some that there are
+        near = sorted(filter(value.startswith, texts), key=len)[-1:]
+        near += difflib.get_close_matches(value, texts, n=3, cutoff=0.7)
+        some = [*dict.fromkeys([*near, self.default, *texts[:SOME]])][:SOME]
+        why = next((why for why, values in self.refused.items() if value in values), "not a choice")
+        return f"{value!r}, {why}; there are {len(choices)}, such as {', '.join(some)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ __all__ = [
 
 Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed dicts of these
 R = TypeVar("R", bound="Record")
+SHOWN = 500  # characters of a wrong value in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Record:
                 value = dict(value)  # a copy: the caller's dict stays the caller's
                 object.__setattr__(self, f.name, value)
             if not _conforms(value, hints[f.name]):
-                faults.append(f"{f.name}={value!r} is not {_words(hints[f.name])}")
+                faults.append(f"{f.name}={_shown(value)} is not {_words(hints[f.name])}")
         faults = faults or self._faults()
         if faults:
             raise ValueError(f"{type(self).__name__}: " + "; ".join(faults))
@@ -147,6 +148,8 @@ def _conforms(value: object, hint: Any) -> bool:
     if origin is tuple:
         if not isinstance(value, tuple):
             return False
+        if args == (str, Ellipsis):  # at once, as there may be a thousand
+            return all(isinstance(item, str) for item in value)
         if args[-1] is Ellipsis:
             return all(_conforms(item, args[0]) for item in value)
         return len(value) == len(args) and all(map(_conforms, value, args))
@@ -158,7 +161,14 @@ def _conforms(value: object, hint: Any) -> bool:
         return _conforms(value, int) or (isinstance(value, float) and isfinite(value))
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return type(value) is hint  # data, which whoever has it reads without a guard
     return isinstance(value, hint)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _words(hint: Any) -> str:

@@ -40,7 +40,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
 from segzoo.weights.header import read_header
-from segzoo.weights.within import open_within, within
+from segzoo.weights.within import open_within
 from segzoo.zoo import refs
 from segzoo.zoo.refs import Folder, Hub, Named
 
@@ -159,7 +159,7 @@ def header_is_good(subject: Subject) -> str:
 
 def values_are_finite(subject: Subject) -> str:
     """No value of the weights is NaN or infinite, and no variance negative."""
-    stored = weights.read(within(subject.home, subject.file), verify=True)
+    stored = weights.read(subject.home / subject.file, verify=True, inside=True)
     return f"{sum(tensor.numel() for tensor in stored.values()):,} values"
 
 

@@ -12,7 +12,7 @@ import typer
 from segzoo.base.records import Json, asdict
 from segzoo.cli.help import Command, Group, completed
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import print_json, say, table
+from segzoo.cli.text import columns, print_json, say, table, wrapped_lines
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
 from segzoo.model.load import find_spec
 from segzoo.spec import Option, Preprocess, ReaderSpec, Recipe
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segzoo.data.sample import Dataset, Info, Sample, Stream
     from segzoo.data.traits import Traits
 
+INDENT = 11  # of what belongs to the line above
 SHOWN = 40  # values of masks in a table, where nothing says which are classes
 WORDS = "reader:path?option=value; a path alone is a folder."
 MOST = 64  # samples on a sheet
@@ -82,7 +83,7 @@ def check(
     if as_json:
         print_json({"data": words, "ok": report.ok, **dataclasses.asdict(report)})
     else:
-        say(*_parts(words, report))
+        say(*wrapped_lines(_parts(words, report), columns(), indent=INDENT))
     if not report.ok:
         raise typer.Exit(DatasetError.exit_code)
 
@@ -145,9 +146,9 @@ def _finding(kind: str, finding: "Finding") -> Iterator[str]:
     count = f"{finding.count} x " if finding.items or finding.count > 1 else ""
     yield f"{kind:<9}{count}{finding.problem}{step}"
     for item in finding.items:
-        yield " " * 11 + (f"{item.name}: {item.detail}" if item.detail else item.name)
+        yield " " * INDENT + (f"{item.name}: {item.detail}" if item.detail else item.name)
     if finding.items and finding.count > len(finding.items):
-        yield " " * 11 + f"and {finding.count - len(finding.items)} more"
+        yield " " * INDENT + f"and {finding.count - len(finding.items)} more"
 
 
 def _many(count: int, word: str) -> str:

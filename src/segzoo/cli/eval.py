@@ -22,7 +22,7 @@ from segzoo.cli.options import (
     options_of,
     spelled_out,
 )
-from segzoo.cli.text import print_json, progress_bar, say, table, tell
+from segzoo.cli.text import columns, print_json, progress_bar, say, table, tell, wrapped_lines
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def evaluate(
     if as_json:
         print_json(found.as_json())
     else:
-        say(*_lines(found))
+        say(*wrapped_lines(_lines(found), columns(), indent=4))
 
 
 def _lines(found: "Evaluated") -> Iterator[str]:
@@ -141,9 +141,9 @@ def _lines(found: "Evaluated") -> Iterator[str]:
         for name, value in found.values.items()
         if isinstance(value, float)
     ]
-    columns = 3 if found.intervals else 2
-    header = ("METRIC", "VALUE", "95 IN 100")[:columns]
-    yield from table(header, [row[:columns] for row in cells], right=" >")
+    shown = 3 if found.intervals else 2
+    header = ("METRIC", "VALUE", "95 IN 100")[:shown]
+    yield from table(header, [row[:shown] for row in cells], right=" >")
     lists = {name: value for name, value in found.values.items() if isinstance(value, list)}
     if not lists:
         return

@@ -10,7 +10,7 @@ import typer
 from segzoo.base.records import Json
 from segzoo.base.terminal import to_stderr
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import amount, columns, fitted, print_json, say, table
+from segzoo.cli.text import amount, columns, fitted, print_json, say
 from segzoo.errors import UsageError
 from segzoo.model.load import list_rows
 from segzoo.zoo import registry
@@ -73,7 +73,8 @@ LEFT_OUT = ("PLUGIN", "TASKS", "PARAMETERS", "WEIGHTS")  # at a narrow terminal,
 
 def _show(rows: list[Row]) -> None:
     """Everything, unless it is a terminal that is too narrow for it."""
-    width, whole = columns(), table(HEADER, [_cells(row, ", ".join) for row in rows], right=" >")
+    width = columns()
+    whole, _ = fitted(HEADER, [_cells(row, ", ".join) for row in rows], None, right=" >")
     if width is None or max(map(len, whole)) <= width:
         say(*whole)
         return

@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import typer
@@ -40,12 +41,24 @@ def say(*lines: str) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> list[str]:
-    """The lines of left-aligned columns two spaces apart.
+    """The lines of left-aligned columns two spaces apart, no wider than the terminal.
 
-    `right` marks right-aligned ones by a ">".
+    Where that is too narrow, the longest texts go on below themselves. Words are never broken: a
+    hash, a path or an address can be copied. `right` marks right-aligned columns by a ">".
     """
-    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return _aligned(_folded(_cells(header, rows), columns()), right)
+
+
+def _cells(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    return [tuple(header), *(tuple(map(printable, row)) for row in rows)]
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _aligned(lines: Sequence[Sequence[str]], right: str) -> list[str]:
+    widths = _widths(lines)
     aligned = [str.rjust if mark == ">" else str.ljust for mark in right.ljust(len(widths))]
     return [
         "  ".join(
@@ -53,6 +66,29 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = 
         ).rstrip()
         for line in lines
     ]
+
+
+def _folded(lines: Sequence[Sequence[str]], width: int | None) -> list[tuple[str, ...]]:
+    """Lines of cells that fit in a width; a row whose texts are too long takes several."""
+    widths = _widths(lines)
+    for number in sorted(range(len(widths)), key=lambda n: -widths[n]):
+        over = 0 if width is None else sum(widths) + 2 * (len(widths) - 1) - width
+        words = [word for line in lines for word in line[number].split()]
+        least = max(LEAST, *map(len, words), 0)
+        widths[number] = min(widths[number], max(least, widths[number] - max(over, 0)))
+    return [
+        cells for line in lines for cells in zip_longest(*map(_wrapped, line, widths), fillvalue="")
+    ]
+
+
+def _wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
 
 
 def columns() -> int | None:
@@ -73,10 +109,8 @@ def fitted(
     width: None for all of it. leave: the headers of columns that may be left out, the first of them
     first. The last column of all is cut where it is longer than what is left for it.
     """
-    lines = [tuple(map(printable, line)) for line in (header, *rows)]
-    lengths = {
-        h: max(map(len, cells)) for h, cells in zip(header, zip(*lines, strict=True), strict=True)
-    }
+    lines = _cells(header, rows)
+    lengths = dict(zip(header, _widths(lines), strict=True))
     last, gone = header[-1], []
     least = lengths | {last: min(lengths[last], LEAST)}
     for name in leave:
@@ -89,8 +123,7 @@ def fitted(
         lines = [(*line[:-1], _cut(line[-1], room)) for line in lines]
     kept = [n for n, name in enumerate(header) if name in least]
     marks = "".join(right.ljust(len(header))[n] for n in kept)
-    shown = [[line[n] for n in kept] for line in lines]
-    return table(shown[0], shown[1:], right=marks), gone
+    return _aligned([[line[n] for n in kept] for line in lines], marks), gone
 
 
 def _cut(text: str, length: int) -> str:
@@ -104,18 +137,7 @@ def wrapped_lines(lines: Iterable[str], width: int | None, *, indent: int) -> li
     """
     if width is None:
         return [*lines]
-    return [
-        part
-        for line in lines
-        for part in textwrap.wrap(
-            printable(line),
-            width,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        or [""]
-    ]
+    return [part for line in lines for part in _wrapped(printable(line), width, indent=indent)]
 
 
 def amount(number: int) -> str:

@@ -30,8 +30,10 @@ __all__ = [
     "Outlined",
     "Photo",
     "Region",
+    "Shape",
     "chosen",
     "class_map",
+    "fault_of",
     "path_within",
     "size_checked",
 ]
@@ -45,6 +47,11 @@ OPTIONS: Mapping[str, Option] = {
 MOST = 254  # classes beside the background: indices and the ignored one are bytes
 SHOWN = 5  # names that a message lists
 DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def fault_of(error: Exception) -> str:
+    """What is wrong with an entry, of the error that reading it led to."""
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 class Region(NamedTuple):
@@ -62,6 +69,29 @@ class Region(NamedTuple):
     ignored: bool = False
     order: int = 0
     box: tuple[int, int, int, int] | None = None
+
+
+class Shape(NamedTuple):
+    """An outline before its label has an index; what else it has is as of `Region`."""
+
+    number: int
+    label: str
+    polygon: "Polygon | None"
+    runs: "Runs | None" = None
+    box: tuple[int, int, int, int] | None = None
+    order: int = 0
+
+    def region(self, index: int) -> Region:
+        """With the index of its class, or IGNORED."""
+        return Region(
+            self.number,
+            0 if index == IGNORED else index,
+            () if self.polygon is None else (self.polygon,),
+            self.runs,
+            ignored=index == IGNORED,
+            order=self.order,
+            box=self.box,
+        )
 
 
 class Photo(NamedTuple):

@@ -95,8 +95,9 @@ class Checkpoint:
         file = f"{name}.safetensors"
         expected = self._sha256(file)
         with _judging(self.path / file):
-            path = within(self.path, file)
-            return weights.read(path, sha256=expected, allow_nonfinite=True, verify=True)
+            return weights.read(
+                self.path / file, sha256=expected, allow_nonfinite=True, verify=True, inside=True
+            )
 
     def json(self, name: str) -> dict[str, Json]:
         """The content of NAME.json. CheckpointError as in `tensors`."""

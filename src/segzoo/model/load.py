@@ -232,6 +232,7 @@ def _from_file(
         whole=build.builder_of(spec, has) if _is_part(spec, has, wanted) else None,
         allow_nonfinite=allow_nonfinite,
         verify=verify,
+        inside=found.place is not None,
     )
     notes = []
     if given and given.prefix:

@@ -357,7 +357,7 @@ def _file_of(
     """The config or weights of a saved model.
 
     Of a commit on the Hub they are fetched where need be, and always checked. A folder's config is
-    checked against its manifest, if it has one; its weights are checked when they are read.
+    checked against its manifest, if it has one; its weights are judged as they are opened.
     """
     if not isinstance(source, Folder):
         from segzoo.hub.fetch import fetch
@@ -365,7 +365,7 @@ def _file_of(
         names = [name]
         return fetch(source, names, local_files_only=local_files_only, verify=verify) / name
     if name == configs.WEIGHTS_NAME:
-        return within(source.path, name)
+        return source.path / name
     if (source.path / manifest.MANIFEST_NAME).exists():
         manifest.check(source.path, [name])
     path = source.path / name

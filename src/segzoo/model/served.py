@@ -23,6 +23,7 @@ from segzoo.predict.runtimes.offered import AUTO
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights.header import open_regular
+from segzoo.weights.within import open_within
 
 if TYPE_CHECKING:
     from torch import nn
@@ -148,7 +149,7 @@ def found_by(request: Request) -> Found:
 
         weights = f"values:{values_of(network())}"
     else:
-        weights = _sha256_of(file)
+        weights = _sha256_of(file, inside=found.place is not None)
     made = exportable_of(spec, config, weights, network, request.tell)
     return Found(found.spec, config, found.record, made, network)
 
@@ -192,10 +193,13 @@ def _may_be_faster_elsewhere(device: str) -> bool:
     return sys.platform != "linux" or any(map(os.path.exists, ACCELERATORS))
 
 
-def _sha256_of(file: Path) -> str:
-    """The sha256 of a file of weights: stamped when it was last read, or found now."""
+def _sha256_of(file: Path, *, inside: bool) -> str:
+    """The sha256 of a file of weights: stamped when it was last read, or found now.
+
+    inside: as in `segzoo.weights.safetensors.read`.
+    """
     began = time.time()
-    with open_regular(file) as stream:
+    with open_within(file.parent, file.name) if inside else open_regular(file) as stream:
         status = os.fstat(stream.fileno())
         if (stamp := read_stamp(file, status)) is not None:
             return stamp.sha256

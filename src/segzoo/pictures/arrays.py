@@ -10,7 +10,7 @@ from PIL import Image
 
 from segzoo.errors import PictureError, printable
 from segzoo.pictures import npy, tiff
-from segzoo.pictures.limits import judge_bytes
+from segzoo.pictures.limits import judge_bytes, judge_scans
 from segzoo.pictures.streams import COUNT_BYTES, Stream, pillow
 
 __all__ = ["SAY_BANDS", "InFile", "array_in"]
@@ -44,6 +44,9 @@ def array_in(stream: Stream, max_pixels: int, *, exact: bool = False) -> InFile 
         return InFile(_array(stream, header))
     if head[:4] not in tiff.MAGIC or (layout := tiff.layout_of(stream)) is None:
         return None
+    if layout.compression in tiff.JPEG:
+        stream.seek(0)
+        judge_scans(tiff.scans(stream.read(), layout))
     if layout.unnamed and not exact:
         raise PictureError(
             f"the picture has {layout.bands} bands, and not all of them are colours or alpha",

@@ -65,7 +65,8 @@ def eight_bits(
             notes.append(nearly_black(f"{values.min()} to {high}", full))
         return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
     if kind.kind == "f":
-        low, bright = float(values.min()), float(values.max())  # NaN makes both NaN
+        _refuse_nan(values)
+        low, bright = float(values.min()), float(values.max())
         if not 0 <= low <= bright <= 1:
             raise PictureError(
                 "it is not known how bright these floating-point values are",
@@ -87,7 +88,8 @@ def eight_bits(
 
 def _up_to(values: NDArray[Any], peak: float, notes: list[str]) -> Bytes:
     """Values of 0..peak as 0..255, rounded; those above `peak` become 255, with a note."""
-    low, high = float(values.min()), float(values.max())  # NaN makes both NaN
+    _refuse_nan(values)
+    low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high < float("inf")):
         raise PictureError(
             "the picture holds values that are no brightness",
@@ -101,6 +103,17 @@ def _up_to(values: NDArray[Any], peak: float, notes: list[str]) -> Bytes:
         notes.append(nearly_black(f"{low:g} to {high:g}", peak))
     scaled: NDArray[np.float64] = np.minimum(values.astype(np.float64), peak) * (255 / peak)
     return np.rint(scaled).astype(np.uint8)
+
+
+def _refuse_nan(values: NDArray[Any]) -> None:
+    wrong = np.isnan(values).reshape(*values.shape[:2], -1).any(axis=2)  # of (H, W) or (H, W, C)
+    if count := int(wrong.sum()):
+        raise PictureError(
+            "the picture holds values that are no numbers",
+            found=f"NaN in {count:,} of {wrong.size:,} pixels",
+            expected="a brightness in each",
+            next_step="Write what those pixels are meant to show, such as 0, and save it anew",
+        )
 
 
 def nearly_black(found: str, full: float) -> str:

@@ -13,13 +13,12 @@ from PIL import Image, ImageFile
 
 from segzoo.base.home import expanded
 from segzoo.errors import PictureError, PictureTooLargeError, UnsafeFormatError, printable
-from segzoo.pictures.limits import ALLOW_MORE
+from segzoo.pictures.limits import ALLOW_MORE, MAX_CHUNKS, SCAN, judge_chunks, judge_scans
 
 __all__ = ["COUNT_BYTES", "HEADER_BYTES", "Stream", "one_error", "opened", "pillow"]
 
 HEADER_BYTES = 64 << 20  # read before the first pixel; a header can point at the same bytes often
 COUNT_BYTES = 4 << 20  # read to count frames
-MAX_SCANS, MAX_CHUNKS = 100, 100_000  # of a JPEG, of a PNG
 
 _PILLOW = threading.Lock()
 
@@ -63,19 +62,10 @@ class Stream(io.BufferedReader):
         start = super().read(8)
         self.seek(0)
         if start.startswith(b"\xff\xd8\xff"):
-            scans = super().read().count(b"\xff\xda")  # in pixels 0xff is followed by 0
-            what, count, most = "scans", scans, MAX_SCANS
+            judge_scans(super().read().count(SCAN))
         elif start == b"\x89PNG\r\n\x1a\n":
-            what, count, most = "chunks", self._chunks(), MAX_CHUNKS
-        else:
-            return
+            judge_chunks(self._chunks())
         self.seek(0)
-        if count > most:
-            raise PictureError(
-                f"the picture has too many {what}",
-                found=f"more than {most:,}" if what == "chunks" else f"{count:,}",
-                expected=f"at most {most:,}",
-            )
 
     def _chunks(self) -> int:
         """How many chunks a PNG has, as far as there may be."""

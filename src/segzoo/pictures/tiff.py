@@ -11,7 +11,9 @@ floating-point differences.)
 """
 
 import io
+import re
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -20,8 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
+from segzoo.pictures.limits import SCAN
+
 __all__ = [
     "INVERTED",
+    "JPEG",
     "MAGIC",
     "MULTIPLIED",
     "PHOTOMETRIC",
@@ -29,6 +34,7 @@ __all__ = [
     "layout_of",
     "pages",
     "samples",
+    "scans",
 ]
 
 Entries: TypeAlias = dict[int, tuple[int, ...]]
@@ -61,6 +67,7 @@ BYTEWISE = {  # compressions that do not ask what the bytes mean
     34925: "LZMA",
     50000: "zstd",
 }
+JPEG = (6, 7)  # compressions: as TIFF 6.0 has it, and as Adobe's technical note 2
 BACKWARDS = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))  # of a fill order of 2
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL = 256, 257, 258, 259, 262, 266
@@ -197,6 +204,16 @@ def pages(stream: IO[bytes]) -> int:
     except (struct.error, ValueError, OSError):
         pass
     return len(seen)
+
+
+def scans(content: bytes, layout: Layout) -> int:
+    """The most scans that a JPEG in one of its strips or tiles has. content: of the file."""
+    places = [match.start() for match in re.finditer(re.escape(SCAN), content)]
+    counts = (
+        bisect_left(places, chunk.offset + chunk.length) - bisect_left(places, chunk.offset)
+        for chunk in layout.chunks
+    )
+    return max(counts, default=0)
 
 
 def samples(stream: IO[bytes], layout: Layout) -> NDArray[Any]:

@@ -57,7 +57,6 @@ from segzoo.weights.mapping import (
 )
 from segzoo.weights.pickles import Foreign, read_foreign
 from segzoo.weights.prefixes import AVERAGED, NetworkNames, bare, names_below
-from segzoo.weights.within import within
 from segzoo.zoo.registry import Entry
 
 __all__ = ["Converted", "convert"]
@@ -140,8 +139,8 @@ def convert(
         raise UsageError(
             f"{entry.name} has no layout {printable(layout)!r}", expected=", ".join([OWN, *known])
         )
-    hashed = HASHED.search(source.stem) if any(c.hashed_name for c in known.values()) else None
-    foreign = read_foreign(source, begins=hashed[1] if hashed else "", averaged=averaged)
+    begins = _hash_in_name(source, known)
+    foreign = read_foreign(source, begins=begins, averaged=averaged, inside=source != given)
 
     @cache
     def network_of(layout: str) -> _Network:
@@ -192,6 +191,12 @@ def _refuse_taken(target: Path) -> None:
         )
 
 
+def _hash_in_name(source: Path, known: Mapping[str, Converter]) -> str:
+    """How a file's sha256 begins by its name, where the model's layouts have such names."""
+    hashed = HASHED.search(source.stem) if any(c.hashed_name for c in known.values()) else None
+    return hashed[1] if hashed else ""
+
+
 def _given(
     source: Path, to: str | ModelSpec | None, built: Mapping[str, Any]
 ) -> tuple[Path, str | ModelSpec, Mapping[str, Any]]:
@@ -206,7 +211,7 @@ def _given(
     if to not in (None, name):
         raise UsageError("the folder holds another model", file=source, found=name)
     wishes = {k: v for k, v in built.items() if v is not None}
-    return within(source, WEIGHTS_NAME), name, {**dict.fromkeys(SIZES), **said, **wishes}
+    return source / WEIGHTS_NAME, name, {**dict.fromkeys(SIZES), **said, **wishes}
 
 
 class _Network(NamedTuple):

@@ -41,7 +41,7 @@ from segzoo.errors import (
 )
 from segzoo.weights.header import open_regular
 from segzoo.weights.prefixes import AVERAGED
-from segzoo.weights.within import within
+from segzoo.weights.within import open_within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,18 +115,20 @@ def read_foreign(
     begins: str = "",
     averaged: bool = False,
     seconds: float = SECONDS,
+    inside: bool = False,
 ) -> Foreign:
     """The tensors of a file of PyTorch, Keras, ONNX or safetensors, known by its bytes.
 
     begins: the first hex digits of its sha256, judged before it is opened (IntegrityError).
     averaged: of a file with several states, the one whose name has "ema" in it, where there is one.
-    seconds: how long reading may take. UnsafeFormatError for a file that holds more than tensors or
-    that breaks the process which reads it; WeightsFormatError for one that is damaged or of another
-    kind; WeightsValueError; ResourceError; DependencyMissingError. Nothing is left behind.
+    inside: as in `segzoo.weights.safetensors.read`. seconds: how long reading may take.
+    UnsafeFormatError for a file that holds more than tensors or that breaks the process which reads
+    it; WeightsFormatError for one that is damaged or of another kind; WeightsValueError;
+    ResourceError; DependencyMissingError. Nothing is left behind.
     """
     from segzoo.weights import safetensors as weights
 
-    with open_regular(path) as file:
+    with open_within(*os.path.split(path)) if inside else open_regular(path) as file:
         before = os.fstat(file.fileno())
         head = file.read(TAR[0] + len(TAR[1]))
         file.seek(0)
@@ -164,7 +166,7 @@ def read_foreign(
             if (after := os.fstat(file.fileno())) and after.st_mtime_ns != before.st_mtime_ns:
                 raise WeightsFormatError("the file changed while it was read", file=path)
             try:
-                tensors = weights.read(within(folder, TENSORS))
+                tensors = weights.read(os.path.join(folder, TENSORS), inside=True)
             except SegzooError as error:
                 raise _about(error, path) from None
     return Foreign(tensors, sha256, **report)
@@ -227,7 +229,7 @@ def _in_a_child(
             f"no process could be started to read it: {error.strerror}", file=path
         ) from None
     try:
-        with open_regular(within(folder, REPORT)) as stream:  # no link to elsewhere
+        with open_within(folder, REPORT) as stream:  # no link to elsewhere
             raw = stream.read(MAX_REPORT + 1)
     except SegzooError:
         raise UnsafeFormatError(

@@ -48,7 +48,7 @@ from segzoo.weights.header import (
     read_header,
 )
 from segzoo.weights.prefixes import prefix_before
-from segzoo.weights.within import within
+from segzoo.weights.within import open_within, within
 
 __all__ = [
     "FoundDtype",
@@ -116,6 +116,7 @@ def load_network(
     whole: Callable[[], nn.Module] | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
+    inside: bool = False,
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """The network that `build` makes, with the weights of a safetensors file or of an index.
 
@@ -131,11 +132,11 @@ def load_network(
     returned, sorted.
     whole: makes the network that the file is of, where `build` makes a part of it; the file's
     tensors that only the whole has are left out.
-    sha256, allow_nonfinite, verify: as in `read`, which names the errors besides
+    sha256, allow_nonfinite, verify, inside: as in `read`, which names the errors besides
     WeightsMismatchError (see `judge`). Parameters that the network ties must hold the same values
     under each of their names, and are tied again.
     """
-    with _opened(path) as parts:
+    with _opened(path, inside=inside) as parts:
         stored = {
             name.removeprefix(prefix): info
             for part in parts
@@ -201,17 +202,19 @@ def read(
     sha256: str | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
+    inside: bool = False,
 ) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of all files that a `*.index.json` names, on the CPU.
 
     sha256: what the file's must be, in hex; there is none for an index. allow_nonfinite: take NaN,
     infinity and negative variances as they are. verify: check again what a stamp says was checked.
+    inside: the folder is untrusted, and the file is to lie in it, as `open_within` judges it.
 
-    WeightsMissingError, UnsafeFormatError and WeightsFormatError as in `open_regular`,
+    WeightsMissingError, UnsafeFormatError and WeightsFormatError as in `open_within`,
     `read_header` and `read_index`, the last also when the file changes meanwhile; IntegrityError;
     WeightsValueError, which names the tensors.
     """
-    with _opened(path) as parts:
+    with _opened(path, inside=inside) as parts:
         return _read(parts, path, sha256, allow_nonfinite=allow_nonfinite, verify=verify)
 
 
@@ -351,15 +354,20 @@ class _Part:
 
 
 @contextlib.contextmanager
-def _opened(path: AnyPath) -> Iterator[list[_Part]]:
-    """The file at `path`, or every file that an index names, with their headers read."""
+def _opened(path: AnyPath, *, inside: bool = False) -> Iterator[list[_Part]]:
+    """The file at `path`, or every file that an index names, with their headers read.
+
+    Each is opened once. Those that an index names lie beside it; inside: so does the file itself.
+    """
     index = read_index(path) if os.fspath(path).endswith(INDEX_SUFFIX) else {}
     with contextlib.ExitStack() as stack:
         parts = []
         files: list[AnyPath] = [*sorted(set(index.values()))] or [path]
         for each in files:
             began = time.time()
-            file = stack.enter_context(open_regular(each))
+            file = stack.enter_context(
+                open_within(*os.path.split(each)) if inside or index else open_regular(each)
+            )
             status = os.fstat(file.fileno())
             parts.append(_Part(each, file, read_header(file, each), status, began))
         for part in parts if index else ():

@@ -50,7 +50,8 @@ def open_within(folder: AnyPath, name: str) -> io.BufferedReader:
     path = within(folder, name)
     file = open_regular(path)
     try:
-        now = os.stat(os.path.realpath(within(folder, name)))
+        # of the file itself, not of one that a link has come to lead to
+        now = os.lstat(os.path.realpath(within(folder, name)))
         if not os.path.samestat(now, os.fstat(file.fileno())):
             raise UnsafeFormatError(
                 "the file was exchanged while it was opened", file=path, next_step="Try again"

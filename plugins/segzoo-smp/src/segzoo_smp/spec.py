@@ -11,16 +11,14 @@ An encoder that takes pictures of one size only (BEiT under DPT, say) has that s
 preprocessing, so `predict` resizes to it; its network takes no other.
 """
 
-import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segzoo.spec import (
-    Json,
     ModelSpec,
     Option,
     Paper,
@@ -38,53 +36,44 @@ TABLE: Mapping[str, Any] = json.loads(Path(__file__).with_name("encoders.json").
     "encoders"
 ]
 
-# What SMP still takes and then renames.
-OLD_NAMES = ("timm-gernet", "timm-mobilenetv3", "timm-regnet", "timm-res2", "timm-resnest")
-COMMON = (
-    "resnet34",
-    "mobilenet_v2",
-    "efficientnet-b0",
-    "tu-convnext_tiny",
-    "tu-vit_small_patch16_224",
-)
+# How names begin, and how they once did, which SMP still takes and then renames.
+OLD_NAMES = {
+    "tu-gernet": "timm-gernet",
+    "tu-tf_mobilenetv3": "timm-mobilenetv3",
+    "tu-regnet": "timm-regnet",
+    "tu-res2": "timm-res2",
+    "tu-resnest": "timm-resnest",
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderOption(Option):
-    """An Option that knows why a value is not among its choices.
-
-    decoder: SMP's name of it.
-    """
-
-    decoder: str
-
-    def fault(self, value: Json) -> str:
-        fitting = self.choices or ()
-        if not isinstance(value, str):
-            return f"{value!r} ({type(value).__name__}), not a value of type str"
-        if value in fitting:
-            return ""
-        plain = value.partition(".")[0]
-        if plain in fitting:
-            return f"{value!r}, with the name of weights; without it: {plain!r}"
-        now = plain.replace("timm-mobilenetv3", "tu-tf_mobilenetv3").replace("timm-", "tu-")
-        if plain.startswith(OLD_NAMES) and now in fitting:
-            return f"{value!r}, an old name of SMP's for {now!r}"
-        near = difflib.get_close_matches(value, fitting, n=3, cutoff=0.7)
-        near += [name for name in COMMON if name in fitting and name not in near]
-        hint = f"{len(fitting)} encoders fit, such as {', '.join(near[:5])}"
-        for reason, decoders in TABLE.get(plain, {}).get("refused", {}).items():
-            if self.decoder in decoders:
-                return f"{value!r}, which SMP refuses ({reason.removesuffix('.')}); {hint}"
-        return f"{value!r}, not an encoder of SMP's; {hint}"
+def refusals() -> dict[str, dict[str, list[str]]]:
+    """Of each decoder, the encoders that SMP refuses for it, by the reason."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, row in TABLE.items():
+        for reason, decoders in row.get("refused", {}).items():
+            why = f"which SMP refuses ({reason.removesuffix('.')})"
+            for decoder in decoders:
+                found.setdefault(decoder, {}).setdefault(why, []).append(name)
+    return found
 
 
-def encoder_option(decoder: str, default: str) -> EncoderOption:
-    return EncoderOption(
-        decoder=decoder,
+REFUSED = refusals()
+
+
+def encoder_option(decoder: str, default: str) -> Option:
+    """The encoders of a decoder; and why others of SMP's, and its old names, are none."""
+    fitting = [name for name, row in TABLE.items() if decoder in row]
+    old_names = {
+        f"an old name of SMP's for {name!r}": (old + name.removeprefix(new),)
+        for new, old in OLD_NAMES.items()
+        for name in fitting
+        if name.startswith(new)
+    }
+    return Option(
         default=default,
-        choices=tuple(name for name, row in TABLE.items() if decoder in row),
+        choices=tuple(fitting),
         help="As SMP names it; those of timm begin with tu-.",
+        refused={why: tuple(names) for why, names in REFUSED[decoder].items()} | old_names,
     )
 
 

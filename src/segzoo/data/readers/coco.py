@@ -33,6 +33,7 @@ from segzoo.data.outlined import (
     Photo,
     Region,
     chosen,
+    fault_of,
     path_within,
     size_checked,
 )
@@ -215,9 +216,8 @@ def _photos(content: Mapping[str, Any], indices: Mapping[int, int], file: str) -
             photo = photos[entry["image_id"]]
             photo.regions.append(_region(number, entry, indices[entry["category_id"]], photo))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
-            f"{what} cannot be used", file=file, found=printable(lacks)[:200]
+            f"{what} cannot be used", file=file, found=printable(fault_of(error))[:200]
         ) from error
     if not photos:
         raise DatasetError("there are no pictures", file=file)

@@ -25,14 +25,13 @@ from segzoo.data.outlined import (
     Drawing,
     Outlined,
     Photo,
-    Region,
+    Shape,
     chosen,
+    fault_of,
     path_within,
     size_checked,
 )
 from segzoo.data.outlines import (
-    Polygon,
-    Runs,
     drawing_library,
     ellipse,
     polygon_of,
@@ -40,7 +39,6 @@ from segzoo.data.outlines import (
 )
 from segzoo.errors import DatasetError, printable
 from segzoo.pictures.codec import MAX_PIXELS
-from segzoo.pictures.palettes import IGNORED
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "open_cvat"]
@@ -64,20 +62,11 @@ SHOWN = 5  # names that an error lists
 PICTURES = "Put the pictures into the folder images beside the file, or export with 'Save images'"
 
 
-class _Shape(NamedTuple):
-    number: int
-    label: str
-    polygon: "Polygon | None"
-    order: int
-    runs: "Runs | None" = None
-    box: tuple[int, int, int, int] | None = None
-
-
 class _Picture(NamedTuple):
     name: str
     subset: str
     size: tuple[int, int]
-    shapes: list[_Shape]
+    shapes: list[Shape]
 
 
 class _Parsed(NamedTuple):
@@ -145,17 +134,7 @@ def _photo(picture: _Picture, index: Mapping[str, int], root: str, file: str) ->
                 found=f"'{printable(shape.label)[:80]}' in {printable(picture.name)}",
                 expected=", ".join(printable(label) for label in [*index][:SHOWN]),
             )
-        regions.append(
-            Region(
-                shape.number,
-                0 if found == IGNORED else found,
-                () if shape.polygon is None else (shape.polygon,),
-                shape.runs,
-                ignored=found == IGNORED,
-                order=shape.order,
-                box=shape.box,
-            )
-        )
+        regions.append(shape.region(found))
     places = [f"images/{picture.name}", picture.name]
     if picture.subset:
         places.insert(0, f"images/{picture.subset}/{picture.name}")
@@ -190,11 +169,10 @@ def _parsed(file: str) -> _Parsed:
     except expat.ExpatError as error:
         raise DatasetError("this is not valid XML", file=file, found=str(error)) from error
     except (ValueError, KeyError, OverflowError) as error:
-        lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
             f"line {parser.CurrentLineNumber} cannot be used",
             file=file,
-            found=printable(lacks)[:200],
+            found=printable(fault_of(error))[:200],
             expected="XML of CVAT for images 1.1",
         ) from error
     return _Parsed(reading.labels, reading.pictures, reading.left_out)
@@ -266,36 +244,36 @@ def _numbers(attributes: Mapping[str, str], *names: str) -> list[float]:
     return [float(attributes[name]) for name in names]
 
 
-def _box(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
+def _box(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     left, top, right, bottom = _numbers(a, "xtl", "ytl", "xbr", "ybr")
     box = rectangle(left, top, right, bottom, float(a.get("rotation", 0)))
-    return _Shape(number, label, box, order)
+    return Shape(number, label, box, order=order)
 
 
-def _ellipse(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
+def _ellipse(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     x, y, rx, ry = _numbers(a, "cx", "cy", "rx", "ry")
     outline = ellipse(x, y, rx, ry, float(a.get("rotation", 0)))
-    return _Shape(number, label, outline, order)
+    return Shape(number, label, outline, order=order)
 
 
-def _polygon(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
+def _polygon(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     pairs = [pair.split(",") for pair in a["points"].split(";")]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("points are not pairs of numbers")
-    return _Shape(number, label, polygon_of([float(v) for pair in pairs for v in pair]), order)
+    return Shape(number, label, polygon_of([float(v) for pair in pairs for v in pair]), order=order)
 
 
-def _mask(number: int, label: str, order: int, a: Mapping[str, str]) -> _Shape:
+def _mask(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     top, left, height, width = (int(a[name]) for name in ("top", "left", "height", "width"))
     if min(top, left) < 0 or min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"a mask of {height} x {width} at {top}, {left}")
     runs = array("I", map(int, a["rle"].split(",")))
     if sum(runs) != height * width:
         raise ValueError(f"runs of {sum(runs)} pixels, of {height * width}")
-    return _Shape(number, label, None, order, runs, (top, left, height, width))
+    return Shape(number, label, None, runs, (top, left, height, width), order)
 
 
-_SHAPES: Mapping[str, Callable[[int, str, int, Mapping[str, str]], _Shape]] = {
+_SHAPES: Mapping[str, Callable[[int, str, int, Mapping[str, str]], Shape]] = {
     "box": _box,
     "ellipse": _ellipse,
     "polygon": _polygon,

@@ -29,14 +29,13 @@ from segzoo.data.outlined import (
     Drawing,
     Outlined,
     Photo,
-    Region,
+    Shape,
     chosen,
+    fault_of,
     path_within,
     size_checked,
 )
 from segzoo.data.outlines import (
-    Polygon,
-    Runs,
     drawing_library,
     ellipse,
     polygon_of,
@@ -64,20 +63,10 @@ NO_AREA = frozenset({"line", "linestrip", "point", "points", "ai_points"})
 SHOWN = 5  # faults, or names, that an error lists
 
 
-class _Shape(NamedTuple):
-    """An outline before its label has an index."""
-
-    number: int
-    label: str
-    polygon: "Polygon | None"
-    runs: "Runs | None" = None
-    box: tuple[int, int, int, int] | None = None
-
-
 class _Found(NamedTuple):
     file: str
     photo: Photo
-    shapes: list[_Shape]
+    shapes: list[Shape]
     left_out: Counter[str]  # kinds of shapes that are no areas
 
 
@@ -107,8 +96,7 @@ def open_labelme(
                 raise ValueError(f"its picture is not there: {one.photo.file!r}")
             found[one.photo.file] = one
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            faults.append(f"{file}: {lacks}")
+            faults.append(f"{file}: {fault_of(error)}")
     _raise_faults(root, faults)
     if not found:
         raise DatasetError(
@@ -143,7 +131,7 @@ def _named(
     )
     index = {label: kept.indices.get(tidy(label), IGNORED) for label in counts}
     for one in found:
-        one.photo.regions.extend(_region(shape, index[shape.label]) for shape in one.shapes)
+        one.photo.regions.extend(shape.region(index[shape.label]) for shape in one.shapes)
     return Outlined(
         root,
         [one.photo for one in found],
@@ -171,17 +159,6 @@ def _notes(
     if others:
         notes.append(f"JSON files of other kinds are left out; found {others}")
     return tuple(notes)
-
-
-def _region(shape: _Shape, index: int) -> Region:
-    return Region(
-        shape.number,
-        0 if index == IGNORED else index,
-        () if shape.polygon is None else (shape.polygon,),
-        shape.runs,
-        ignored=index == IGNORED,
-        box=shape.box,
-    )
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -230,12 +207,11 @@ def _found(content: Mapping[str, Any], source: str) -> _Found:
         try:
             areas.append(_shape(number, kind, shape))
         except (ValueError, TypeError, KeyError, OverflowError, SegzooError) as error:
-            lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"shapes[{number}]: {lacks}") from error
+            raise ValueError(f"shapes[{number}]: {fault_of(error)}") from error
     return _Found(source, Photo(file, *size, []), areas, left_out)
 
 
-def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> _Shape:
+def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> Shape:
     label, points = shape["label"], shape["points"]
     if not isinstance(label, str) or not label.strip():
         raise ValueError(f"{label!r} is no label")
@@ -247,17 +223,17 @@ def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> _Shape:
     if kind == "mask":
         return _mask(number, label, shape["mask"], numbers)
     if kind == "rectangle":
-        return _Shape(number, label, rectangle(*numbers))
+        return Shape(number, label, rectangle(*numbers))
     if kind == "circle":
         x, y, on_x, on_y = numbers
         radius = ((on_x - x) ** 2 + (on_y - y) ** 2) ** 0.5
-        return _Shape(number, label, ellipse(x, y, radius, radius))
+        return Shape(number, label, ellipse(x, y, radius, radius))
     if kind in ("polygon", "oriented_rectangle"):
-        return _Shape(number, label, polygon_of(numbers))
+        return Shape(number, label, polygon_of(numbers))
     raise ValueError(f"a shape of type {str(kind)[:40]!r}")
 
 
-def _mask(number: int, label: str, packed: object, corners: Sequence[float]) -> _Shape:
+def _mask(number: int, label: str, packed: object, corners: Sequence[float]) -> Shape:
     """A picture of a mask, whose first and last pixel lie at the corners."""
     try:
         data = base64.b64decode(packed if isinstance(packed, str) else "", validate=True)
@@ -267,7 +243,7 @@ def _mask(number: int, label: str, packed: object, corners: Sequence[float]) -> 
     left, top, right, bottom = map(int, corners)
     if inside.shape != (bottom - top + 1, right - left + 1):
         raise ValueError(f"a mask of {inside.shape} between corners {left},{top} {right},{bottom}")
-    return _Shape(number, label, None, array("I", runs_of(inside.T)), (top, left, *inside.shape))
+    return Shape(number, label, None, array("I", runs_of(inside.T)), (top, left, *inside.shape))
 
 
 def _raise_faults(root: str, faults: Sequence[str]) -> None:
