@@ -112,7 +112,8 @@ APART = {
     *("Finding", "Header", "Layout", "Network", "Published", "Row", "Stages", "State"),
     *("Stored", "Subject", "background_of", "build", "declared", "dump", "encode", "find"),
     *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
-    *("parse", "read", "record_of", "refuse_links", "refuse_others", "restore", "run", "save"),
+    *("parse", "read", "record_of", "refuse_links", "refuse_others", "remove", "restore", "run"),
+    *("save",),
     *("tell", "update", "write"),
 }
 # One word for several things, imported by itself in several rooms. No more than these.
