@@ -71,8 +71,9 @@ ROOMS = (
         ARRAYS | {"prometheus_client", "starlette"},
         frozenset({"python_multipart", "uvicorn"}),
     ),
-    Room(10, "cli", frozenset({"typer"}), frozenset({"rich"})),
-    Room(11, "__init__"),
+    Room(10, "automatic", TENSORS),
+    Room(11, "cli", frozenset({"typer"}), frozenset({"rich"})),
+    Room(12, "__init__"),
 )
 ROOM = {room.name: room for room in ROOMS}
 # A file that imports upwards, late, and what: `Model.push_to_hub`.

@@ -92,6 +92,7 @@ def test_modules_are_seen_in_code():
 
 # What a command does is a function of the same name; the command prints what that gives.
 COMMANDS = {
+    "auto": 2,
     "check": 4,  # the commands `check` and `data check`; of data sets; of a manifest
     "compose_digits": 2,
     "cutout": 3,  # the command; of any picture; of a prediction
@@ -109,7 +110,8 @@ COMMANDS = {
 # Other files import at most one of these by itself, and say the others with the module in front
 # (`journal.read`) or never. A test below holds that.
 APART = {
-    *("Finding", "Header", "Layout", "Network", "Published", "Row", "Stages", "State"),
+    *("Finding", "Header", "Layout", "Network", "Plan", "Published", "Row", "Rule", "Stages"),
+    "State",
     *("Stored", "Subject", "background_of", "build", "declared", "dump", "encode", "find"),
     *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
     *("parse", "read", "record_of", "refuse_links", "refuse_others", "remove", "restore", "run"),

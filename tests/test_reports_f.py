@@ -171,6 +171,7 @@ STORE = "a name made of a hash, in a store of segzoo's or the Hub's"
 EMPTY = "refuses what is there, unless it is its own list of the splits"
 HELD = "below a run's folder, which was asked about"
 WRITERS = {
+    "automatic.plan.write_plan": ASKS,
     "base.cache._replace": STORE,
     "base.files.replacing": NEW,
     "base.files.sweep": NEW,
@@ -182,7 +183,6 @@ WRITERS = {
     "cli.outcomes.Outcomes.__enter__": ASKS,
     "cli.outcomes.Outcomes.fail": ASKS,
     "cli.prune.prune": ASKS,
-    "cli.train._sum_up": ASKS,
     "cli.writing._put": FLAG,
     "cli.writing.probe": NEW,
     "cli.writing.ready": NEW,
@@ -234,6 +234,7 @@ WRITERS = {
     "report.evaluation_report.draw_judged": ASKS,
     "report.evaluation_report.write_metrics": ASKS,
     "report.evaluation_report.write_rows": ASKS,
+    "runs.folds.write_folds": ASKS,
     "runs.training.trained.begin": HELD,
     "saved.manifest.write": ASKS,
     "weights.pickles.child": NEW,

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segzoo.automatic.auto import auto as auto
     from segzoo.errors import SegzooError as SegzooError
     from segzoo.model.load import list_models as list_models
     from segzoo.model.load import load as load
@@ -33,6 +34,7 @@ _HOME_OF = {
     "Predictor": "segzoo.predict.predictor",
     "Recipe": "segzoo.spec",
     "SegzooError": "segzoo.errors",
+    "auto": "segzoo.automatic.auto",
     "cutout": "segzoo.runs.cutout",
     "evaluate": "segzoo.runs.evaluation",
     "list_models": "segzoo.model.load",

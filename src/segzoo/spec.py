@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, TypeAlias
 
+from segzoo.base.conditions import condition_fault
 from segzoo.base.records import (
     Json,
     Record,
@@ -44,6 +45,7 @@ __all__ = [
     "ReaderSpec",
     "Recipe",
     "Record",
+    "Suits",
     "Task",
     "TaskDefaults",
     "Weights",
@@ -481,6 +483,31 @@ class Weights(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Suits(Record):
+    """For which data sets a model is meant: `segzoo auto` considers it for those.
+
+    when: what traits of a data set must be, as `segzoo data traits` shows them ("gray < 0.5"), all
+        of them; of several models that suit, the one that asks for most comes first. why: a phrase.
+    options: ways to build it, the largest first; the largest is taken of which enough fits into the
+        time. recipe: the one to begin from, "" for the first. pretrained: it begins with the
+        default weights, where these need not be fetched.
+    """
+
+    when: tuple[str, ...] = ()
+    why: str
+    options: tuple[Mapping[str, Json], ...] = ({},)
+    recipe: str = ""
+    pretrained: bool = False
+
+    def _faults(self) -> list[str]:
+        faults = [fault for text in self.when if (fault := condition_fault(text))]
+        return faults + failed(
+            (not self.why or not self.why.isprintable(), "why is not one line of text"),
+            (not self.options, "options is empty; write ({},) for those that the model has"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(Record):
     """One model of the zoo.
 
@@ -503,6 +530,7 @@ class ModelSpec(Record):
     frozen: parameter prefixes that are not trained by default.
     elastic: options that may be lowered when loading, from the same weights.
     backbone: pretrained encoders by name, under the same rules as weights.
+    suits: for which data sets it is meant, each with a way to build and train it.
     requires: module name -> pip requirement, checked before the builder runs.
     deprecated: why not to use the model, and what instead.
     """
@@ -527,6 +555,7 @@ class ModelSpec(Record):
     frozen: tuple[str, ...] = ()
     elastic: tuple[str, ...] = ()
     backbone: Mapping[str, Weights] = field(default_factory=dict)
+    suits: tuple[Suits, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict)
     deprecated: str = ""
 
@@ -557,6 +586,16 @@ class ModelSpec(Record):
                 for name in self.options
             ),
             *((o not in self.options, f"elastic names {o!r}, not an option") for o in self.elastic),
+            *(
+                (o not in self.options, f"suits names {o!r}, not an option")
+                for suits in self.suits
+                for options in suits.options
+                for o in options
+            ),
+            *(
+                (s.recipe not in ("", *self.recipes), f"suits names {s.recipe!r}, not a recipe")
+                for s in self.suits
+            ),
             *(
                 (o not in self.options, f"weights[{tag!r}] names {o!r}, not an option")
                 for tag, weights in self.weights.items()

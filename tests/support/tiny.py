@@ -1,9 +1,11 @@
 """A model small enough to reason about: a plugin's model file and spec in one, for the tests."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
-from segzoo.spec import ModelSpec, Option, Postprocess, Preprocess, TaskDefaults
+from segzoo.spec import ModelSpec, Option, Postprocess, Preprocess, Suits, TaskDefaults
 
 
 class Tiny(nn.Module):
@@ -46,3 +48,16 @@ TINY = ModelSpec(
     head=("head.",),
     stem=("stem.",),
 )
+
+# Models that say for which data sets they are meant: for nearly all, and for none that is gray.
+STRANGER = replace(
+    TINY,
+    suits=(
+        Suits(
+            when=("pictures >= 1", "classes >= 2", "height >= 8", "width >= 8", "gray >= 0"),
+            why="whatever has a brightness",
+            options=({"width": 8}, {"width": 4}),
+        ),
+    ),
+)
+RULED_OUT = replace(TINY, suits=(Suits(when=("gray < 0.5",), why="colours"),))

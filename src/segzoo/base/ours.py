@@ -40,6 +40,7 @@ KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
         "manifest.json": frozenset({"format_version", "files", "digest"}),
         "metrics.json": frozenset({"values", "intervals", "protocol"}),
         "model.sig": frozenset({"mediaType", "verificationMaterial", "dsseEnvelope"}),
+        "plan.json": frozenset({"asked", "lines", "considered"}),
         "prune.json": frozenset({"data", "within", "parts", "chosen"}),
         "run.json": frozenset({"recipe", "identity", "machine"}),
     }

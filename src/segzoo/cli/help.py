@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo cutout photo.jpg",
         "segzoo predict MODEL photo.jpg -o out",
     ),
+    "auto": ("segzoo auto cells -o run", "segzoo auto folder:cells --minutes 10 --plan-only"),
     "cache": ("segzoo cache list", "segzoo cache prune"),
     "cache list": ("segzoo cache list",),
     "cache prune": ("segzoo cache prune user/name",),
@@ -39,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "data preview": ("segzoo data preview folder:cells crop=256 augment=flip,rotate",),
     "data readers": ("segzoo data readers",),
+    "data traits": ("segzoo data traits 'folder:cells?val=0.2'",),
     "doctor": ("segzoo doctor", "segzoo doctor --json"),
     "download": ("segzoo download hf-hub:user/name@v1",),
     "eval": (

@@ -21,6 +21,7 @@ from segzoo.base.home import expanded_line
 from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
 from segzoo.cli import (
+    auto,
     cache,
     check,
     convert,
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "predict": predict.predict,
     "warm": warm.warm,
     "label": label.label,
+    "auto": auto.auto,
     "train": train.train,
     "eval": eval_.evaluate,
     "prune": prune.prune,

@@ -1,11 +1,8 @@
 """segzoo train: any model on any data set, from a recipe, resumable."""
 
 import inspect
-import json
-import math
 import os
 import shlex
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from segzoo.base import files, ours
+from segzoo.base import ours
 from segzoo.cli.options import Options, options_of, spelled_out
 from segzoo.cli.text import say
 from segzoo.errors import UsageError, printable
@@ -391,11 +388,8 @@ def _said(trained: "Trained", reference: object, quiet: bool) -> int:
 
 def _sum_up(values: Sequence[float | None], folder: Path, quiet: bool) -> None:
     """Mean and standard deviation over the folds, on the terminal and in folds.json."""
-    found = [value for value in values if value is not None]
-    mean = statistics.mean(found) if found else math.nan
-    spread = statistics.stdev(found) if len(found) > 1 else math.nan
-    record = {"values": values, "mean": mean, "standard_deviation": spread}
-    text = json.dumps(record, indent=1).replace("NaN", "null")
-    files.write(folder / FOLDS, text.encode())
+    from segzoo.runs.folds import write_folds
+
+    mean, deviation = write_folds(folder, values)
     if not quiet:
-        say(f"{len(values)} folds: {mean:.4f} +- {spread:.4f} (standard deviation)")
+        say(f"{len(values)} folds: {mean:.4f} +- {deviation:.4f} (standard deviation)")

@@ -256,6 +256,10 @@ def _gray(views: Views) -> Views:
     return views.recoloured(lambda colours: convert(colours, num_output_channels=len(colours)))
 
 
+def _invert(views: Views) -> Views:
+    return views.recoloured(lambda colours: 255 - colours)
+
+
 def _gamma(views: Views, *, factor: float) -> Views:
     gamma = math.exp(_uniform(-math.log(factor), math.log(factor)))
     return views.recoloured(lambda colours: _rounded(255 * (colours / 255) ** gamma))
@@ -350,6 +354,7 @@ AUGMENTATIONS: Mapping[str, Kind] = MappingProxyType(
             hue=Option(default=0.05, min=0, max=0.5, help="turned by at most so much of a circle"),
         ),
         "gray": _kind("Colours replaced by their gray.", _gray, 0.1),
+        "invert": _kind("Bright is dark and dark is bright.", _invert, 0.1),
         "gamma": _kind(
             "Values 0..1 to the power of a number.",
             _gamma,

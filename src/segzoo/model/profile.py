@@ -17,7 +17,7 @@ from segzoo.pictures.resample import Size
 from segzoo.predict.preprocess import network_size
 from segzoo.spec import Preprocess
 
-__all__ = ["Stage", "input_size", "parts", "stages"]
+__all__ = ["Stage", "activations", "input_size", "parts", "stages"]
 
 USUAL = 256  # pixels: a picture's side, where a model takes any
 
@@ -57,6 +57,23 @@ def stages(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> 
         return Stage(name, type(module).__name__, parameters, macs(path, module))
 
     return [*(stage(name, module) for name, module in parts(network)), stage("", network)]
+
+
+def activations(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]) -> int:
+    """How many numbers the network's innermost modules give for an input (N, C, H, W)."""
+    network = on_meta(build).eval()
+    total = 0
+
+    def count(module: nn.Module, given: object, found: object) -> None:
+        nonlocal total
+        total += found.numel() if isinstance(found, torch.Tensor) else 0
+
+    for module in network.modules():
+        if not any(True for _ in module.children()):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.empty(shape, device="meta", dtype=torch.float32))
+    return total
 
 
 def input_size(preprocess: Preprocess, size: Size | None = None) -> Size:

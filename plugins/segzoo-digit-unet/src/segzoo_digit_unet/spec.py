@@ -13,6 +13,7 @@ from segzoo.spec import (
     Postprocess,
     Preprocess,
     Recipe,
+    Suits,
     TaskDefaults,
     Weights,
 )
@@ -115,6 +116,13 @@ DIGIT_UNET = ModelSpec(
             ),
         ),
     },
+    suits=(
+        Suits(
+            when=("channels == 1", "classes >= 3", "height <= 128", "width <= 128"),
+            why="small gray pictures of several classes",
+            recipe="fast",
+        ),
+    ),
     weights={"m2nist": _M2NIST},
     default_weights="m2nist",
     head=("head.",),

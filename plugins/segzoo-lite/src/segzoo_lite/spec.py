@@ -14,6 +14,7 @@ from segzoo.spec import (
     Postprocess,
     Preprocess,
     Recipe,
+    Suits,
     TaskDefaults,
     Weights,
 )
@@ -99,6 +100,14 @@ LITE0 = ModelSpec(
     },
     weights={"duts": published.LITE0_DUTS},
     default_weights="duts",
+    suits=(
+        Suits(
+            when=("channels == 3", "gray < 0.5", "upright >= 0.5", "overlapping == 0"),
+            why="photos in colours in which things stand upright: its encoder knows ImageNet",
+            recipe="duts",
+            pretrained=True,
+        ),
+    ),
     head=("heads.",),
     backbone={
         "imagenet": imagenet(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
@@ -114,6 +123,7 @@ LITE2 = replace(
     num_parameters=4_549_125,
     weights={},
     default_weights=None,
+    suits=(),
     macs=1_328_899_392,
     backbone={
         "imagenet": imagenet(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")

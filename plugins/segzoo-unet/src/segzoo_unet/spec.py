@@ -35,6 +35,7 @@ from segzoo.spec import (
     Postprocess,
     Preprocess,
     Recipe,
+    Suits,
     Task,
     TaskDefaults,
 )
@@ -428,8 +429,16 @@ UNET_CANVAS = replace(
     recipes={"adam": ADAM},
 )
 
-# --- weights --------------------------------------------------------------------------------------
+# --- weights, and what they are meant for ---------------------------------------------------------
+
+ANYTHING = Suits(
+    why="any pictures, by texture and border at their own size",
+    options=({"width": 32}, {"width": 16}, {"width": 8}),
+    recipe="cells",
+)
 
 # Last, as many of the models above are made from one another.
-UNET = replace(UNET, weights={"nuclei": published.NUCLEI}, default_weights="nuclei")
+UNET = replace(
+    UNET, weights={"nuclei": published.NUCLEI}, default_weights="nuclei", suits=(ANYTHING,)
+)
 UNET_PAPER = replace(UNET_PAPER, weights={"em": published.EM}, default_weights="em")
