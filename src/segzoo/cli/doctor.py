@@ -4,7 +4,7 @@ import typer
 
 from segzoo.base.records import Json
 from segzoo.cli.options import AsJson
-from segzoo.cli.text import print_json, say, table
+from segzoo.cli.text import print_json, say, size_of, table
 
 
 def doctor(
@@ -34,7 +34,7 @@ def _sections(report: dict[str, Json]) -> list[list[str]]:
     devices = [(device["device"], device["name"], _device(device)) for device in report["devices"]]
     no_cuda = [f"No CUDA: {report['no_cuda']}"] if report["no_cuda"] else []
     caches = [
-        (cache["name"], _size(cache["bytes"]) if cache["exists"] else "not there", cache["path"])
+        (cache["name"], size_of(cache["bytes"]) if cache["exists"] else "not there", cache["path"])
         for cache in report["caches"]
     ]
     plugins = [
@@ -63,7 +63,7 @@ def _sections(report: dict[str, Json]) -> list[list[str]]:
 
 def _device(device: dict[str, Json]) -> str:
     if "memory" in device:
-        return _size(device["memory"])
+        return size_of(device["memory"])
     if "cores" in device:
         threads = f", {device['threads']} threads" if "threads" in device else ""
         return f"{device['usable_cores']} of {device['cores']} cores{threads}"
@@ -73,13 +73,3 @@ def _device(device: dict[str, Json]) -> str:
 def _milliseconds(seconds: float | None) -> str:
     """How long a picture takes in a runtime; "-" where it was not measured."""
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def _size(number: int) -> str:
-    """Bytes as people read them: 4613734 -> "4.4 MiB"."""
-    size, unit = float(number), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
