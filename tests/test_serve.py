@@ -6,6 +6,7 @@ The rows S1 to S10 are those of bad requests; `bench/serve.py` has them all at o
 import base64
 import contextlib
 import io
+import os
 import socket
 import struct
 import time
@@ -17,7 +18,7 @@ import moody
 import numpy as np
 import pytest
 from PIL import Image
-from serving import form, png, running, saved_moody
+from serving import SUPPORT, form, png, running, saved_moody
 
 import segzoo
 from segzoo.predict import outputs
@@ -120,7 +121,7 @@ def test_json_has_several_outputs_and_what_each_step_took(lively):
     mask = pixels_of(base64.b64decode(found["pictures"]["mask"]["base64"]))
     assert (mask == lively.predict(png(), "?output=mask").pixels).all()
     seconds = found["seconds"]
-    assert [*seconds] == ["queue", "decode", "wait", "network", "finish", "total"]
+    assert [*seconds] == ["queue", "load", "decode", "wait", "network", "finish", "total"]
     steps = sum(value for name, value in seconds.items() if name != "total")
     assert 0 < steps <= seconds["total"] + 1e-3
     assert "network;dur=" in said.headers["Server-Timing"]
@@ -410,6 +411,38 @@ def test_s10_ones_own_page_may_ask(lively):
 def test_nothing_of_a_request_is_written_down(server):
     server.predict(b"secret-bytes", "?model=secret-name")
     assert "secret" not in "".join(server.lines)
+
+
+BLOCK = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ImportError("torch was imported")
+
+sys.meta_path.insert(0, Block())
+"""
+
+
+@pytest.mark.slow  # an export, and two servers
+def test_a_model_that_is_made_ready_is_served_without_torch(folder, tmp_path):
+    networks = {"runtime": "onnxruntime", "device": "cpu"}
+    with running({"m": folder}, tmp_path / "home", networks=networks) as server:
+        first = server.predict(png(), "?output=probability").pixels
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BLOCK)
+    path = os.pathsep.join([str(site), str(SUPPORT)])
+    blocked = {"PYTHONPATH": path}
+    with running(
+        {"m": folder}, tmp_path / "home", networks=networks, environment=blocked
+    ) as server:
+        assert server.ask("/models").json["models"][0]["runtime"] == "onnxruntime"
+        assert (server.predict(png(), "?output=probability").pixels == first).all()
+    with pytest.raises(AssertionError, match="torch was imported"):
+        with running({"m": folder}, tmp_path / "home", environment=blocked):
+            pass
 
 
 def test_s7_sigterm_answers_what_was_begun(lively):

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data preview": ("segzoo data preview folder:cells crop=256 augment=flip,rotate",),
     "data readers": ("segzoo data readers",),
     "data traits": ("segzoo data traits 'folder:cells?val=0.2'",),
+    "demo": ("segzoo demo", "segzoo demo MODEL cells=run/model"),
     "doctor": ("segzoo doctor", "segzoo doctor --json"),
     "download": ("segzoo download hf-hub:user/name@v1",),
     "eval": (

@@ -27,6 +27,7 @@ from segzoo.cli import (
     convert,
     cutout,
     data,
+    demo,
     doctor,
     download,
     features,
@@ -55,6 +56,7 @@ EXIT_INTERRUPTED = 130
 
 VERBS: dict[str, Callable[..., Any]] = {
     "cutout": cutout.cutout,
+    "demo": demo.demo,
     "list": list_.list_models,
     "info": info.info,
     "predict": predict.predict,

@@ -81,6 +81,9 @@ def serve(
     place: Address,
     running: Running,
     most: Most,
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve the page of segzoo demo too.")
+    ] = False,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="A line for each on standard error.")
     ] = False,
@@ -100,7 +103,7 @@ def serve(
         chosen = best()
         tell(f"{printable(chosen.ref)}: {printable(chosen.why)}")
         refs = [chosen.ref]
-    start(named_models(refs), place, running, most, log_requests=log_requests)
+    start(named_models(refs), place, running, most, page=page, log_requests=log_requests)
 
 
 def start(

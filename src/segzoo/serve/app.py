@@ -22,6 +22,7 @@ from segzoo.serve.asked import AskedFor, UnknownNameError, asked_of
 from segzoo.serve.bodies import Bodies
 from segzoo.serve.described import openapi
 from segzoo.serve.doors import Door, request_id_of
+from segzoo.serve.pages import page_routes
 from segzoo.serve.problems import Problem, problem_response
 from segzoo.serve.processes import Answer, Gone, Late, Overloaded, Processes
 from segzoo.serve.settings import ServerSettings
@@ -30,7 +31,8 @@ __all__ = ["Server"]
 
 # What an error in a worker is to a client.
 STATUS = {"PictureError": 422, "PictureTooLargeError": 413, "UsageError": 422}
-STEPS = ("queue", "decode", "wait", "network", "finish", "total")  # of a picture, in seconds
+# Of a picture, in seconds.
+STEPS = ("queue", "load", "decode", "wait", "network", "finish", "total")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -66,6 +68,7 @@ class Server:
             Route("/metrics", self.metrics),
             Route("/openapi.json", self.describe),
         ]
+        routes += page_routes(self.settings) if self.settings.page else []
         inner = Starlette(
             routes=routes,
             lifespan=lifespan,
@@ -218,6 +221,7 @@ def _as_json(
         "request": request_id_of(request.scope),
         "model": asked.model,
         "size": record["size"],
+        "num_classes": record["num_classes"],
         "found": record["found"],
         "notes": record["notes"],
         "pictures": pictures,

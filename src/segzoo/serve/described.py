@@ -142,7 +142,16 @@ def _answer() -> Json:
     }
     return {
         "type": "object",
-        "required": ["request", "model", "size", "found", "notes", "pictures", "seconds"],
+        "required": [
+            "request",
+            "model",
+            "size",
+            "num_classes",
+            "found",
+            "notes",
+            "pictures",
+            "seconds",
+        ],
         "properties": {
             "request": {"type": "string"},
             "model": {"type": "string"},
@@ -151,6 +160,7 @@ def _answer() -> Json:
                 "description": "(height, width), upright",
                 "items": {"type": "integer"},
             },
+            "num_classes": {"type": "integer"},
             "found": {
                 "type": "object",
                 "description": "Pixels of each class in the mask",

@@ -123,6 +123,7 @@ class Worker:
     # --- a picture's way ---
 
     def _open(self, task: Chore) -> None:
+        began = time.monotonic()
         try:
             _, stages = self._load(task.asked.model, local=True)
         except SegzooError as error:
@@ -130,6 +131,7 @@ class Worker:
             message = f"the model '{task.asked.model}' cannot be loaded: {error.stated}"
             self._fail(task, "Unloadable", message)
             return
+        task.seconds["load"] = time.monotonic() - began
         # Before it is open nobody knows how large it is: it waits until the others are small.
         with self.room:
             self.room.wait_for(lambda: self.held < self.networks.max_pixels)
@@ -180,7 +182,7 @@ class Worker:
             answers = [error] * len(alive)
         seconds = time.monotonic() - began
         for (task, _, _), ran in zip(alive, answers, strict=True):
-            task.seconds |= {"wait": began - task.arrived - task.seconds["decode"]}
+            task.seconds |= {"wait": began - task.arrived - sum(task.seconds.values())}
             task.seconds |= {"network": seconds}
             task.together = len(alive)
             self.finishers.submit(self._guarded, task, self._finish, stages, ran)
@@ -204,6 +206,7 @@ class Worker:
                 "id": task.id,
                 "pictures": [[kind, MEDIA_TYPES[task.asked.format], len(c)] for kind, c in kinds],
                 "size": [*prediction.mask.shape],
+                "num_classes": prediction.num_classes,
                 "found": prediction.present,
                 "notes": [*notes],
                 "seconds": task.seconds,
