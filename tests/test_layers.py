@@ -92,6 +92,7 @@ PLUGINS_ABOUT = {  # a plugin may be about a library
     "segzoo_fcn_vgg16": {"timm"},
     "segzoo_lite": {"timm"},
     "segzoo_smp": {"segmentation_models_pytorch", "timm"},
+    "segzoo_torchvision": {"torchvision"},
 }
 
 

@@ -1,0 +1,1 @@
+"""torchvision's segmentation networks: a segzoo plugin (see `spec.py`)."""
