@@ -152,6 +152,15 @@ def test_the_card_says_whose_code_it_is():
     assert "The authors' code" not in other
 
 
+def test_numbers_of_one_set_are_one_table_whatever_their_protocols():
+    one, two = (replace(METRICS[0], name=n, protocol=p) for n, p in (("iou", "x"), ("mae", "y")))
+    text = card.readme(replace(FACTS, metrics=(one, two), intervals={}))
+    assert (
+        "On hf:acme/sky?split=test:\n\n| metric | value | measured so |\n|---|---|---|\n"
+        "| `iou` | 0.8123 | x |\n| `mae` | 0.8123 | y |\n"
+    ) in text
+
+
 def test_what_there_is_not_the_card_does_not_speak_of():
     bare = replace(
         FACTS,

@@ -153,6 +153,9 @@ def test_models_on_the_hub(hub, commit, capsys):
     assert lines[0].split() == ["REFERENCE", "LICENCE", "DOWNLOADS", "UPDATED"]
     assert [line.split()[:2] for line in lines[1:]] == [[REF, "mit"], ["hf-hub:bob/other", "not"]]
     assert [m["repo"] for m in as_json(capsys, "list", "--hub", "BOB/*")] == ["bob/other"]
+    assert [m["repo"] for m in as_json(capsys, "list", "--hub", "Other")] == ["bob/other"]
+    assert [m["repo"] for m in as_json(capsys, "list", "--hub", "other", "bob")] == ["bob/other"]
+    assert as_json(capsys, "list", "--hub", "other", "alice") == []
     permissive = as_json(capsys, "list", "--hub", "--license", "permissive")
     assert [m["repo"] for m in permissive] == ["alice/tiny"]
     assert run(["list", "--hub", "nobody/*"]) == 0

@@ -23,6 +23,7 @@ import torch
 from hub_server.faults import Fault, portal
 
 import segzoo
+from segzoo.base import transfer
 from segzoo.errors import (
     ConfigError,
     HubAccessError,
@@ -445,6 +446,62 @@ def test_h4_a_line_that_is_cut_for_ever(hub, large, part):
     with pytest.raises(OfflineError, match=r"was cut: .*run: segzoo download hf-hub:alice/large@"):
         hubs.fetch(snapshot, [WEIGHTS])
     assert everything(snapshot.store) == []
+
+
+@pytest.fixture
+def cut(hub, monkeypatch):
+    """A file of which an earlier try has left the first half: its content and its commit."""
+    content = b"\x08\0\0\0\0\0\0\0{}      " + hashlib.shake_256(b"x").digest(4 * 2**20)
+    snapshot = hubcache.Snapshot("alice/huge", hub.add("alice/huge", {WEIGHTS: content}))
+    hub.faults += [Fault("GET /lfs/*", cut=0.5), Fault("GET /lfs/*", times=None, cut=0.0)]
+    with pytest.raises(OfflineError):
+        hubs.fetch(snapshot, [WEIGHTS])
+    hub.faults.clear()
+    ((left, _),) = hubcache.leftovers()
+    assert left.stat().st_size == len(content) // 2
+    return content, snapshot, left
+
+
+def told_of(snapshot):
+    """What somebody who watches hears while the file comes: bytes so far."""
+    told = []
+    with transfer.heard(lambda name, done, total: told.append(done)):
+        hubs.fetch(snapshot, [WEIGHTS])
+    return told
+
+
+def test_a_large_file_is_taken_up_where_an_earlier_try_ended(hub, cut):
+    content, snapshot, left = cut
+    told = told_of(snapshot)
+    assert told[0] > len(content) // 2 and told[-1] == len(content)
+    assert (snapshot.folder / WEIGHTS).read_bytes() == content
+    assert not left.exists() and not [*hubcache.leftovers()]
+
+
+@pytest.mark.parametrize("change", ["bytes", "length", "link"])
+def test_what_was_left_of_a_file_is_not_believed(hub, cut, tmp_path, change):
+    content, snapshot, left = cut
+    mine = tmp_path / "mine"
+    if change == "bytes":
+        left.write_bytes(b"?" + content[1 : len(content) // 2])
+    elif change == "length":
+        left.write_bytes(content + b"more")
+    else:
+        mine.write_bytes(left.read_bytes())
+        left.unlink()
+        left.symlink_to(mine)
+    hubs.fetch(snapshot, [WEIGHTS])
+    assert (snapshot.folder / WEIGHTS).read_bytes() == content
+    assert change != "link" or mine.stat().st_size == len(content) // 2
+
+
+def test_what_another_process_holds_is_left_to_it(hub, cut):
+    content, snapshot, left = cut
+    with open(left, "rb") as file:
+        fcntl = pytest.importorskip("fcntl")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert told_of(snapshot)[0] < len(content) // 2
+    assert left.exists() and (snapshot.folder / WEIGHTS).read_bytes() == content
 
 
 @pytest.mark.parametrize("pace", [None, 0.05], ids=["silent", "slow"])

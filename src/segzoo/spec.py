@@ -421,7 +421,9 @@ class Weights(Record):
     dtype: how floats are stored; they are widened to float32 when loaded.
     options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
         spec's (None: they do not); an explicit argument of `load` wins or is a clear error.
-    license: of the weights themselves. notes: what a user should know. retired: why not to use it.
+    license: of the weights themselves. recipe: how they are trained again, best as the command.
+    expect: what `segzoo eval` gives then, on `data` in its words: metrics as its report names them.
+    notes: what a user should know. retired: why not to use it.
     """
 
     bundled: str | None = None
@@ -446,6 +448,7 @@ class Weights(Record):
     license: str
     source: str = ""
     recipe: str = ""
+    expect: tuple[Expect, ...] = ()
     notes: str = ""
     retired: str = ""
 

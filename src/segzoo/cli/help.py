@@ -51,8 +51,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "features": ("segzoo features MODEL --size 320",),
     "help": ("segzoo help train", "segzoo help data check"),
     "info": ("segzoo info MODEL", "segzoo info run/model"),
-    "list": ("segzoo list --pretrained", "segzoo list '*net*' --json"),
+    "list": ("segzoo list --pretrained", "segzoo list --hub cells"),
     "new": ("segzoo new my-net",),
+    "pick": ("segzoo pick --task saliency --budget 100ms --license permissive",),
     "predict": (
         "segzoo predict MODEL photo.jpg -o out",
         "segzoo predict run/model photos -r -o out --as mask,overlay",
@@ -61,6 +62,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "publish": (
         "segzoo publish run user/cells --license Apache-2.0 "
         "--trained-on cells=CC-BY-4.0 --dry-run folder",
+        "segzoo publish folder --check",
     ),
     "serve": (
         "segzoo serve MODEL cells=run/model --port 8000",
@@ -70,6 +72,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo label u2net.official photos -o labelled",
         "segzoo label run/model photos -r -o labelled --skip-existing",
     ),
+    "reproduce": ("segzoo reproduce MODEL.TAG --data sets -o run",),
     "train": (
         "segzoo train MODEL --data 'folder:cells?val=0.2' epochs=50 lr=3e-4 -o run",
         "segzoo train --resume run",
@@ -179,6 +182,7 @@ COMPLETIONS: dict[str, Callable[[str], Iterator[str]]] = {
     "patterns": _models,
     "ref": _models,
     "source": _models,
+    "weights": _models,
     "to": _models,
 }
 

@@ -19,7 +19,11 @@ from segzoo.zoo.registry import Row
 
 def list_models(
     patterns: Annotated[
-        list[str] | None, typer.Argument(help="Globs over model names, quoted.", metavar="GLOB")
+        list[str] | None,
+        typer.Argument(
+            help="Globs over model names, quoted; with --hub also words that a name holds.",
+            metavar="GLOB",
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Models for this task.")] = None,
     license: Annotated[
@@ -94,10 +98,13 @@ def _show_hub(patterns: list[str], license: str | None, as_json: bool) -> None:
     from segzoo.hub.fetch import published
     from segzoo.zoo import licenses, refs
 
+    globs = [pattern.lower() for pattern in patterns if set(pattern) & {*"*?["}]
+    words = [pattern.lower() for pattern in patterns if not set(pattern) & {*"*?["}]
     found = [
         model
-        for model in published()
-        if not patterns or any(fnmatch.fnmatch(model.repo.lower(), p.lower()) for p in patterns)
+        for model in published(words[0] if words else "")
+        if not globs or any(fnmatch.fnmatch(model.repo.lower(), glob) for glob in globs)
+        if all(word in model.repo.lower() for word in words)
         if license is None or not licenses.faults(model.license, (), license)
     ]
     if as_json:

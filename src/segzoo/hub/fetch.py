@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ ALLOWED = re.compile(
 MAX_FILES = 2000  # in a repository
 MAX_NAME = 500  # characters
 MAX_SMALL = 2**20  # bytes of a config or manifest, which are parsed
+KEPT = 2**20  # bytes of a file that was cut, from which on the next try takes it up
 MAX_SIZE = 10**11  # bytes of any file: 20 billion float32 values, and more
 
 
@@ -151,10 +153,14 @@ class Published:
     updated: str
 
 
-def published() -> list[Published]:
-    """The models on the Hub that say they are of segzoo, at most 1000, the most used first."""
+def published(word: str = "") -> list[Published]:
+    """The models on the Hub that say they are of segzoo, at most 1000, the most used first.
+
+    word: that their names hold; looked for by the Hub.
+    """
     session = HubSession.to("", None, False)
-    found = session.ask("/api/models", {"filter": TAG, "sort": "downloads", "limit": "1000"})
+    query = {"filter": TAG, "sort": "downloads", "limit": "1000"}
+    found = session.ask("/api/models", query | ({"search": word} if word else {}))
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise session.strange()
     return [_published(item) for item in found]
@@ -302,8 +308,12 @@ def _bring(session: HubSession, snapshot: Snapshot, name: str, item: Id) -> None
                 hubcache.place(snapshot, name, item.value, blob)
                 return
             new = blob.with_name(f"{item.value}.{secrets.token_hex(4)}{hubcache.INCOMPLETE}")
+            goes_on = _takes_up(blob, item, new)
             try:
-                found = _transfer(session, snapshot, name, item, new)
+                found = _transfer(session, snapshot, name, item, new, goes_on)
+                if found != item.value and goes_on:  # what was left was not the file's beginning
+                    new.unlink()
+                    found = _transfer(session, snapshot, name, item, new, False)
                 if found != item.value:
                     bad = blob.with_name(blob.name + hubcache.CORRUPT)
                     os.replace(new, bad)
@@ -316,11 +326,34 @@ def _bring(session: HubSession, snapshot: Snapshot, name: str, item: Id) -> None
                     )
                 hubcache.place(snapshot, name, item.value, new)
             finally:
-                new.unlink(missing_ok=True)
+                _leave(new)
     except OSError as error:
         raise files.unwritable(
             blob.parent, error, remedy="Free some space (segzoo cache), or set HF_HUB_CACHE"
         ) from None
+
+
+def _takes_up(blob: Path, item: Id, new: Path) -> bool:
+    """Make what an earlier try has left of a file the beginning of `new`; False for nothing.
+
+    It is what no living process holds; two that cannot lock the blob could both take it, and then
+    the digest tells.
+    """
+    for left in sorted(blob.parent.glob(f"{item.value}.*{hubcache.INCOMPLETE}")):
+        with contextlib.suppress(OSError), open(left, "rb") as file:
+            status = os.fstat(file.fileno())
+            own = stat.S_ISREG(status.st_mode) and not left.is_symlink()
+            if own and KEPT <= status.st_size < item.size and files.hold(file):
+                os.replace(left, new)
+                return True
+    return False
+
+
+def _leave(new: Path) -> None:
+    """Remove what a try has left of a file, unless it is so much that the next one goes on."""
+    with contextlib.suppress(OSError):
+        if new.stat().st_size < KEPT:
+            new.unlink()
 
 
 def _is_there(path: Path, item: Id) -> bool:
@@ -343,8 +376,10 @@ def _locked(snapshot: Snapshot, value: str) -> Iterator[None]:
         yield
 
 
-def _transfer(session: HubSession, snapshot: Snapshot, name: str, item: Id, new: Path) -> str:
-    """Fetch a file's bytes into `new` and give their id."""
+def _transfer(
+    session: HubSession, snapshot: Snapshot, name: str, item: Id, new: Path, goes_on: bool
+) -> str:
+    """Fetch a file's bytes into `new` and give their id. goes_on: `new` has the first of them."""
     address = f"/{snapshot.repo}/resolve/{snapshot.commit}/{quote(name)}"
     return receive(
         lambda headers: session.opened(address, headers=headers, name=name),
@@ -353,4 +388,5 @@ def _transfer(session: HubSession, snapshot: Snapshot, name: str, item: Id, new:
         peer=session,
         size_of=lambda _: item.size,
         hasher=lambda: hubcache.hasher(item.value, item.size),
+        size=item.size if goes_on else 0,
     )

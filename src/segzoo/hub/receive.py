@@ -1,4 +1,4 @@
-"""The bytes of one file from an answer into a new file; a line that is cut is taken up again."""
+"""The bytes of one file from an answer into a file; what was cut is taken up where it ended."""
 
 import contextlib
 import hashlib
@@ -28,6 +28,7 @@ Opened: TypeAlias = Callable[[Mapping[str, str]], AbstractContextManager[tuple[R
 
 MAX_TRIES = 40  # of one file, however it goes on
 LOCK_SECONDS = 600.0
+CHUNK = 2**22
 
 
 def receive(
@@ -38,15 +39,21 @@ def receive(
     peer: Peer,
     size_of: Callable[[Response], int],
     hasher: Callable[[], "hashlib._Hash"],
+    size: int = 0,
 ) -> str:
-    """Fetch a file's bytes into `new`, which is not there yet, and give their digest in hex.
+    """Fetch a file's bytes into `new` and give their digest in hex.
 
     name: for whoever watches. size_of: the file's bytes, by an answer that begins with its first;
-    it may refuse. hasher: makes what is fed with them. HubError in the words of `peer`; OSError.
+    it may refuse. hasher: makes what is fed with them. size: the same, where `new` holds the first
+    of them already, fewer than that; else it is not there yet. HubError in the words of `peer`;
+    OSError.
     """
-    digest, have, size, idle = hasher(), 0, 0, 0
-    with open(new, "xb") as file:
+    digest, have, idle = hasher(), 0, 0
+    with open(new, "r+b" if size else "xb") as file:
         files.hold(file)
+        while size and (block := file.read(CHUNK)):
+            digest.update(block)
+            have += len(block)
         for _ in range(MAX_TRIES):
             before = have
             headers = {"Range": f"bytes={have}-"} if have else {}

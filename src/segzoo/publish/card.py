@@ -87,20 +87,24 @@ def _data(facts: Facts) -> Iterator[str]:
 
 def _results(facts: Facts) -> Iterator[str]:
     yield "## Results"
-    for split, protocol in dict.fromkeys((m.split, m.protocol) for m in facts.metrics):
-        metrics = [m for m in facts.metrics if (m.split, m.protocol) == (split, protocol)]
+    for split in dict.fromkeys(m.split for m in facts.metrics):
+        metrics = [m for m in facts.metrics if m.split == split]
+        protocols = {m.protocol for m in metrics}
+        columns = {
+            "metric": [f"`{m.name}`" if m.name.isidentifier() else _text(m.name) for m in metrics],
+            "value": [f"{m.value:.4f}" for m in metrics],
+        }
         pairs = [facts.intervals.get(m.name) for m in metrics]
-        header = ["metric", "value", "95 in 100 bootstrap samples"][: 3 if any(pairs) else 2]
-        rows = (
-            [
-                f"`{m.name}`" if m.name.isidentifier() else _text(m.name),
-                f"{m.value:.4f}",
-                f"{pair[0]:.4f} to {pair[1]:.4f}" if pair else "",
-            ][: len(header)]
-            for m, pair in zip(metrics, pairs, strict=True)
-        )
-        yield from ("", f"On {_text(split)}, measured so: {_text(protocol)}.", "")
-        yield from _table(header, rows)
+        if any(pairs):
+            columns["95 in 100 bootstrap samples"] = [
+                f"{pair[0]:.4f} to {pair[1]:.4f}" if pair else "" for pair in pairs
+            ]
+        if len(protocols) == 1:
+            yield from ("", f"On {_text(split)}, measured so: {_text(protocols.pop())}.", "")
+        else:
+            columns["measured so"] = [_text(m.protocol) for m in metrics]
+            yield from ("", f"On {_text(split)}:", "")
+        yield from _table([*columns], zip(*columns.values(), strict=True))
     if facts.measure:
         yield from ("", "To measure it again, with the data where the words say:", "")
         yield from ("```sh", facts.measure, "```")

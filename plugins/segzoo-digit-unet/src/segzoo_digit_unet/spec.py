@@ -56,6 +56,22 @@ _M2NIST = Weights(
     source="trained from random initial values by this project",
     recipe="segzoo train digit_unet --recipe fast steps=6000 batch_size=16 precision=bf16 "
     "--data arrays:m2nist/train.npz --val arrays:m2nist/val.npz",
+    expect=(
+        Expect(
+            data="arrays:m2nist/test.npz",
+            metric="pixel_accuracy",
+            value=0.9978,
+            tolerance=0.001,  # as far as three seeds of the recipe are apart, here and below
+            source="docs/results.md",
+        ),
+        Expect(
+            data="arrays:m2nist/test.npz",
+            metric="mean_iou",
+            value=0.9561,
+            tolerance=0.016,
+            source="docs/results.md",
+        ),
+    ),
     notes="24 minutes on 2 CPU cores that had other work too. It knows digits on a black "
     "background, as M2NIST has them, and no others.",
 )

@@ -20,7 +20,7 @@ class Segmenter(nn.Module):
     whole: the classifier takes all that the backbone gives, not its last features alone.
     """
 
-    def __init__(self, network: nn.Module, *, whole: bool) -> None:
+    def __init__(self, network: Any, *, whole: bool) -> None:
         super().__init__()
         self.backbone: nn.Module = network.backbone
         self.classifier: nn.Module = network.classifier

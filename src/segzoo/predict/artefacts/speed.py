@@ -13,7 +13,7 @@ from segzoo.predict.artefacts.ready import Exportable
 from segzoo.predict.network import Runtime
 from segzoo.predict.runtimes.offered import installed, threads
 
-__all__ = ["HANDFUL", "auto_runtime"]
+__all__ = ["HANDFUL", "auto_runtime", "speed_of"]
 
 HANDFUL = 8  # pictures: so many are done sooner than a runtime is measured
 RUNS = 3
@@ -37,7 +37,12 @@ def auto_runtime(subject: Exportable, precision: str, pictures: int | None = Non
         return next(ready_now, "torch")
     if not here:
         return "torch"
-    names = ["torch", *here]
+    return speed_of(subject, precision).fastest
+
+
+def speed_of(subject: Exportable, precision: str) -> Speed:
+    """How long a network takes in torch and in each runtime here: as it is kept, or measured."""
+    names = ["torch", *installed(precision)]
     file = _file_of(precision)
     speed = store.read_record(Speed, subject.identity, file)
     if speed is None or not _holds(speed, precision, names):
@@ -45,8 +50,8 @@ def auto_runtime(subject: Exportable, precision: str, pictures: int | None = Non
         try:
             store.write_record(speed, subject.identity, file)
         except (SegzooError, OSError):
-            subject.tell("which runtime is the fastest cannot be kept for the next time")
-    return speed.fastest
+            subject.tell("how long it takes cannot be kept for the next time")
+    return speed
 
 
 def _file_of(precision: str) -> str:
