@@ -525,6 +525,10 @@ def test_without_a_terminal_it_speaks_now_and_then_and_of_measurements(
     clock[0] = 20.5
     spoken.at(11, loss=1.125)
     assert capsys.readouterr().err == "step 11/100  loss 1.125  iou 0.5000  0:02:46 left\n"
+    clock[0] = 40.0
+    spoken.write({"step": 20, "loss": 1.0, "data_wait": 0.031})
+    spoken.at(20, measured=True)
+    assert "step 20/100  loss 1.000  iou 0.5000  waits 3%" in capsys.readouterr().err
 
 
 def test_t11_a_run_whose_folder_is_gone_says_so(tmp_path):

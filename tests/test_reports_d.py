@@ -124,6 +124,10 @@ def test_d1_counter_bar_time_loss_and_metric_fit_a_line(monkeypatch, tmp_path, w
         (line,) = drawn(book, width)
         assert f"{start + 1000}/60000 " in line
         assert line.endswith(" loss 0.1250 max_f_of_mean 0.5000" if start else " loss 0.1250")
+        book.write({"step": start + 1000, "loss": 0.125, "data_wait": 0.124})
+        (line,) = drawn(book, width)
+        assert (" waits 12%" in line) == (width > 60)
+        book.display.values.pop("waits")
         book.write({"step": start + 1000, "val": {metric: 0.75, **heads}})
         (line,) = drawn(book, width)
     finally:
@@ -153,8 +157,8 @@ def test_d1_a_resumed_run_goes_on_counting_and_no_line_has_more(capsys, squares)
     assert run(["train", "--resume", "run"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
     names = [[value.split()[0] for value in line.split("  ")[1:-1]] for line in first + lines]
-    assert {*map(tuple, names)} <= {(), ("loss",), ("loss", "iou")}
-    assert names[-1] == ["loss", "iou"]
+    assert {*map(tuple, names)} <= {(), ("loss",), ("loss", "waits"), ("loss", "iou", "waits")}
+    assert names[-1] == ["loss", "iou", "waits"]
     assert [line for line in lines if line.startswith(("step 0", "step 1"))] == []
     assert lines[-1].startswith("step 4/4  ")
     assert lines[-1].endswith("  0:00:00 left")

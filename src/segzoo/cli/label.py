@@ -15,7 +15,7 @@ from segzoo.base.records import Json, asdict
 from segzoo.cli import jobs, predict
 from segzoo.cli.jobs import STDIO, Job
 from segzoo.cli.options import ModelName, Overwrite, SkipExisting, spelled_out
-from segzoo.cli.predict import Network, Outputs, Pictures, Together, Told
+from segzoo.cli.predict import Outputs, Pictures, Together, Told
 from segzoo.cli.text import say
 from segzoo.cli.writing import Writer, Written
 from segzoo.errors import OutputError, SegzooError, UsageError, printable
@@ -63,7 +63,7 @@ def label(
     model: ModelName,
     labels: Labels,
     pictures: Pictures,
-    network: Network,
+    network: predict.Network,
     together: Together,
     told: Told,
 ) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -139,6 +140,12 @@ class _Reading:
 
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
     workers: Annotated[int, typer.Option(help="Processes that read data.", min=0)] = 2
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the network.  [default: as many as cores are idle]", min=1, show_default=False
+        ),
+    ] = None
     cache: Annotated[
         str, typer.Option(help="Keep decoded pictures in this folder.", metavar="DIR")
     ] = ""
@@ -177,7 +184,14 @@ class _Running:
     """How the network runs, and who hears of it."""
 
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory.")] = False
+    channels_last: Annotated[
+        bool | None,
+        typer.Option(
+            "--channels-last/--no-channels-last",
+            help="NHWC memory.  [default: where a trial finds it faster]",
+            show_default=False,
+        ),
+    ] = None
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Less memory for more time.")
     ] = False
@@ -206,6 +220,7 @@ def train(
     tell how it went. Ctrl-C and SIGTERM save a checkpoint and say how to go on; a second Ctrl-C
     leaves at once.
     """
+    _be_patient()
     model, changes = _split(begin.arguments or [])
     _refuse_missing(model, begin, again)
     from segzoo.engine.launch import rank_of_this_process
@@ -235,6 +250,16 @@ def train(
     if folds is not None:
         return _fold(request, folds, quiet)
     return _said(trained(request), model, quiet)
+
+
+def _be_patient() -> None:
+    """Let threads that wait for each other give their cores away meanwhile.
+
+    Beside work on as many cores, two threads that keep them took more than four times as long as
+    these, on two. OpenMP reads this once, when torch is imported.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _refuse_missing(model: str | None, begin: _Begin, again: _Again) -> None:
@@ -342,7 +367,8 @@ def _flags() -> dict[str, str]:
         # In Annotated, typer has the first of several names as the default until it parses.
         written = (option.default, *(option.param_decls or ()), f"--{name.replace('_', '-')}")
         flag = next(text for text in written if isinstance(text, str) and text[:2] == "--")
-        value = "" if parameter.default is False else " VALUE"
+        flag, slash, _ = flag.partition("/")
+        value = "" if parameter.default is False or slash else " VALUE"
         flags |= {name: flag + value, flag.lstrip("-").replace("-", "_"): flag + value}
     return flags | {"save_minutes": "--save-every 10m", "trackers": "--tracker VALUE"}
 

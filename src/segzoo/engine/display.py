@@ -11,6 +11,8 @@ from segzoo.errors import printable
 
 __all__ = ["Display"]
 
+WAITS = "waits"  # the share of the time in which the network waited for data
+NARROW = 72  # characters: a line of fewer has no room for it
 LINE_SECONDS = 10.0  # between two lines where there is no terminal to redraw
 
 
@@ -43,7 +45,7 @@ class Display:
 
     def keep(self, record: Mapping[str, Json]) -> None:
         """Remember what of a record is shown."""
-        found = {"loss": record.get("loss")}
+        found = {"loss": record.get("loss"), WAITS: record.get("data_wait")}
         if self.metric is not None:
             name = "val loss" if self.metric == "loss" else self.metric
             found[name] = (record.get("val") or {}).get(self.metric)
@@ -74,12 +76,17 @@ class Display:
         if self.bar is not None:
             self.bar.stop()
 
-    def _shown(self) -> list[str]:
-        return [printable(f"{name} {value:#.4g}") for name, value in self.values.items()]
+    def _shown(self, *, narrow: bool = False) -> list[str]:
+        return [
+            printable(f"{name} {value:.0%}" if name == WAITS else f"{name} {value:#.4g}")
+            for name, value in sorted(self.values.items(), key=lambda item: item[0] == WAITS)
+            if not (narrow and name == WAITS)
+        ]
 
     def _show(self) -> None:
         if self.bar is not None:
-            fields = {"left": self._left() or "-:--:--", "values": " ".join(self._shown())}
+            shown = self._shown(narrow=self.bar.console.width < NARROW)
+            fields = {"left": self._left() or "-:--:--", "values": " ".join(shown)}
             self.bar.update(self.bar.task_ids[0], completed=self.step, total=self.total, **fields)
 
     def _left(self) -> str:

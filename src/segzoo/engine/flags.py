@@ -15,20 +15,23 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS gives the same bits with a fixed wo
 
 
 @contextlib.contextmanager
-def process_flags(*, deterministic: bool, fp32: bool) -> Iterator[None]:
-    """Determinism, the precision of float32 products, and float32 as what torch makes by default.
+def process_flags(*, deterministic: bool, fp32: bool, threads: int | None = None) -> Iterator[None]:
+    """Determinism, the precision of float32 products, threads, and float32 as torch's default.
 
     Afterwards all is as it was.
 
     deterministic: an operation without a deterministic form raises. fp32: products of float32 are
-    exact; otherwise a GPU may round their factors to TF32.
+    exact; otherwise a GPU may round their factors to TF32. threads: None for those that there are.
     """
     cudnn: Any = torch.backends.cudnn  # its typing lacks what torch 2.9 added
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     before = cudnn.benchmark, cudnn.deterministic
     workspace = os.environ.get(CUBLAS)
+    had = torch.get_num_threads()
     try:
+        if threads is not None and threads != had:
+            torch.set_num_threads(threads)
         if deterministic:
             os.environ.setdefault(CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
@@ -36,6 +39,8 @@ def process_flags(*, deterministic: bool, fp32: bool) -> Iterator[None]:
         with _products(exact=fp32), in_float32():
             yield
     finally:
+        if torch.get_num_threads() != had:
+            torch.set_num_threads(had)
         cudnn.benchmark, cudnn.deterministic = before
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
         if workspace is None:

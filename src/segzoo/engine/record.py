@@ -75,7 +75,7 @@ def about_of(
             "threads": torch.get_num_threads(),
             "processes": world,
             "compile": settings.compile,
-            "channels_last": settings.channels_last,
+            "channels_last": bool(settings.channels_last),
             "checkpointing": settings.checkpointing,
             "deterministic": settings.deterministic,
         },

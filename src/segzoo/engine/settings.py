@@ -14,6 +14,7 @@ OF_ONE_OCCASION = ("device", "max_minutes", "quiet")  # a resumed run has the ot
 YEAR = 366 * 86_400
 MOST = {
     "workers": 1024,
+    "threads": 1024,
     "eval_batch_size": MAX_BATCH,
     "worker_timeout": YEAR,
     "process_timeout": YEAR,
@@ -28,7 +29,9 @@ class Settings(Record):
     workers: processes that read the data, of each training process. worker_timeout: seconds to
         wait for one of them, 0 for ever. process_timeout: seconds to wait for another training
         process. cache: a folder that holds decoded samples between runs.
-    compile, channels_last, checkpointing: torch.compile; NHWC memory; less memory for more time.
+    threads: of each training process; None for as many as cores are idle when it begins.
+    compile, checkpointing: torch.compile; less memory for more time. channels_last: NHWC memory;
+        None where a trial finds it faster.
     deterministic: algorithms that give the same bits on a GPU; on a CPU they always do.
     eval_every: steps between measurements on the validation set, None for once an epoch.
     save_every: steps between checkpoints, None for each measurement; save_minutes: in minutes too.
@@ -43,8 +46,9 @@ class Settings(Record):
     worker_timeout: float = 600.0
     process_timeout: float = 600.0
     cache: str = ""
+    threads: int | None = None
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     checkpointing: bool = False
     deterministic: bool = False
     eval_every: int | None = None
@@ -60,10 +64,14 @@ class Settings(Record):
     def _faults(self) -> list[str]:
         least = {"workers": 0, "worker_timeout": 0, "process_timeout": 1, "keep": 1}
         least |= {"eval_batch_size": 1, "eval_every": 1, "save_every": 1, "patience": 1}
-        least |= {"save_minutes": 0, "max_minutes": 0}
+        least |= {"save_minutes": 0, "max_minutes": 0, "threads": 1}
         values = {name: getattr(self, name) for name in least}
         given = {name: value for name, value in values.items() if value is not None}
         return [
             *(f"{n}={value} is below {least[n]}" for n, value in given.items() if value < least[n]),
-            *(f"{n}={given[n]} is above {most}" for n, most in MOST.items() if given[n] > most),
+            *(
+                f"{n}={given[n]} is above {most}"
+                for n, most in MOST.items()
+                if n in given and given[n] > most
+            ),
         ]

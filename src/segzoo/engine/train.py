@@ -137,7 +137,11 @@ def place_of(job: TrainingJob) -> Iterator[Place]:
     is_heard = not settings.quiet and launch.rank_of_this_process() == 0
     with (
         asked_to_stop(aloud=is_heard) as asked,
-        process_flags(deterministic=settings.deterministic, fp32=recipe.precision == "fp32"),
+        process_flags(
+            deterministic=settings.deterministic,
+            fp32=recipe.precision == "fp32",
+            threads=settings.threads,
+        ),
         explained(recipe),
         launch.launched(recipe, settings) as accelerator,
     ):

@@ -90,9 +90,12 @@ def rows_of_run(folder: Path, recipe: Recipe, data: Data, settings: Settings) ->
         takes = f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     many = f"{processes} process{'es' * (processes > 1)}"
+    count = settings.threads
+    threads = "" if count is None else f" of {count} thread{'s' * (count > 1)}"
+    layout = ", channels last" if settings.channels_last else ""
     return [
         ("takes", takes),
-        ("runs on", f"{device_of(settings.device)}, {many}, {recipe.precision}"),
+        ("runs on", f"{device_of(settings.device)}, {many}{threads}, {recipe.precision}{layout}"),
         ("writes to", f"{folder}"),
     ]
 

@@ -25,9 +25,10 @@ from segzoo.engine import recipes
 from segzoo.engine.distil import Distilled, agreement
 from segzoo.engine.job import Hooks, Start, TrainingJob, TrainingResult
 from segzoo.engine.launch import rank_of_this_process, refuse_without_accelerate
+from segzoo.engine.machine import suited_to_machine
 from segzoo.engine.record import MODEL, refuse_used
 from segzoo.engine.reduce import Loss
-from segzoo.engine.schedule import rate_at
+from segzoo.engine.schedule import rate_at, steps_of
 from segzoo.engine.settings import Settings
 from segzoo.engine.train import train as run_engine
 from segzoo.errors import DatasetError, UsageError, printable
@@ -157,6 +158,11 @@ def trained(request: TrainRequest) -> Trained:
     plan = plan_of(request, subject, data, val)
     if request.resume is None or request.resume.resolve() != request.run.resolve():
         refuse_used(request.run)
+    steps = steps_of(plan.recipe, len(data))
+    samples = None if steps is None else steps * plan.recipe.batch_size
+    settings = suited_to_machine(
+        settings, subject.network, subject.about, plan.recipe, samples=samples
+    )
     is_first = rank_of_this_process() == 0
     if is_first and not settings.quiet:
         _tell(request, plan, settings, data, val)
