@@ -56,8 +56,8 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     plan = plan_of(cells, run=tmp_path / "run")
     names = [line.name for line in plan.lines]
     assert names == [
-        *("val", "model", "options", "begins", "recipe", "size", "crop", "centred", "normalize"),
-        *("loss", "class_weights", "augment", "precision", "batch_size", "lr", "ema"),
+        *("val", "model", "options", "begins", "recipe", "eval_metric", "size", "crop", "centred"),
+        *("normalize", "loss", "class_weights", "augment", "precision", "batch_size", "lr", "ema"),
         *("eval_every", "workers", "threads", "minutes"),
     ]
     assert all(line.why for line in plan.lines)
@@ -67,6 +67,13 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     )
     assert [step for step, _ in plan["augment"]] == ["flip", "rot90", "elastic", "gamma"]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_chooses_the_step_is_of_the_task_and_not_of_another_recipe(cells):
+    """The stranger's own recipe names the metric of a task that this is not."""
+    plan = plan_of(cells)
+    assert plan["recipe"] == "own" and plan["eval_metric"] == "iou"
+    assert plan_of(cells, changes=["eval_metric=dice"])["eval_metric"] == "dice"
 
 
 def test_a_strangers_model_is_considered_and_one_that_suits_less_is_told_why(cells):
@@ -133,6 +140,27 @@ def test_no_model_suits(cells, monkeypatch):
         plan_of(cells, like=None)
     assert "no installed model says that it suits this data" in str(caught.value)
     assert "ruled_out: not gray < 0.5 (here 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("alone", "threads"), [(0.5, 1), (2.0, 2)])
+def test_one_thread_is_taken_where_it_is_faster(cells, monkeypatch, alone, threads):
+    import torch
+
+    from segzoo.engine.warm_up import Pace
+
+    def timed(job):
+        return Pace(0.0, alone if torch.get_num_threads() == 1 else 1.0, 0.1)
+
+    here = planning.machine("cpu")
+    monkeypatch.setattr(planning, "machine", lambda device: here._replace(threads=2))
+    monkeypatch.setattr(planning, "timed", timed)
+    torch.set_num_threads(2)
+    try:
+        plan = plan_of(cells)
+    finally:
+        torch.set_num_threads(1)
+    assert plan["threads"] == threads
+    assert torch.get_num_threads() == 1
 
 
 # --- data that is not fit -------------------------------------------------------------------------

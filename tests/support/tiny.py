@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from segzoo.spec import ModelSpec, Option, Postprocess, Preprocess, Suits, TaskDefaults
+from segzoo.spec import ModelSpec, Option, Postprocess, Preprocess, Recipe, Suits, TaskDefaults
 
 
 class Tiny(nn.Module):
@@ -52,11 +52,22 @@ TINY = ModelSpec(
 # Models that say for which data sets they are meant: for nearly all, and for none that is gray.
 STRANGER = replace(
     TINY,
+    recipes={
+        "own": Recipe(
+            steps=100,
+            batch_size=8,
+            optimizer=("adamw", {}),
+            lr=3e-3,
+            schedule=("cosine", {}),
+            eval_metric="max_f",
+        )
+    },
     suits=(
         Suits(
             when=("pictures >= 1", "classes >= 2", "height >= 8", "width >= 8", "gray >= 0"),
             why="whatever has a brightness",
             options=({"width": 8}, {"width": 4}),
+            recipe="own",
         ),
     ),
 )

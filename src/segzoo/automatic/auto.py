@@ -1,17 +1,15 @@
 """From a data set to a trained model, by a plan of segzoo's own: `segzoo.auto`."""
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from segzoo.automatic.folds import Folded, OfFold, fold_words, kept_lines, settled
 from segzoo.automatic.kept import kept_of, tuned
+from segzoo.automatic.machine import threads_of_torch
 from segzoo.automatic.plan import PLAN, AutoRequest, Plan, asked_otherwise, read_plan, write_plan
 from segzoo.automatic.planning import AFTER, Planned, data_for, planned, request_for
 from segzoo.automatic.words import completed_words
@@ -185,7 +183,7 @@ def _trained(found: Planned, run: Path, settings: Settings, *, goes_on: bool) ->
             request, model=None, method=method, wishes=Wishes(), resume=run
         )
     plan = found.plan
-    with _threads(plan["threads"]):
+    with threads_of_torch(plan["threads"]):
         result = trained(request).result
         metric = measured_by(run)[0]
         if result.stopped:
@@ -199,14 +197,3 @@ def _trained(found: Planned, run: Path, settings: Settings, *, goes_on: bool) ->
             plan = dataclasses.replace(plan, kept=kept, done=True)
             write_plan(run, plan)
     return Automatic(plan, run, model, metric, result.best, "")
-
-
-@contextlib.contextmanager
-def _threads(count: Json) -> Iterator[None]:
-    """So many threads of torch; afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(int(count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,6 +1,8 @@
 """What this machine has: cores that the process may use, memory that is free."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ import torch
 
 from segzoo.predict.runtimes.torch import device_of
 
-__all__ = ["Capacity", "machine"]
+__all__ = ["Capacity", "machine", "threads_of_torch"]
 
 MEMINFO = Path("/proc/meminfo")
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
@@ -35,6 +37,17 @@ def machine(device: str = "auto") -> Capacity:
     if found.type == "cuda":
         return Capacity(cores, threads, torch.cuda.mem_get_info(found)[0], str(found))
     return Capacity(min(cores, max(1, threads)), threads, _free(), str(found))
+
+
+@contextlib.contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    """So many threads of torch; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _free() -> int | None:

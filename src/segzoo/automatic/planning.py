@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from segzoo.automatic.candidates import Suitable, candidates_for
-from segzoo.automatic.machine import Capacity, machine
+from segzoo.automatic.machine import Capacity, machine, threads_of_torch
 from segzoo.automatic.plan import AutoRequest, Considered, Line, Plan, change_of
 from segzoo.automatic.rules import Situation, augmented, decided
 from segzoo.automatic.words import completed_words, with_part
@@ -21,6 +23,7 @@ from segzoo.engine.job import TrainingJob
 from segzoo.engine.settings import Settings
 from segzoo.engine.warm_up import Pace, timed
 from segzoo.errors import ResourceError, UsageError, printable
+from segzoo.metrics.measure import MAIN
 from segzoo.model import build, configured
 from segzoo.model.profile import activations, input_size
 from segzoo.runs.request import Method, TrainRequest, Wishes
@@ -60,6 +63,7 @@ class _Chosen(NamedTuple):
     fit: float
     half: float
     shrink: float
+    threads: int
 
 
 def planned(asked: AutoRequest, settings: Settings) -> Planned:
@@ -131,7 +135,11 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
             options=own["options"],
         ),
         settings=dataclasses.replace(
-            settings, workers=own["workers"], eval_every=own["eval_every"], channels_last=True
+            settings,
+            workers=own["workers"],
+            threads=max(1, own["threads"]),
+            eval_every=own["eval_every"],
+            channels_last=True,
         ),
     )
 
@@ -254,12 +262,14 @@ class _Search:
         half = self._pace(candidate, smallest, "bf16", 1.0)
         ratio = _seconds(half) / max(1e-9, _seconds(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
+        threads, pace = self._threaded(candidate, smallest, precision, pace)
         enough = ENOUGH / (2 if begins else 1)
-        found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0)
+        found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, threads)
         for options in larger:
             if found.fit < 2 * enough or time.monotonic() > until:
                 break  # the next one computes twice as much or more
-            pace = self._pace(candidate, options, precision, 1.0)
+            with threads_of_torch(threads):
+                pace = self._pace(candidate, options, precision, 1.0)
             if self._fit(pace) < enough:
                 break
             found = found._replace(options=options, pace=pace, fit=self._fit(pace))
@@ -267,6 +277,20 @@ class _Search:
             if found.fit / shrink**2 >= LEAST or shrink == SHRINKS[-1]:
                 return found._replace(fit=found.fit / shrink**2, shrink=shrink)
         return found
+
+    def _threaded(
+        self, candidate: Suitable, options: Mapping[str, Json], precision: str, pace: Pace
+    ) -> tuple[int, Pace]:
+        """How many threads are the faster ones, all that torch was given or one; with their pace.
+
+        Several hinder each other where a network is small, or others use the cores too.
+        """
+        given = self.here.threads
+        if given == 1 or not self.here.device.startswith("cpu") or "threads" in self.changes:
+            return given, pace
+        with threads_of_torch(1):
+            alone = self._pace(candidate, options, precision, 1.0)
+        return (1, alone) if _seconds(alone) < 0.95 * _seconds(pace) else (given, pace)
 
     def _fit(self, pace: Pace) -> float:
         left = self.seconds - _after(self.asked, pace)
@@ -277,6 +301,7 @@ class _Search:
     ) -> Pace:
         found = self._situation(candidate, shrink)
         changes = [f"batch_size={TRIED}", f"precision={precision}", "steps=1", "accumulate=1"]
+        changes.append(change_of(self._metric(candidate)))
         for name in ("size", "crop", "loss"):
             changes.append(change_of(self._line(name, found)))
         changes.append(f"augment={Line(name='', value=augmented(found)[0], why='').text}")
@@ -306,7 +331,13 @@ class _Search:
             task=subject.about,
             measures=method.measures,
             run=Path("no run"),
-            settings=dataclasses.replace(self.settings, workers=0, channels_last=True, quiet=True),
+            settings=dataclasses.replace(
+                self.settings,
+                workers=0,
+                threads=torch.get_num_threads(),
+                channels_last=True,
+                quiet=True,
+            ),
         )
 
     def _refuse_too_large(
@@ -389,7 +420,7 @@ class _Search:
         numbers |= {"step": step, "measurement": chosen.pace.measurement}
         numbers["steps"] = max(1.0, chosen.fit / batch)
         lines += [self._line(name, Situation(numbers)) for name in ("ema", "eval_every", "workers")]
-        lines.append(self._threads())
+        lines.append(self._threads(chosen))
         return [*lines, self._minutes(chosen.pace, began)]
 
     def _model_lines(self, chosen: _Chosen) -> list[Line]:
@@ -427,6 +458,7 @@ class _Search:
                 "the lines below change it",
             )
         )
+        lines.append(self._metric(candidate))
         own = {line.name for line in lines} | {*OWN_LINES, *DATA_LINES}
         lines += [
             Line(name=key, value=_value(key, text), why="as you asked")
@@ -435,21 +467,28 @@ class _Search:
         ]
         return lines
 
+    def _metric(self, candidate: Suitable) -> Line:
+        """A recipe's own metric may be of another task than it is used for here."""
+        if "eval_metric" in self.changes:
+            return Line(name="eval_metric", value=self.changes["eval_metric"], why="as you asked")
+        task = _task_of(candidate.model, self.task)
+        return Line(name="eval_metric", value=MAIN[task], why=f"what the task {task} is judged by")
+
     def _augment(self, found: Situation) -> Line:
         if "augment" in self.changes:
             return Line(name="augment", value=self.changes["augment"], why="as you asked")
         steps, why, source = augmented(found)
         return Line(name="augment", value=steps, why=why, source=source)
 
-    def _threads(self) -> Line:
+    def _threads(self, chosen: _Chosen) -> Line:
         if "threads" in self.changes:
             value = _value("threads", self.changes["threads"])
             return Line(name="threads", value=value, why="as you asked")
-        return Line(
-            name="threads",
-            value=self.here.threads,
-            why=f"what torch was given here; this process may use {self.here.cores} cores",
-        )
+        given = self.here.threads
+        why = f"torch was given {given}"
+        if given > 1:
+            why += ": one alone was faster" if chosen.threads == 1 else ", faster than one alone"
+        return Line(name="threads", value=chosen.threads, why=why, source="measured now")
 
     def _minutes(self, pace: Pace, began: float) -> Line:
         """What is left of the minutes after planning, and before what follows the training."""
