@@ -45,6 +45,7 @@ from segzoo.spec import (
     Preprocess,
     ReaderSpec,
     Recipe,
+    Suits,
     TaskDefaults,
     Weights,
 )
@@ -208,7 +209,7 @@ FULL = ModelSpec(
     ),
     options={
         "width": Option(default=4, help="help"),
-        "kind": Option(default="a", choices=("a", "b"), help="help"),
+        "kind": Option(default="a", choices=("a", "b"), help="help", refused={"why": ("c",)}),
     },
     variant="tiny:variant",
     blocks={"block": "tiny:Tiny"},
@@ -248,6 +249,7 @@ FULL = ModelSpec(
         "other": replace(FULL_WEIGHTS, bundled=None, wheel="timm==1.0", file="x.pth"),
     },
     requires={"torch": "torch>=2"},
+    suits=(Suits(when=("gray < 0.5",), why="why", options=({"width": 8},), recipe="seed"),),
     deprecated="use another",
 )
 READER = ReaderSpec(

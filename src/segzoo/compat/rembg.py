@@ -8,7 +8,6 @@ segzoo's is taken too. docs/move-from-rembg.md says what differs.
 
 import dataclasses
 import io
-import warnings
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from segzoo.base.terminal import warn
 from segzoo.errors import UnknownModelError, printable
 from segzoo.pictures import codec
 from segzoo.predict import edges
@@ -70,7 +70,7 @@ def new_session(
     ValueError for another name, as rembg has it.
     """
     if sess_opts is not None:
-        warnings.warn("sess_opts are onnxruntime's, and nothing heeds them here", stacklevel=2)
+        warn("sess_opts are onnxruntime's, and nothing heeds them here", stacklevel=2)
     providers = kwargs.get("providers")
     device = "auto"
     if isinstance(providers, list) and providers:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segzoo.base.records import Json, from_dict
 from segzoo.base.stdout import kept_for_us
+from segzoo.base.terminal import to_stderr
 from segzoo.errors import PluginError, SegzooError
 from segzoo.predict import outputs
 from segzoo.predict.preprocess import mask_of
@@ -69,7 +70,7 @@ def be_a_worker() -> None:
             worker.send({"kind": "failed", "message": str(error), "code": error.exit_code})
             return
         except Exception as error:
-            traceback.print_exc()
+            to_stderr(*traceback.format_exc().splitlines())
             what = f"{type(error).__name__}: {error}"
             worker.send({"kind": "failed", "message": what, "code": 70})
             return
@@ -127,7 +128,7 @@ class Worker:
         try:
             _, stages = self._load(task.asked.model, local=True)
         except SegzooError as error:
-            print(f"segzoo: {task.asked.model}: {error}", file=sys.stderr)
+            to_stderr(f"segzoo: {task.asked.model}: {error}")
             message = f"the model '{task.asked.model}' cannot be loaded: {error.stated}"
             self._fail(task, "Unloadable", message)
             return
@@ -253,11 +254,12 @@ class Worker:
         except SegzooError as error:
             self._fail(task, type(error).__name__, error.stated)
             if isinstance(error, PluginError):
-                traceback.print_exception(error.__cause__ or error)
+                cause = traceback.format_exception(error.__cause__ or error)
+                to_stderr(*"".join(cause).splitlines())
         except MemoryError:
             self._fail(task, "PictureTooLargeError", "memory ran out; make the picture smaller")
         except Exception as error:
-            traceback.print_exc()
+            to_stderr(*traceback.format_exc().splitlines())
             self._fail(task, "Exception", f"a defect of segzoo: {type(error).__name__}")
 
     def _fail(self, task: Chore, error: str, message: str) -> None:
@@ -294,7 +296,7 @@ class Worker:
                 device=networks.device,
                 runtime=networks.runtime,
                 precision=networks.precision,
-                tell=lambda line: print(f"segzoo: {line}", file=sys.stderr),
+                tell=lambda line: to_stderr(f"segzoo: {line}"),
             )
             served = serve(request)
             predictor = dataclasses.replace(
