@@ -95,7 +95,8 @@ def label(
     def chosen() -> "tuple[Served, dict[str, Json]]":
         nonlocal words
         served, head = predict.served_of(model, network, total=total, quiet=told.quiet)
-        about = _about(model, network.weights, served)
+        said = None if network.weights else head["weights"]  # with the tag
+        about = _about(said or model, network.weights, served)
         words = _words(out, about)
         files.write(os.path.join(out, ABOUT), json.dumps(about, indent=1).encode())
         shown = words.replace(f"folder:{out}?", "folder:DATA?", 1)
