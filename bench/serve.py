@@ -36,17 +36,19 @@ PHOTOS = sorted((ROOT / "demo/photos").glob("*.jpg"))
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
-def form_of(photo: bytes) -> tuple[bytes, dict[str, str]]:
+def form_of(photo: bytes, model: str = "") -> tuple[bytes, dict[str, str]]:
+    """A form with a photo; `rembg s` is told its model in a field, and segzoo takes it so too."""
     head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     kind = {"Content-Type": "multipart/form-data; boundary=edge"}
-    return head + photo + b"\r\n--edge--\r\n", kind
+    field = b'--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n' % model.encode()
+    return (field if model else b"") + head + photo + b"\r\n--edge--\r\n", kind
 
 
 class Load:
     """Honest clients for so many seconds."""
 
-    def __init__(self, port: int, path: str, clients: int, seconds: float) -> None:
-        self.port, self.path, self.seconds = port, path, seconds
+    def __init__(self, port: int, path: str, clients: int, seconds: float, model: str = "") -> None:
+        self.port, self.path, self.seconds, self.model = port, path, seconds, model
         self.took: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.until = time.monotonic() + seconds
@@ -57,7 +59,7 @@ class Load:
             thread.join()
 
     def _client(self, number: int) -> None:
-        photos = [form_of(photo.read_bytes()) for photo in PHOTOS]
+        photos = [form_of(photo.read_bytes(), self.model) for photo in PHOTOS]
         while time.monotonic() < self.until:
             body, headers = photos[number % len(photos)]
             number += 1
@@ -210,14 +212,16 @@ def of_rembg(python: str, options: argparse.Namespace) -> dict[str, object]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "import sys; from rembg.cli import main; sys.argv[0] = 'rembg'; main()"
-    command = [python, "-c", code, "s", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    with server(command, rf"http://127\.0\.0\.1:({port})", MODEL_CHECKSUM_DISABLED="1") as (
+    command = [python, "-P", "-c", code, "s", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    with server(
+        command, rf"running on http://127\.0\.0\.1:({port})", MODEL_CHECKSUM_DISABLED="1"
+    ) as (
         _,
         port,
     ):
-        path = "/api/remove?model=u2netp"
-        Load(port, path, 1, 3)
-        return Load(port, path, options.clients, options.alone).record()
+        path = "/api/remove"
+        Load(port, path, 1, 3, "u2netp")
+        return Load(port, path, options.clients, options.alone, "u2netp").record()
 
 
 def main() -> None:

@@ -426,7 +426,8 @@ sys.meta_path.insert(0, Block())
 
 
 @pytest.mark.slow  # an export, and two servers
-def test_a_model_that_is_made_ready_is_served_without_torch(folder, tmp_path):
+def test_a_model_that_is_made_ready_is_served_without_torch(tmp_path, monkeypatch):
+    folder = saved_moody(tmp_path / "saved", monkeypatch, "shrinking")  # whose spec needs no torch
     networks = {"runtime": "onnxruntime", "device": "cpu"}
     with running({"m": folder}, tmp_path / "home", networks=networks) as server:
         first = server.predict(png(), "?output=probability").pixels

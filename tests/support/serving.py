@@ -24,7 +24,7 @@ from segzoo.base.records import asdict
 from segzoo.serve.settings import Limits, Networks, ServerSettings
 
 SUPPORT = Path(__file__).parent
-MODELS = "moody=moody:MOODY"  # of $SEGZOO_MODELS
+MODELS = "moody=moody:MOODY,shrinking=shrinking_spec:ANY"  # of $SEGZOO_MODELS
 RUN = """
 import json, sys
 from segzoo.base.records import from_dict
@@ -97,10 +97,10 @@ class Running:
         return self.process.wait(timeout=60)
 
 
-def saved_moody(folder: Path, monkeypatch: Any) -> str:
-    """A saved model of moods; what the server is to load."""
+def saved_moody(folder: Path, monkeypatch: Any, name: str = "moody") -> str:
+    """A saved model of moods, or another one; what the server is to load."""
     monkeypatch.setenv("SEGZOO_MODELS", MODELS)
-    segzoo.load("moody", seed=0).save_pretrained(folder)
+    segzoo.load(name, seed=0).save_pretrained(folder)
     return f"local-dir:{folder}"
 
 

@@ -65,6 +65,7 @@ async def _serve(
         stopping.cancel()
         try:
             await begun
+            listening.listen(BACKLOG)  # whoever hears of the address now is not turned away
             ready(_address(settings.host, listening))
             # uvicorn hears the signals from here on, and gives them on when it has ended.
             await runs.serve(sockets=[listening])
