@@ -334,6 +334,23 @@ def test_names_of_files_cannot_move_the_cursor(capsys, tmp_path):
     assert "\x1b" not in out and "a\\x1b[2Jb: found 9" in out
 
 
+def test_a_preview_is_a_page_too(tmp_path, capsys):
+    for name, value in (("a", 0), ("b", 255)):
+        for folder, size in (("images", (900, 1400)), ("masks", (900, 1400))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            pixels = np.full(size, value, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}<b>.png")
+    out = tmp_path / "cells.html"
+    printed = said(capsys, "preview", f"{tmp_path}?values=0,255&classes=sky,<i>cell", "-o", out)
+    html = out.read_text("utf-8")
+    assert printed == f"{out}: 2 samples\n"
+    assert html.count("data:image/jpeg") == 2 * 3 and html.count('class="card exhibit') == 2
+    assert "900 x 1400" in html and "&lt;i&gt;cell" in html
+    assert "<b>" not in html and "<i>cell" not in html
+    assert len(html) < 1_000_000
+    said(capsys, "preview", f"{tmp_path}?values=0,255", "-o", out)  # ours, and written anew
+
+
 # --- preview -------------------------------------------------------------------------------------
 
 
@@ -395,7 +412,10 @@ def test_a_sample_that_does_not_fit_the_model_is_named(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "sheet.jpg"], "the sheet is a PNG; found sheet.jpg, expected -o FILE.png"),
+        (
+            ["-o", "sheet.jpg"],
+            "the sheet is a PNG or a page; found sheet.jpg, expected -o FILE.png",
+        ),
         (
             ["--recipe", "seed"],
             "a recipe is a model's. Add: --model NAME --recipe seed",

@@ -102,10 +102,12 @@ def test_json_is_what_the_file_holds(place, capsys):
     printed, written = (
         json.loads(text) for text in (captured.out, (place / "out/metrics.json").read_text())
     )
+    assert written.pop("palette") == [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert printed == written
     assert printed["values"]["iou"] == [1, 1, None]
     assert sorted(os.listdir("out")) == [
-        *("confusion.png", "metrics.json", "panels.png", "rows.csv", "worst.png")
+        *("confusion.csv", "confusion.png", "metrics.json", "panels.png", "pictures.zip"),
+        *("report.html", "rows.csv", "worst.png"),
     ]
 
 

@@ -31,7 +31,16 @@ from segzoo.report.confusion import draw_confusion
 from segzoo.runs.evaluation import evaluate
 
 SUPPORT = Path(__file__).parent / "support"
-FILES = ["confusion.png", "metrics.json", "panels.png", "rows.csv", "worst.png"]
+FILES = [
+    "confusion.csv",
+    "confusion.png",
+    "metrics.json",
+    "panels.png",
+    "pictures.zip",
+    "report.html",
+    "rows.csv",
+    "worst.png",
+]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -119,7 +128,9 @@ def test_classes_that_overlap(tmp_path):
     assert found.values["mean_mae"] == pytest.approx(0, abs=1e-3)
     assert found.confusion is None
     assert found.protocol["overlapping"] is True
-    assert sorted(os.listdir(tmp_path)) == [name for name in FILES if name != "confusion.png"]
+    assert sorted(os.listdir(tmp_path)) == [
+        name for name in FILES if not name.startswith("confusion")
+    ]
 
 
 def test_the_held_out_part_is_measured(tmp_path):

@@ -60,7 +60,7 @@ ROOMS = (
     Room(6, "data.readers", ARRAYS, FORMATS),
     Room(7, "checks", TENSORS, frozenset({"model_signing"})),
     Room(7, "engine", TENSORS, frozenset({"accelerate", "rich", "timm"})),
-    Room(8, "report", ARRAYS, frozenset({"matplotlib"})),
+    Room(8, "report", ARRAYS, frozenset({"jinja2", "markupsafe", "matplotlib"})),
     Room(8, "testing"),
     Room(9, "runs", TENSORS, frozenset({"rich"})),
     Room(9, "publish", ARRAYS, frozenset({"huggingface_hub", "yaml"})),

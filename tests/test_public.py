@@ -94,6 +94,7 @@ def test_modules_are_seen_in_code():
 COMMANDS = {
     "auto": 2,
     "check": 4,  # the commands `check` and `data check`; of data sets; of a manifest
+    "compare": 2,  # of runtimes' answers
     "compose_digits": 2,
     "cutout": 3,  # the command; of any picture; of a prediction
     "convert": 2,
@@ -112,7 +113,7 @@ COMMANDS = {
 APART = {
     *("Finding", "Header", "Layout", "Network", "Plan", "Published", "Row", "Rule", "Stages"),
     "State",
-    *("Stored", "Subject", "background_of", "build", "declared", "dump", "encode", "find"),
+    *("Stored", "Subject", "build", "declared", "dump", "encode", "find"),
     *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
     *("parse", "read", "record_of", "refuse_links", "refuse_others", "remove", "restore", "run"),
     *("save",),

@@ -2,8 +2,8 @@
 
 An output of a command has a fixed name in a folder that a person gives, and the name may be taken:
 a config.json of another program, a preview.png that is a photo. Every command asks here, before it
-begins to work. A file of JSON is known by its keys, a sheet by a word in its PNG, an archive by its
-members; others by a file beside them that is known so.
+begins to work. A file of JSON is known by its keys, a sheet by a word in its PNG, a page by its
+generator, an archive by its members; others by a file beside them that is known so.
 """
 
 import json
@@ -21,6 +21,7 @@ __all__ = [
     "BESIDE",
     "KEYS",
     "MEMBERS",
+    "PAGE",
     "PREDICTED",
     "SHEET",
     "is_ours",
@@ -49,12 +50,14 @@ KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
 BESIDE: Mapping[str, str] = MappingProxyType(
     {
         "README.md": "labels.json",
+        "confusion.csv": "metrics.json",
         "confusion.png": "metrics.json",
         "curves.png": "run.json",
         "metrics.jsonl": "run.json",
         "model": "run.json",
         "model.safetensors": "config.json",
         "panels.png": "metrics.json",
+        "pictures.zip": "metrics.json",
         "rows.csv": "metrics.json",
         "worst.png": "metrics.json",
     }
@@ -62,6 +65,8 @@ BESIDE: Mapping[str, str] = MappingProxyType(
 MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy"})  # of a composed data set
 PNG_HEAD = 33  # bytes: the signature and the chunk IHDR
 SHEET, PREDICTED = b"segzoo data preview", b"segzoo predict"  # what a PNG says wrote it
+PAGE = b"segzoo"  # what a page says that wrote it
+PAGE_HEAD = b'<meta name="generator" content="' + PAGE + b'">'  # near its beginning
 SOFTWARE = b"Software\0"  # before that, in the chunk after it
 MAX_BYTES = 1 << 26  # of a file of JSON
 
@@ -99,7 +104,7 @@ def is_ours(path: str | PathLike[str]) -> bool:
         if name.endswith(".npz"):
             with zipfile.ZipFile(path) as archive:
                 return set(archive.namelist()) == MEMBERS
-        return _is_signed(path, SHEET)
+        return _is_page(path) if name.endswith(".html") else _is_signed(path, SHEET)
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
         return False
 
@@ -120,6 +125,11 @@ def is_output(path: str | PathLike[str]) -> bool:
 def _is_signed(path: str | PathLike[str], by: bytes) -> bool:
     with open(path, "rb") as file:
         return SOFTWARE + by in file.read(PNG_HEAD + 64)[PNG_HEAD:]
+
+
+def _is_page(path: str | PathLike[str]) -> bool:
+    with open(path, "rb") as file:
+        return PAGE_HEAD in file.read(256)
 
 
 def signed(png: bytes, *, by: bytes) -> bytes:

@@ -228,23 +228,31 @@ def preview(
         str | None, typer.Option(help="One of the model's recipes.  [default: its first]")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="Samples.", min=1, max=MOST)] = 12,
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE.png")] = "preview.png",
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE.png|FILE.html")] = "preview.png",
     seed: Annotated[int, typer.Option(help="Of which samples, and of what is drawn.")] = 0,
 ) -> None:
     """Draw a sheet of pictures, masks and overlays.
 
+    A .png is one picture of them all; an .html is a page on which masks are slid over pictures.
+
     With a model, or with a recipe's values (augment=flip,rotate crop=256), samples are resized,
     cropped and augmented as in training. Without, they are shown as they are stored.
     """
-    if not out.lower().endswith(".png"):
-        raise UsageError("the sheet is a PNG", found=printable(out), expected="-o FILE.png")
+    if not out.lower().endswith((".png", ".html")):
+        raise UsageError(
+            "the sheet is a PNG or a page",
+            found=printable(out),
+            expected="-o FILE.png or -o FILE.html",
+        )
     if recipe and not model:
         raise UsageError("a recipe is a model's", next_step=f"Add: --model NAME --recipe {recipe}")
     from segzoo.base import files, ours
     from segzoo.data.sample import checked, info_of
     from segzoo.data.source import open_data
     from segzoo.pictures import codec
+    from segzoo.report.page import write_page
     from segzoo.report.panels import of_samples
+    from segzoo.report.preview_page import page_of_samples
 
     ours.refuse_others([out], next_step="choose another name with -o")
     dataset = open_data(words)
@@ -257,8 +265,15 @@ def preview(
         ignore_index = chosen.ignore_index
     else:
         samples = [checked(numbered[number]) for number in numbers]
-    sheet = of_samples(samples, info=info, ignore_index=ignore_index)
-    files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
+    if out.lower().endswith(".html"):
+        note = "As a network is given them in the first epoch." if model or changes else ""
+        page = page_of_samples(
+            samples, words=words, info=info, ignore_index=ignore_index, note=note
+        )
+        write_page(out, page)
+    else:
+        sheet = of_samples(samples, info=info, ignore_index=ignore_index)
+        files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
     say(f"{out}: {_many(len(samples), 'sample')}")
 
 

@@ -1,10 +1,8 @@
 """segzoo eval: any model on any data set, with intervals and pictures of what went wrong."""
 
-import contextlib
 import math
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +20,8 @@ from segzoo.cli.options import (
     options_of,
     spelled_out,
 )
-from segzoo.cli.text import columns, print_json, progress_bar, say, table, tell, wrapped_lines
+from segzoo.cli.progress import counting
+from segzoo.cli.text import columns, print_json, say, table, tell, wrapped_lines
 from segzoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ class _Measured:
         typer.Option(
             "--out",
             "-o",
-            help="A folder for metrics.json, rows.csv, panels.png, worst.png and confusion.png.",
+            help="A folder for report.html, metrics.json, rows.csv, panels.png, worst.png and "
+            "confusion.png.",
             metavar="FOLDER",
         ),
     ] = None
@@ -102,9 +102,10 @@ def evaluate(
         raise UsageError("no data", next_step="Add --data reader:path, see docs/data-sets.md")
     from segzoo.engine.evaluate import Looks
     from segzoo.engine.launch import rank_of_this_process
+    from segzoo.report.page import REPORT
     from segzoo.runs.evaluation import EvaluateRequest, Machine, evaluated
 
-    with warnings.catch_warnings(record=True) as heard, _progress(quiet) as progress:
+    with warnings.catch_warnings(record=True) as heard, counting(quiet) as progress:
         warnings.simplefilter("always", UserWarning)
         request = EvaluateRequest(
             model=measured.model,
@@ -128,6 +129,8 @@ def evaluate(
         print_json(found.as_json())
     else:
         say(*wrapped_lines(_lines(found), columns(), indent=4))
+        if measured.out is not None:
+            say("", f"to look at: {Path(measured.out) / REPORT}")
 
 
 def _lines(found: "Evaluated") -> Iterator[str]:
@@ -161,14 +164,3 @@ def _number(value: float) -> str:
 
 def _interval(pair: tuple[float, float] | None) -> str:
     return "" if pair is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
-    """What draws a bar on a terminal's stderr; None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

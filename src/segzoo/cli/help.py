@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cache prune": ("segzoo cache prune user/name",),
     "cache size": ("segzoo cache size --json",),
     "check": ("segzoo check MODEL", "segzoo check my_plugin.spec:MY_NET --slow"),
+    "compare": ("segzoo compare MODEL run/model --data folder:test",),
     "convert": ("segzoo convert weights.pth --to MODEL -o converted",),
     "cutout": (
         "segzoo cutout photo.jpg",
@@ -38,7 +39,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data export": (
         "segzoo data export 'folder:cells?values=0,255&classes=cell' --as yolo -o cells-yolo",
     ),
-    "data preview": ("segzoo data preview folder:cells crop=256 augment=flip,rotate",),
+    "data preview": (
+        "segzoo data preview folder:cells -o cells.html",
+        "segzoo data preview folder:cells crop=256 augment=flip,rotate",
+    ),
     "data readers": ("segzoo data readers",),
     "data traits": ("segzoo data traits 'folder:cells?val=0.2'",),
     "demo": ("segzoo demo", "segzoo demo MODEL cells=run/model"),
@@ -73,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo label run/model photos -r -o labelled --skip-existing",
     ),
     "reproduce": ("segzoo reproduce MODEL.TAG --data sets -o run",),
+    "report": ("segzoo report run", "segzoo report figures -o figures.html"),
     "train": (
         "segzoo train MODEL --data 'folder:cells?val=0.2' epochs=50 lr=3e-4 -o run",
         "segzoo train --resume run",
@@ -178,6 +183,7 @@ COMPLETIONS: dict[str, Callable[[str], Iterator[str]]] = {
     "arguments": _models,
     "kinds": _kinds,
     "model": _models,
+    "other": _models,
     "models": _models,
     "patterns": _models,
     "ref": _models,

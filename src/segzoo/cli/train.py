@@ -407,6 +407,7 @@ def _said(trained: "Trained", reference: object, quiet: bool) -> int:
             here = f"{reference} --weights {folder / 'model.safetensors'}"
         say(f"segzoo eval {here} --data {shlex.quote(words) if words else 'WORDS'}")
         say(f"segzoo predict {here} PHOTO -o out")
+        say(f"segzoo report {trained.run}")
         if result.stopped:
             say(" ".join(["segzoo train --resume", str(trained.run), *typed_again(trained.run)]))
     return EXITS.get(result.stopped, 0)

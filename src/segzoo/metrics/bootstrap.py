@@ -8,6 +8,7 @@ weighted sums of the pictures' sums, so no picture is measured twice.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor
 from segzoo.errors import UsageError
 from segzoo.metrics.measure import Measure, Sums, needed
 
-__all__ = ["intervals"]
+__all__ = ["Difference", "differences", "intervals"]
 
+Side: TypeAlias = tuple[Measure, Sequence[Sums]]  # a measure, and its sums of every picture
 BLOCK = 50  # rounds that are drawn together
 
 
@@ -55,6 +57,54 @@ def intervals(
         defined = [value for value in found if not math.isnan(value)]
         low, high = np.quantile(defined, tails) if defined else (math.nan, math.nan)
         result[name] = (float(low), float(high))
+    return result
+
+
+class Difference(NamedTuple):
+    """Of the second side's number minus the first's: the interval, and how often it is above zero.
+
+    above: the share of rounds; half of those in which the two are equal counts.
+    """
+
+    low: float
+    high: float
+    above: float
+
+
+def differences(
+    first: Side, second: Side, *, rounds: int = 1000, seed: int, confidence: float = 0.95
+) -> dict[str, Difference]:
+    """How far the difference of two models on the same pictures would move with other pictures.
+
+    Every round draws the same pictures for both (a paired bootstrap), so that a picture which is
+    hard for both moves neither. Of every single number that both measures have and that is defined
+    on the whole set. UsageError where the sides have not as many pictures.
+    """
+    if len(first[1]) != len(second[1]):
+        raise UsageError(
+            "the two were measured on different pictures",
+            found=f"{len(first[1])} and {len(second[1])}",
+        )
+    values: dict[str, list[float]] = {}
+    draws = [
+        _drawn([needed(measure, sums) for sums in per_picture], rounds, seed)
+        for measure, per_picture in (first, second)
+        if per_picture
+    ]
+    for pair in zip(*draws, strict=True):
+        one, other = (m.result(s) for (m, _), s in zip((first, second), pair, strict=True))
+        for name, a in one.items():
+            b = other.get(name)
+            if isinstance(a, float) and isinstance(b, float):
+                values.setdefault(name, []).append(b - a)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    result = {}
+    for name, found in values.items():
+        defined = np.array([value for value in found if not math.isnan(value)])
+        if len(defined):
+            low, high = np.quantile(defined, tails)
+            above = np.mean((defined > 0) + 0.5 * (defined == 0))
+            result[name] = Difference(float(low), float(high), float(above))
     return result
 
 

@@ -1,24 +1,21 @@
 """Loss and metrics of a run over its steps, as a picture."""
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from segzoo.base.files import replacing
 from segzoo.engine import journal
 from segzoo.errors import DependencyMissingError
 from segzoo.report.confusion import as_drawn
+from segzoo.report.series import FEW, best_step, series_of, smooth
 from segzoo.saved import config
 
 __all__ = ["CURVES", "draw_curves"]
 
 CURVES = "curves.png"
 MOST = 6  # metrics drawn
-FEW = 40  # points; more of them get a smooth line too
 STEEP = 10.0  # times its least: a loss above that is drawn on a logarithmic axis
-
-Points: TypeAlias = list[tuple[int, float]]
 
 
 def draw_curves(run: str | os.PathLike[str]) -> Path:
@@ -28,12 +25,12 @@ def draw_curves(run: str | os.PathLike[str]) -> Path:
     axis spans its values. DependencyMissingError without matplotlib; OutputError.
     """
     records = journal.read(run)
+    found = series_of(records, main=_main_metric(run))
     figure, (left, right) = _figure()
-    losses = _points(records, "loss")
-    validated = _points([{"step": r["step"], **r["val"]} for r in records if r.get("val")], "loss")
+    losses, validated = found.training, found.validation
     if len(losses) > FEW:
         left.plot(*zip(*losses, strict=True), color="C0", linewidth=0.8, alpha=0.35)
-        losses = _smooth(losses)
+        losses = smooth(losses)
     for label, colour, points in (("training", "C0", losses), ("validation", "C1", validated)):
         if points:
             mark = "o" if label == "validation" or len(points) < FEW else ""
@@ -46,15 +43,14 @@ def draw_curves(run: str | os.PathLike[str]) -> Path:
         left.yaxis.set_major_formatter("{x:g}")
     left.set(title="loss", xlabel="step")
 
-    measured = [{"step": r["step"], **r["val"]} for r in records if r.get("val")]
-    for name in _names(run, measured)[:MOST]:
-        points = _points(measured, name)
+    for name in [*found.metrics][:MOST]:
+        points = found.metrics[name]
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=as_drawn(name))
-    best = [r["step"] for r in records if r.get("best")]
-    if best:
-        right.axvline(best[-1], color="0.4", linewidth=1, linestyle="--", label=f"best: {best[-1]}")
+    best = best_step(records)
+    if best is not None:
+        right.axvline(best, color="0.4", linewidth=1, linestyle="--", label=f"best: {best}")
     right.set(title="on the validation set", xlabel="step")
-    if not measured:
+    if not any(record.get("val") for record in records):
         right.text(0.5, 0.5, "nothing was measured", ha="center", transform=right.transAxes)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -68,29 +64,11 @@ def draw_curves(run: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:
-    """(step, value) of the records that have a number of this name."""
-    found = [(record["step"], record.get(name)) for record in records]
-    return [(step, value) for step, value in found if isinstance(value, int | float)]
-
-
-def _smooth(points: Points) -> Points:
-    """Each value as the mean of the twentieth of all points that ends there."""
-    width = max(1, len(points) // 20)
-    return [
-        (step, sum(v for _, v in near) / len(near))
-        for number, (step, _) in enumerate(points)
-        for near in [points[max(0, number + 1 - width) : number + 1]]
-    ]
-
-
-def _names(run: str | os.PathLike[str], measured: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics that are single numbers, the one that decides first."""
-    last = measured[-1] if measured else {}
-    names = [n for n, v in last.items() if isinstance(v, int | float) and n not in ("loss", "step")]
+def _main_metric(run: str | os.PathLike[str]) -> str | None:
     record = Path(run) / "run.json"
     recipe = config.read_json(record).get("recipe", {}) if record.exists() else {}
-    return sorted(names, key=lambda name: name != recipe.get("eval_metric"))
+    name = recipe.get("eval_metric")
+    return name if isinstance(name, str) else None
 
 
 def _figure() -> tuple[Any, Any]:

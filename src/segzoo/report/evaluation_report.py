@@ -2,6 +2,7 @@
 
 metrics.json     values, intervals, and the protocol that they were measured by
 rows.csv         picture by picture
+confusion.csv    pixels of the row's class that were called the column's
 panels.png       some pictures, with truth and prediction
 worst.png        those that came out worst
 """
@@ -15,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from segzoo.base.files import replacing, write
 from segzoo.base.records import Json
-from segzoo.engine.evaluate import Judged
 from segzoo.engine.maps import NO_LABEL
 from segzoo.pictures.labels import Palette
-from segzoo.report.panels import coloured, rgb, sheet
+from segzoo.report.exhibits import Looked
+from segzoo.report.panels import coloured, sheet
 
-__all__ = ["draw_judged", "write_metrics", "write_rows"]
+__all__ = ["CONFUSION", "draw_judged", "write_confusion", "write_metrics", "write_rows"]
 
+CONFUSION = "confusion.csv"
 TITLES = ("picture", "truth", "prediction")
 HEIGHT = 160  # pixels of a picture on a sheet
 KEYS = 40  # classes that a legend names, at most
@@ -40,17 +42,35 @@ def write_metrics(folder: str | os.PathLike[str], record: Json) -> None:
 
 def write_rows(folder: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """rows.csv, with an empty field for nan."""
+    table = [[*rows[0]], *(["" if v != v else v for v in row.values()] for row in rows)]
+    _write_table(Path(folder, "rows.csv"), table)
+
+
+def write_confusion(
+    folder: str | os.PathLike[str],
+    matrix: ArrayLike,
+    *,
+    pixels: ArrayLike,
+    classes: Sequence[str],
+) -> None:
+    """confusion.csv: a row of each class with its pixels in the truth, and what they were called.
+
+    matrix: (L, L); pixels: (L,). A row adds up to less where pixels were given no class.
+    """
+    counts = np.column_stack([np.asarray(pixels), np.asarray(matrix)]).astype(np.int64).tolist()
+    rows = [[name, *row] for name, row in zip(classes, counts, strict=True)]
+    _write_table(Path(folder, CONFUSION), [["truth", "pixels", *classes], *rows])
+
+
+def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({k: "" if v != v else v for k, v in row.items()})
-    write(Path(folder, "rows.csv"), text.getvalue().encode(errors="backslashreplace"))
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def draw_judged(
     path: str | os.PathLike[str],
-    judged: Iterable[Judged],
+    looked: Iterable[Looked],
     *,
     captions: Sequence[str],
     classes: Sequence[str],
@@ -63,10 +83,9 @@ def draw_judged(
     captions: one of each. classes, palette: names and colours by label. across: side by side.
     """
     rows, present = [], set[int]()
-    for one in judged:
-        target, mask = one.target.numpy(), one.mask.numpy()
+    for image, target, mask, _ in looked:
         step = max(1, min(target.shape[-2:]) // (2 * HEIGHT))  # a sheet shows no more than that
-        image = np.asarray(Image.fromarray(rgb(one.image)).reduce(step))
+        image = np.asarray(Image.fromarray(image).reduce(step))
         target, mask = target[..., ::step, ::step], mask[..., ::step, ::step]
         rows.append(
             (

@@ -18,7 +18,17 @@ from segzoo.pictures import codec
 from segzoo.pictures.labels import Colour, Palette, binary, decode, default_palette
 from segzoo.predict.outputs import FOREGROUND, LINES, TINT
 
-__all__ = ["background_of", "coloured", "of_samples", "overlaid", "palette_of", "rgb", "sheet"]
+__all__ = [
+    "Drawn",
+    "background_class",
+    "coloured",
+    "draw_samples",
+    "of_samples",
+    "overlaid",
+    "palette_of",
+    "rgb",
+    "sheet",
+]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Labels: TypeAlias = NDArray[Any]
@@ -58,13 +68,13 @@ def palette_of(info: Info, num_classes: int) -> Palette:
     if num_classes <= 2:
         return ((0, 0, 0), FOREGROUND)
     black, *colours = default_palette(num_classes + 1)
-    background = background_of(info)
+    background = background_class(info)
     if background is not None:
         colours.insert(background, black)
     return tuple(colours[:num_classes])
 
 
-def background_of(info: Info) -> int | None:
+def background_class(info: Info) -> int | None:
     """The class that is called background; 0 where classes have no names; else None."""
     names = [name.strip("_ ").lower() for name in info.classes]
     if len(names) < 2:
@@ -152,11 +162,33 @@ def _edges(target: Labels, width: int) -> NDArray[np.bool_]:
 # --- samples -------------------------------------------------------------------------------------
 
 
+class Drawn(NamedTuple):
+    """Samples as pictures. legend: the classes that occur, where they have names.
+
+    rows: of each "picture", "mask", "overlay", and "weight" where pixels are weighed.
+    """
+
+    rows: list[dict[str, Bytes]]
+    legend: list[Key]
+
+
 def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | None) -> Bytes:
     """A sheet with picture, mask and overlay of each sample, and what its pixels weigh.
 
     info: of their data set. Below stand the classes that occur, where they have names.
     """
+    drawn = draw_samples(samples, info=info, ignore_index=ignore_index)
+    return sheet(
+        [[*row.values()] for row in drawn.rows],
+        titles=("picture", "mask", "overlay", "weight"),
+        captions=[sample["id"] for sample in samples],
+        legend=drawn.legend,
+        across=1 if len(samples) < 4 else 2,
+    )
+
+
+def draw_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | None) -> Drawn:
+    """Picture, mask and overlay of each sample, and what its pixels weigh."""
     targets = [sample["target"] for sample in samples]
     num_classes = classes_of(info)
     if num_classes is None and not any(((t != 0) & (t != 255)).any() for t in targets):
@@ -164,7 +196,7 @@ def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | Non
     present = {value for target in targets for value in _present(target)}
     palette = palette_of(info, num_classes or max(present, default=0) + 1)
     weighed = any("weight" in sample for sample in samples)
-    rows = []
+    rows: list[dict[str, Bytes]] = []
     for sample, target in zip(samples, targets, strict=True):
         image = rgb(sample["image"], bands=info.bands is not None)
         mask = coloured(target, palette, ignore_index=ignore_index)
@@ -173,10 +205,11 @@ def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | Non
             target,
             palette,
             ignore_index=ignore_index,
-            background=background_of(info),
+            background=background_class(info),
         )
-        weights = [_shaded(sample.get("weight", np.ones(target.shape[-2:])))] if weighed else []
-        rows.append([image, mask, tinted, *weights])
+        rows.append({"picture": image, "mask": mask, "overlay": tinted})
+        if weighed:
+            rows[-1]["weight"] = _shaded(sample.get("weight", np.ones(target.shape[-2:])))
     names = info.classes if len(info.classes) != 1 else ("background", *info.classes)
     legend: list[Key] = [
         (name, colour)
@@ -185,13 +218,7 @@ def of_samples(samples: Sequence[Sample], *, info: Info, ignore_index: int | Non
     ]
     if ignore_index in present:
         legend.append(("ignored", None))
-    return sheet(
-        rows,
-        titles=("picture", "mask", "overlay", "weight"),
-        captions=[sample["id"] for sample in samples],
-        legend=legend,
-        across=1 if len(rows) < 4 else 2,
-    )
+    return Drawn(rows, legend)
 
 
 def _present(target: Labels) -> list[int]:

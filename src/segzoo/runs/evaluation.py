@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,19 +41,30 @@ from segzoo.model.loaded import Model
 from segzoo.pictures.labels import Palette, default_classes, default_palette
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.report.confusion import draw_confusion, refuse_missing
-from segzoo.report.evaluation_report import draw_judged, write_metrics, write_rows
-from segzoo.report.panels import palette_of
+from segzoo.report.evaluation_page import page_of_evaluation, shown_places
+from segzoo.report.evaluation_report import (
+    draw_judged,
+    write_confusion,
+    write_metrics,
+    write_rows,
+)
+from segzoo.report.exhibits import LabelLook, looked_at, write_pictures
+from segzoo.report.page import REPORT, write_page
+from segzoo.report.panels import background_class, palette_of
 from segzoo.runs.training import measures_of
 from segzoo.saved.config import WEIGHTS_NAME
 from segzoo.spec import ModelSpec
 from segzoo.zoo import registry
 
 __all__ = [
+    "SEED",
     "EvaluateRequest",
     "Evaluated",
     "Machine",
+    "Measurement",
     "evaluate",
     "evaluated",
+    "measurement",
     "measures_for",
     "task_for",
     "to_measure",
@@ -148,8 +160,8 @@ def evaluate(
     flip, scales: also look at the mirrored picture, and at it at these factors of its size, and
         take the mean of the probabilities.
     bootstrap: rounds for the intervals; 0 for none.
-    out: a folder for metrics.json, rows.csv, panels.png, worst.png (of num_worst pictures) and
-        confusion.png.
+    out: a folder for report.html and what it is made of: metrics.json, rows.csv, confusion.csv
+        and pictures.zip; also panels.png, worst.png (of num_worst pictures) and confusion.png.
     progress: called with the pictures measured, and to be measured, by this process.
     options: of the architecture, as `segzoo.load` takes them: depth=2.
 
@@ -171,14 +183,36 @@ def evaluate(
     return evaluated(request)
 
 
+class Measurement(NamedTuple):
+    """A measurement with what it was made of, for what looks at pictures after it.
+
+    zoo: the model. found: with the sums of every picture. look: the pictures of these numbers with
+    the model's answers. colours: how labels are shown.
+    """
+
+    result: Evaluated
+    zoo: Model
+    data: Data
+    measures: Mapping[str, Measure]
+    found: Evaluation
+    look: Callable[[Sequence[int]], Iterator[Judged]]
+    colours: LabelLook
+
+
 def evaluated(request: EvaluateRequest) -> Evaluated:
     """Do what `evaluate` says, whose arguments the request holds."""
+    return measurement(request).result
+
+
+def measurement(request: EvaluateRequest) -> Measurement:
+    """Do what `evaluate` says, and keep what the numbers were made of."""
     _refuse_out_of_range(request)
     if request.out is not None:
-        ours.refuse_others(request.out / name for name in ours.known_by("metrics.json"))
+        names = (*ours.known_by("metrics.json"), REPORT)
+        ours.refuse_others(request.out / name for name in names)
     data, wanted = to_measure(request.data), request.machine.batch_size
     for note in data.notes:
-        warn(note, stacklevel=3)
+        warn(note, stacklevel=4)
     with _processes(request.machine.device) as (share, device):
         candidate = _candidate_of(request, data, device)
         zoo, info = candidate.zoo, data.info
@@ -200,7 +234,7 @@ def evaluated(request: EvaluateRequest) -> Evaluated:
             progress=_counting(request.progress, len(range(share.rank, len(data), share.world))),
         )
         if found.batch_size < wanted:
-            warn(f"memory held {found.batch_size} pictures at once", stacklevel=3)
+            warn(f"memory held {found.batch_size} pictures at once", stacklevel=4)
         rows, overlapping = _rows(found, candidate.measures), candidate.overlapping
         result = Evaluated(
             values=found.values,
@@ -211,12 +245,23 @@ def evaluated(request: EvaluateRequest) -> Evaluated:
             confusion=None if overlapping else confusion_matrix(found.totals["semantic"]),
             protocol=_protocol(request, data, candidate, processes=share.world),
         )
+        of = partial(engine.judged, task=candidate.task, views=request.views)
+        whole = Measurement(
+            result=result,
+            zoo=zoo,
+            data=data,
+            measures=candidate.measures,
+            found=found,
+            look=partial(of, zoo.network, data.dataset),
+            colours=LabelLook(
+                _palette(zoo, info, overlapping=overlapping),
+                info.ignore_index,
+                background_class(info),
+            ),
+        )
         if folder is not None:
-            look = partial(
-                engine.judged, zoo.network, data.dataset, task=candidate.task, views=request.views
-            )
-            _report(folder, result, found, look, _palette(zoo, info, overlapping=overlapping))
-    return result
+            _report(folder, whole)
+    return whole
 
 
 def to_measure(given: str | Dataset) -> Data:
@@ -258,7 +303,7 @@ def task_for(zoo: Model, info: Info) -> Task:
             if len({registry.fold(name) for name in names}) > 1:
                 warn(
                     f"class {number} is {names[0]!r} in the data set, {names[1]!r} to the model",
-                    stacklevel=5,
+                    stacklevel=6,
                 )
     return Task(
         preprocess=zoo.preprocess,
@@ -490,18 +535,16 @@ def _defined(value: float | list[float]) -> Json:
     return None if math.isnan(value) else value
 
 
-def _report(
-    folder: Path,
-    result: Evaluated,
-    found: Evaluation,
-    look: Callable[[Sequence[int]], Iterator[Judged]],
-    palette: Palette,
-) -> None:
-    """Files of the folder: numbers first, then pictures."""
-    write_metrics(folder, result.as_json())
+def _report(folder: Path, whole: Measurement) -> None:
+    """Files of the folder: numbers first, then pictures, then the page that shows them."""
+    result, colours = whole.result, whole.colours
+    write_metrics(folder, result.as_json() | {"palette": [list(c) for c in colours.palette]})
     write_rows(folder, result.rows)
     main, count = result.protocol["main"], len(result.rows)
     few = range(0, count, -(-count // SHOWN))
+    kept = [*chain(*shown_places([row[main] for row in result.rows]))] if result.worst else []
+    wanted = sorted({*few, *result.worst, *kept})
+    looked = dict(zip(wanted, map(looked_at, whole.look(wanted)), strict=True))
     for name, numbers, across in (("panels.png", few, 1), ("worst.png", result.worst, 2)):
         if numbers:
             captions = [
@@ -509,17 +552,16 @@ def _report(
             ]
             draw_judged(
                 folder / name,
-                look(numbers),
+                [looked[n] for n in numbers],
                 captions=captions,
                 classes=result.classes,
-                palette=palette,
-                ignore_index=result.protocol["data"]["ignore_index"],
+                palette=colours.palette,
+                ignore_index=colours.ignore_index,
                 across=across,
             )
+    write_pictures(folder, {n: looked[n] for n in kept}, colours)
     if result.confusion is not None:
-        draw_confusion(
-            folder / "confusion.png",
-            result.confusion,
-            pixels=found.totals["semantic"]["targets"],
-            classes=result.classes,
-        )
+        pixels, path = whole.found.totals["semantic"]["targets"], folder / "confusion.png"
+        write_confusion(folder, result.confusion, pixels=pixels, classes=result.classes)
+        draw_confusion(path, result.confusion, pixels=pixels, classes=result.classes)
+    write_page(folder / REPORT, page_of_evaluation(folder))
