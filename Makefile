@@ -7,6 +7,7 @@
 #   make release    build every distribution into dist/, check them, and say what is left to do
 #   make check      lint, formatting, types
 #   make docs       write what pages take from elsewhere: docs/models.md, files shown in pages
+#   make site       these pages as a site, in build/site/html
 #   make bench      measure; writes bench/results/
 #   make clean      delete .venv and everything that was built
 #
@@ -24,9 +25,9 @@ EDITABLE := $(PLUGINS:%=-e %)
 # test_hub*.py, then those of test_publish.py, each before OpenVINO and a child of some of
 # test_artefacts.py. Of what is loaded, torch, grpc and OpenBLAS of scipy ask to be told of a fork.
 ALONE := tests/test_artefacts.py tests/test_every_runtime.py
-QUICK := not slow and not stress and not gpu and not browser and not network
+QUICK := not slow and not stress and not gpu and not browser and not site and not network
 
-.PHONY: demo test test-all wheels release check docs bench clean
+.PHONY: demo test test-all wheels release check docs site bench clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo cutout demo/photos -o demo-out --overwrite
@@ -55,6 +56,10 @@ check: .venv/for-development
 
 docs: .venv/for-development
 	.venv/bin/python docs/generate.py
+
+site: .venv/for-development
+	.venv/bin/pip install --quiet -e ".[docs]"
+	.venv/bin/python docs/website.py
 
 bench: .venv/for-development
 	.venv/bin/python bench/startup.py

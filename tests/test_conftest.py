@@ -63,8 +63,9 @@ def project(tmp_path):
         "@pytest.mark.network\n"
         "def test_far(): pass\n"
     )
-    markers = "[pytest]\nmarkers =\n  slow: s\n  stress: s\n  gpu: g\n  browser: b\n  network: n\n"
-    (tmp_path / "pytest.ini").write_text(markers)
+    names = ("slow", "stress", "gpu", "browser", "site", "network")
+    markers = "".join(f"  {name}: as such\n" for name in names)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers =\n{markers}")
 
     def run(*arguments):
         return subprocess.run(
@@ -80,7 +81,7 @@ def project(tmp_path):
 
 
 def test_what_is_left_out_is_named_and_counted(project):
-    quick = "not slow and not stress and not gpu and not browser and not network"
+    quick = "not slow and not stress and not gpu and not browser and not site and not network"
     *_, left_out, closing = project("-m", quick).splitlines()
     assert left_out == "left out: 4 slow, 1 network; `make test-all` runs them"
     assert "1 passed, 5 deselected" in closing

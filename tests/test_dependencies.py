@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECTS = [ROOT, *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]
-FOR_US = {"test", "check", "all"}  # extras that no file of src needs
+FOR_US = {"test", "check", "docs", "all"}  # extras that no file of src needs
 # Needed by another library that is declared beside it, and imported by none of our files.
 NOT_IMPORTED = {Path("."): {"pyopenssl"}, Path("plugins/segzoo-smp"): {"timm"}}
 OF_DISTRIBUTION = {**packages_distributions(), "segzoo": ["segzoo-core"]}

@@ -35,17 +35,17 @@ class Tick(NamedTuple):
     text: str
 
 
-class Labels(NamedTuple):
+class AxisLabels(NamedTuple):
     """What stands along an axis."""
 
     name: str = ""
     ticks: tuple[Tick, ...] = ()
 
 
-NONE = Labels()
+NONE = AxisLabels()
 
 
-class Line(NamedTuple):
+class ChartLine(NamedTuple):
     """path: the d of an SVG path. colour: a number of the page's palette. faint: as seen, unmended.
 
     dots: (x, y, what a pointer is told).
@@ -80,9 +80,9 @@ class Chart:
     kind: ClassVar[str] = "chart"
     title: str
     note: str = ""
-    x: Labels = NONE
-    y: Labels = NONE
-    lines: tuple[Line, ...] = ()
+    x: AxisLabels = NONE
+    y: AxisLabels = NONE
+    lines: tuple[ChartLine, ...] = ()
     bars: tuple[Bar, ...] = ()
     dots: tuple[Dot, ...] = ()
     rule: Tick | None = None
@@ -136,16 +136,16 @@ def lines(
     drawn = []
     for colour, (name, points) in enumerate(finite.items()):
         if name in smooth:
-            drawn.append(Line("", _path(points, x, y), colour, faint=True))
+            drawn.append(ChartLine("", _path(points, x, y), colour, faint=True))
             points = [p for p in smooth[name] if math.isfinite(p[1])] or points
         few = len(points) <= 40
         dots = [(x(s), y(v), f"{name}, step {s:,}: {v:.4g}") for s, v in points] if few else []
-        drawn.append(Line(name, _path(points, x, y), colour, dots=tuple(dots)))
+        drawn.append(ChartLine(name, _path(points, x, y), colour, dots=tuple(dots)))
     return Chart(
         title=title,
         note=note,
-        x=Labels("step", x.ticks(whole=True)),
-        y=Labels("", y.ticks()),
+        x=AxisLabels("step", x.ticks(whole=True)),
+        y=AxisLabels("", y.ticks()),
         lines=tuple(drawn),
         rule=None if mark is None else Tick(x(mark[0]), mark[1]),
     )
@@ -181,8 +181,8 @@ def histogram(title: str, values: Sequence[float], *, x_label: str, note: str = 
     return Chart(
         title=title,
         note=note,
-        x=Labels(x_label, x.ticks()),
-        y=Labels("pictures", y.ticks(whole=True)),
+        x=AxisLabels(x_label, x.ticks()),
+        y=AxisLabels("pictures", y.ticks(whole=True)),
         bars=bars,
         rule=Tick(x(middle), f"median {middle:.3f}"),
     )
@@ -209,8 +209,8 @@ def scatter(
     return Chart(
         title=title,
         note=note,
-        x=Labels(names[0], x.ticks()),
-        y=Labels(names[1], y.ticks()),
+        x=AxisLabels(names[0], x.ticks()),
+        y=AxisLabels(names[1], y.ticks()),
         dots=tuple(dots),
         diagonal=f"M{x(low)} {y(low)}L{x(high)} {y(high)}",
     )
