@@ -33,6 +33,7 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Expect",
+    "Graph",
     "ImportPath",
     "Json",
     "Metric",
@@ -406,6 +407,29 @@ class Metric(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Graph(Record):
+    """The network of weights as an ONNX graph in the plugin's package, x -> logits.
+
+    `segzoo.model.shipping` writes it and what its answers are compared with.
+    bundled: the file, as "package:path/in/it.onnx". sha256: of it, in hex.
+    metrics: what was measured with it, for one that is less precise than the weights.
+    """
+
+    bundled: str
+    sha256: str
+    metrics: tuple[Metric, ...] = ()
+
+    def _faults(self) -> list[str]:
+        return failed(
+            (
+                not re.fullmatch(r"[\w.]+:[^:]+\.onnx", self.bundled),
+                f"bundled={self.bundled!r} is not package:path/in/it.onnx",
+            ),
+            (not SHA256.fullmatch(self.sha256), f"sha256={self.sha256!r} is not 64 hex digits"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights(Record):
     """A published set of weights: where it is, what it needs, where it comes from.
 
@@ -419,6 +443,7 @@ class Weights(Record):
     sha256: of the file, in hex. converted_sha256: of the safetensors that comes of the file at a
         url; None where nobody has seen it yet.
     dtype: how floats are stored; they are widened to float32 when loaded.
+    graphs: the network with them as runtimes other than torch take it, by precision.
     options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
         spec's (None: they do not); an explicit argument of `load` wins or is a clear error.
     license: of the weights themselves. recipe: how they are trained again, best as the command.
@@ -435,6 +460,7 @@ class Weights(Record):
     sha256: str
     converted_sha256: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    graphs: Mapping[Literal["fp32", "int8"], Graph] = field(default_factory=dict)
     options: Mapping[str, Json] = field(default_factory=dict)
     num_classes: int | None = None
     in_channels: int | None = None
@@ -480,6 +506,10 @@ class Weights(Record):
             (
                 self.revision is not None and not REVISION.fullmatch(self.revision),
                 f"revision={self.revision!r} is not a commit of 40 hex digits",
+            ),
+            (
+                bool(self.graphs) and self.bundled is None,
+                "graphs go with weights that are bundled",
             ),
             (not self.license, "license is empty; write 'not stated' where it is not known"),
         )

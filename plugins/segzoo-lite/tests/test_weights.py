@@ -4,6 +4,7 @@ import hashlib
 from importlib.resources import files
 
 import numpy as np
+import pytest
 from PIL import Image
 from segzoo_lite.spec import LITE0
 
@@ -42,3 +43,40 @@ def test_the_weights_hold_their_golden_too():
 
 def test_they_are_what_cutout_takes_by_their_record():
     assert choice.best().ref == "lite0.duts"
+
+
+def test_the_graph_gives_torchs_probabilities():
+    """For one picture and for two, of several sizes."""
+    pytest.importorskip("onnxruntime")
+    from segzoo.model.served import Request, serve
+    from segzoo.predict.artefacts.parity import compare
+
+    network, graph = (
+        serve(Request(ref="lite0.duts", device="cpu", runtime=runtime)).predictor
+        for runtime in ("torch", "onnxruntime")
+    )
+    found = compare(
+        network.runtime,
+        graph.runtime,
+        preprocess=network.preprocess,
+        postprocess=network.postprocess,
+        in_channels=3,
+    )
+    assert len(found) == 3
+    assert max(case.difference for case in found) <= 1e-4
+
+
+@pytest.mark.slow
+def test_the_graph_is_made_of_the_weights_by_one_call(tmp_path):
+    """Byte for byte by the versions that it was made with; by others, as large and as good."""
+    pytest.importorskip("onnxscript")
+    from segzoo.model.origin import bundled_file
+    from segzoo.model.shipping import write
+
+    graph = LITE0.weights["duts"].graphs["fp32"]
+    wanted = bundled_file(graph.bundled)
+    sha256 = write("lite0.duts", tmp_path / "again.onnx")
+    size = (tmp_path / "again.onnx").stat().st_size
+    assert sha256 == graph.sha256 or abs(size - wanted.stat().st_size) < 10**5
+    answers = (np.load(file.with_suffix(".npy")) for file in (tmp_path / "again.onnx", wanted))
+    np.testing.assert_allclose(*answers, atol=1e-3)

@@ -18,7 +18,17 @@ from pathlib import Path
 
 from segzoo.errors import UsageError
 
-__all__ = ["Stamp", "folder", "home", "keep", "kept", "read_stamp", "trusted", "write_stamp"]
+__all__ = [
+    "Stamp",
+    "first_time",
+    "folder",
+    "home",
+    "keep",
+    "kept",
+    "read_stamp",
+    "trusted",
+    "write_stamp",
+]
 
 SETTLED_SECONDS = 2.0
 MAX_STAMP = 4096  # bytes
@@ -105,6 +115,15 @@ def write_stamp(
         return _replace(place, json.dumps({**_state(status), **asdict(stamp)}))
     except (OSError, ValueError, UsageError):
         return False
+
+
+def first_time(what: str) -> bool:
+    """Whether this is asked for the first time on this machine; never where that cannot be kept."""
+    try:
+        (folder("told") / what).touch(mode=0o600, exist_ok=False)
+    except (OSError, ValueError, UsageError):
+        return False
+    return True
 
 
 def trusted(path: Path, *, most: int) -> bytes | None:

@@ -35,6 +35,7 @@ OWN = {
     "fingerprints": "hashes of data sets",
     "hub": "which files commits on the Hub have",
     "stamps": "which files were found whole",
+    "told": "what is told once",
     "traits": "what data sets are like",
 }
 

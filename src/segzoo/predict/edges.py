@@ -37,6 +37,7 @@ GUESSED, DOUBTED = 0.3, 0.02  # weights beside the 1 of sure pixels
 WINDOW, SMOOTH = 3, 1e-5  # of the local lines: reach, and what variance of colours is noise
 WIDE, VAGUE = 6, (0.7, 0.95)  # where so much of a window is soft, the map has no edge to be mended
 ROWS = 256  # computed at once, so that memory does not grow with the picture
+FEW_ROWS = 32  # of the small copy, where each pixel takes hundreds of bytes
 LEAST = 1e-6
 # Germer et al., section 3: how alike neighbours are, and how much more where alpha changes.
 ALIKE, ALIKE_AT_EDGES = 1e-5, 1.0
@@ -112,6 +113,13 @@ def _local_lines(image: Floats, opacity: Floats, weight: Floats) -> Floats:
     planes = [np.ones_like(opacity), *np.moveaxis(image, -1, 0), *products]
     planes += [opacity, *(opacity * plane for plane in np.moveaxis(image, -1, 0))]
     sums = _box_mean(np.stack(planes, -1) * weight[..., None], WINDOW)
+    fitted = np.concatenate([_lines_of(sums[rows]) for rows in _bands(len(sums), FEW_ROWS)])
+    shared = _box_mean(fitted, WINDOW)
+    return shared[..., :4] / shared[..., 4:]
+
+
+def _lines_of(sums: Floats) -> Floats:
+    """(h, w, 5) The line of each window by its weighted sums, and its weight, times that weight."""
     total = np.maximum(sums[..., :1], LEAST).astype(np.float64)
     means = sums[..., 1:] / total
     colour, squares, mean, mixed = np.split(means, [3, 9, 10], axis=-1)
@@ -120,8 +128,8 @@ def _local_lines(image: Floats, opacity: Floats, weight: Floats) -> Floats:
     slope = np.linalg.solve(covariance, (mixed - mean * colour)[..., None])[..., 0]
     height = mean - (slope * colour).sum(-1, keepdims=True)
     fitted = np.concatenate([slope, height, np.ones_like(height)], -1) * total
-    shared = _box_mean(fitted.astype(np.float32), WINDOW)
-    return shared[..., :4] / shared[..., 4:]
+    result: Floats = fitted.astype(np.float32)
+    return result
 
 
 def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
@@ -174,16 +182,20 @@ def _spread(image: Floats, sure: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 def _box_mean(values: Floats, reach: int) -> Floats:
     """The mean of (h, w, C) values over the square around each, as much of it as there is."""
-    for axis in (0, 1):
-        length = values.shape[axis]
-        places = np.arange(length)
-        ends, begins = np.minimum(places + reach + 1, length), np.maximum(places - reach, 0)
-        sums = np.zeros([n + (a == axis) for a, n in enumerate(values.shape)])
-        np.cumsum(values, axis=axis, out=sums[1:] if axis == 0 else sums[:, 1:])
-        parts = sums.take(ends, axis) - sums.take(begins, axis)
-        counts = (ends - begins).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-        values = (parts / counts).astype(np.float32)
-    return values
+    result = np.empty_like(values)
+    for c in range(values.shape[2]):  # one after the other: sums are twice as wide as values
+        plane = values[..., c]
+        for axis in (0, 1):
+            length = plane.shape[axis]
+            places = np.arange(length)
+            ends, begins = np.minimum(places + reach + 1, length), np.maximum(places - reach, 0)
+            sums = np.zeros([n + (a == axis) for a, n in enumerate(plane.shape)])
+            np.cumsum(plane, axis=axis, out=sums[1:] if axis == 0 else sums[:, 1:])
+            parts = sums.take(ends, axis) - sums.take(begins, axis)
+            counts = (ends - begins).reshape((-1, 1) if axis == 0 else (1, -1))
+            plane = np.asarray(parts / counts, np.float32)
+        result[..., c] = plane
+    return result
 
 
 def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -238,6 +250,6 @@ def _neighbours(values: Floats) -> Iterator[Floats]:
     yield padded[1:-1, 2:]
 
 
-def _bands(height: int) -> Iterator[slice]:
-    for start in range(0, height, ROWS):
-        yield slice(start, min(start + ROWS, height))
+def _bands(height: int, rows: int = ROWS) -> Iterator[slice]:
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))

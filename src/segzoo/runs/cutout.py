@@ -7,12 +7,13 @@ from PIL import Image
 
 from segzoo.errors import UsageError
 from segzoo.model import choice
-from segzoo.model.load import load
+from segzoo.model.served import Request, serve
 from segzoo.predict import outputs
 from segzoo.predict.outputs import Background, Edges
 
 if TYPE_CHECKING:
     from segzoo.model.loaded import Model
+    from segzoo.predict.predictor import Predictor
     from segzoo.predict.stages import Source
 
 __all__ = ["cutout"]
@@ -37,19 +38,24 @@ def cutout(
     edges: "clean" follows the picture's edges and leaves out what was behind; "raw" is what the
         network said. crop: cut to the box around what was found, if anything was.
 
+    The network runs without torch where onnxruntime or OpenVINO is installed and the weights came
+    with a graph, or `segzoo warm` has made one.
+
     The result's `info` has the picture's icc_profile, dpi and exif, and under "segzoo" which
     weights were used. Without a `model` these are kept in memory for the next call.
     """
     if edges not in ("clean", "raw"):
         raise UsageError(f"edges={edges!r} is not known", expected="'clean' or 'raw'")
+    predictor: Predictor | Model
     if model is None:
-        ref, loaded = _best(device)
+        ref, predictor = _best(device)
     elif isinstance(model, str):
-        ref, loaded = model, load(model, pretrained=True, device=device)
+        request = Request(ref=model, pretrained=True, device=device, runtime=None)
+        ref, predictor = model, serve(request).predictor
     else:
-        ref, loaded = model.config.model, model
+        ref, predictor = model.config.model, model
     behind = outputs.background_of(background) if isinstance(background, str) else background
-    prediction = loaded.predict(picture)
+    prediction = predictor.predict(picture)
     output = outputs.render(
         "cutout",
         prediction,
@@ -65,7 +71,8 @@ def cutout(
 
 
 @lru_cache(maxsize=1)
-def _best(device: str) -> "tuple[str, Model]":
-    """What `choice.best` names, loaded."""
+def _best(device: str) -> "tuple[str, Predictor]":
+    """What `choice.best` names, ready to predict."""
     ref = choice.best().ref
-    return ref, load(ref, device=device, local_files_only=True)
+    request = Request(ref=ref, device=device, local_files_only=True, runtime=None)
+    return ref, serve(request).predictor

@@ -1,6 +1,6 @@
 """The weights that come with the light networks; how they were made stands in docs/results.md."""
 
-from segzoo.spec import Dataset, Metric, Weights
+from segzoo.spec import Dataset, Graph, Metric, Weights
 
 IMAGENET = Dataset(
     name="ImageNet-1K",
@@ -21,6 +21,12 @@ LITE0_DUTS = Weights(
     bundled="segzoo_lite:weights/lite0.duts.safetensors",
     sha256="d74adce304ba9798277b23adae632e6c1534a99b31cfe09870f15458ec8a5759",
     dtype="float16",
+    graphs={
+        "fp32": Graph(
+            bundled="segzoo_lite:weights/lite0.duts.fp32.onnx",
+            sha256="f898cc161494f7657acc340d830254c5fdb5c8a26a9ab26eb4b7f7c7308996d8",
+        ),
+    },
     task="saliency",
     classes=("salient object",),
     trained_on=(DUTS_TR, IMAGENET),

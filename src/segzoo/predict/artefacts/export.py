@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["OPSET", "to_onnx", "values_of"]
 
+LARGE = 256  # values of a tensor for which half the bytes are worth an operator
 OPSET = 18  # what torch's exporter writes; a later one is made of it by a conversion
 
 
 def to_onnx(
-    network: "nn.Module", x: NDArray[np.float32], *, any_size: bool, model: str = "the network"
+    network: "nn.Module",
+    x: NDArray[np.float32],
+    *,
+    any_size: bool,
+    model: str = "the network",
+    small: bool = False,
 ) -> bytes:
     """The ONNX file of a network: x (N, C, h, w) float32 -> logits float32, N of any number.
 
     x: an example, of two pictures or more. any_size: h and w may be any too; else they are its.
-    Tensors lie in the file, and so does nothing else: no names or lines of source files.
+    small: tensors whose values all are float16's are stored as such, and normalisations are left
+    for the runtime to fold into them. Tensors lie in the file, and so does nothing else: no names
+    or lines of source files.
     DependencyMissingError without onnxscript. PluginError with the cause where torch cannot export
     the network, or makes a graph that needs more than ONNX's own operators.
     """
@@ -50,9 +58,10 @@ def to_onnx(
                 output_names=["logits"],
                 opset_version=OPSET,
                 verbose=False,
+                optimize=not small,
             )
         assert program is not None  # it is None for the exporter before this one
-        graph = _plain(program.model_proto)
+        graph = _plain(_halved(program.model_proto) if small else program.model_proto)
     except Exception as error:
         size = "" if any_size else f" at {x.shape[2]}x{x.shape[3]}"
         raise PluginError(
@@ -96,6 +105,27 @@ def _final_of(network: "nn.Module") -> "nn.Module":
             return logits.float()
 
     return Final().eval()
+
+
+def _halved(model: Any) -> Any:
+    """An exported model without computed constants, whose tensors take half the bytes."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16) if values.dtype == np.float32 else values
+        if values.dtype == np.float32 and values.size >= LARGE and (half == values).all():
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _plain(model: "object") -> bytes:

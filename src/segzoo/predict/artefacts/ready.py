@@ -1,12 +1,12 @@
-"""A runtime with its network: from the artefact that is kept, else from one that is made now.
+"""A runtime with its network: from an artefact that is kept or came along, else from one made now.
 
 torch is imported when one has to be made, and not otherwise.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,10 @@ from segzoo.errors import (
     ResourceError,
     UsageError,
 )
-from segzoo.predict.artefacts import store
+from segzoo.predict.artefacts import shipped, store
 from segzoo.predict.artefacts.identity import Identity, version_of
 from segzoo.predict.artefacts.parity import TOLERANCE, compare, example
+from segzoo.predict.artefacts.shipped import Shipped
 from segzoo.predict.artefacts.store import Artefact, Parity
 from segzoo.predict.network import Runtime
 from segzoo.predict.runtimes import offered
@@ -29,7 +30,7 @@ from segzoo.spec import Postprocess, Preprocess
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["EXPORTED", "Exportable", "from_kept", "is_kept", "runtime_for"]
+__all__ = ["EXPORTED", "Exportable", "from_kept", "is_kept", "is_ready", "runtime_for"]
 
 EXPORTED = ("onnxruntime", "openvino")  # the runtimes that artefacts are for
 UNWRITABLE = (OutputError, ResourceError, UsageError)
@@ -39,28 +40,33 @@ UNWRITABLE = (OutputError, ResourceError, UsageError)
 class Exportable:
     """A network that artefacts are made of.
 
-    network: gives it, on the CPU; called where an artefact has to be made or measured. tell: told
-    a line for a person when something takes its time, or could not be kept.
+    network: gives it, on the CPU; called where an artefact has to be made or measured. shipped: the
+    graphs that come with its weights, by precision. tell: told a line for a person when something
+    takes its time, or could not be kept.
     """
 
     identity: Identity
     network: "Callable[[], nn.Module]"
     preprocess: Preprocess
     postprocess: Postprocess
+    shipped: Mapping[str, Shipped] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda line: None
 
 
 def runtime_for(subject: Exportable, runtime: str, precision: str) -> Runtime:
     """The network in this runtime, whose answers have been compared with torch's.
 
-    An artefact that is missing, damaged, edited or of other versions is made anew. PluginError for
-    a network that cannot be exported or run there, or whose probabilities then differ by more than
-    TOLERANCE; DependencyMissingError without the library; DeviceError for a precision that this
-    processor does not have.
+    By the artefact that is kept, else by the graph that came with the weights; where neither holds,
+    as it is missing, damaged, edited or of other versions, one is made. PluginError for a network
+    that cannot be exported or run there, or whose probabilities then differ by more than TOLERANCE;
+    DependencyMissingError without the library; DeviceError for a precision that
+    this processor does not have.
     """
     offered.refuse_unoffered(runtime, precision)
     offered.import_library(runtime)
     if (found := from_kept(subject.identity, runtime, precision)) is not None:
+        return found
+    if (found := _from_shipped(subject, runtime, precision)) is not None:
         return found
     with store.alone_with(subject.identity):
         found = from_kept(subject.identity, runtime, precision)  # by another process meanwhile
@@ -78,6 +84,13 @@ def from_kept(identity: Identity, runtime: str, precision: str) -> Runtime | Non
         return None
 
 
+def is_ready(subject: Exportable, runtime: str, precision: str) -> bool:
+    """Whether nothing has to be made, as far as that can be said without reading a graph."""
+    return is_kept(subject.identity, runtime, precision) or _fits(
+        _shipped_of(subject, precision), subject.identity, runtime, precision
+    )
+
+
 def is_kept(identity: Identity, runtime: str, precision: str) -> bool:
     """Whether `from_kept` will find it, as far as that can be said without reading the graph."""
     return _compared(identity, runtime, precision) is not None
@@ -90,6 +103,57 @@ def _compared(identity: Identity, runtime: str, precision: str) -> Artefact | No
     parity = store.parity_of(artefact, runtime, precision, version_of(runtime))
     fits = parity is not None and parity.difference <= TOLERANCE[precision]
     return artefact if fits else None
+
+
+def _shipped_of(subject: Exportable, precision: str) -> Shipped | None:
+    """The graph that a precision is computed with: any but int8 with the one of fp32."""
+    return subject.shipped.get("int8" if precision == "int8" else "fp32")
+
+
+def _tried(graph: Shipped, identity: Identity, runtime: str, precision: str) -> Parity | None:
+    """What was found when this version of the runtime was tried with a shipped graph, if it was."""
+    kept = store.read_record(Parity, identity, shipped.record_name(runtime, precision))
+    wanted = (runtime, precision, version_of(runtime), graph.sha256)
+    same = kept and (kept.runtime, kept.precision, kept.version, kept.sha256) == wanted
+    return kept if same else None
+
+
+def _fits(graph: Shipped | None, identity: Identity, runtime: str, precision: str) -> bool:
+    """Whether a shipped graph is there, and was not found to differ when it was tried."""
+    if graph is None or not graph.path.is_file():
+        return False
+    tried = _tried(graph, identity, runtime, precision)
+    return tried is None or tried.difference <= TOLERANCE[precision]
+
+
+def _from_shipped(subject: Exportable, runtime: str, precision: str) -> Runtime | None:
+    """The network from the graph that came with its weights; None when that does not hold."""
+    graph, identity = _shipped_of(subject, precision), subject.identity
+    if graph is None or not _fits(graph, identity, runtime, precision):
+        return None
+    try:
+        started = _started(runtime, precision, partial(shipped.shipped_graph, graph))
+        if _tried(graph, identity, runtime, precision) is None:
+            x = shipped.probe_input(identity.in_channels, identity.size)
+            parity = Parity(
+                runtime=runtime,
+                version=version_of(runtime),
+                precision=precision,
+                sha256=graph.sha256,
+                cases=(shipped.compared(started, graph, x, identity.activation),),
+            )
+            with contextlib.suppress(*UNWRITABLE):  # it is tried again then
+                store.write_record(parity, identity, shipped.record_name(runtime, precision))
+            if parity.difference > TOLERANCE[precision]:
+                raise PluginError(
+                    f"{runtime} gives other probabilities than torch did",
+                    found=f"a difference of {parity.difference:.2g}",
+                    expected=f"at most {TOLERANCE[precision]:g}",
+                )
+    except (IntegrityError, PluginError) as error:
+        subject.tell(f"the graph that comes with {identity.model} is not used: {error}")
+        return None
+    return started
 
 
 def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:

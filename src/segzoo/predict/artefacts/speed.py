@@ -13,7 +13,7 @@ from segzoo.predict.artefacts.ready import Exportable
 from segzoo.predict.network import Runtime
 from segzoo.predict.runtimes.offered import installed, threads
 
-__all__ = ["HANDFUL", "auto_runtime", "speed_of"]
+__all__ = ["HANDFUL", "auto_runtime", "quick_runtime", "speed_of"]
 
 HANDFUL = 8  # pictures: so many are done sooner than a runtime is measured
 RUNS = 3
@@ -29,12 +29,7 @@ def auto_runtime(subject: Exportable, precision: str, pictures: int | None = Non
     """
     here = installed(precision)
     if pictures is not None and pictures <= HANDFUL:
-        ready_now = (
-            name
-            for name in ready.EXPORTED  # the first of them starts sooner
-            if name in here and ready.is_kept(subject.identity, name, precision)
-        )
-        return next(ready_now, "torch")
+        return quick_runtime(subject, precision)
     if not here:
         return "torch"
     return speed_of(subject, precision).fastest
@@ -52,6 +47,17 @@ def speed_of(subject: Exportable, precision: str) -> Speed:
         except (SegzooError, OSError):
             subject.tell("how long it takes cannot be kept for the next time")
     return speed
+
+
+def quick_runtime(subject: Exportable, precision: str) -> str:
+    """The runtime that starts soonest of those for which nothing has to be made."""
+    here = installed(precision)
+    ready_now = (
+        name
+        for name in ready.EXPORTED  # the first of them starts sooner
+        if name in here and ready.is_ready(subject, name, precision)
+    )
+    return next(ready_now, "torch")
 
 
 def _file_of(precision: str) -> str:

@@ -26,6 +26,7 @@ from segzoo.predict.artefacts.graph import fault_of
 from segzoo.predict.artefacts.identity import Identity
 
 __all__ = [
+    "MAX_GRAPH",
     "Artefact",
     "Case",
     "Parity",
