@@ -120,6 +120,16 @@ def shelf(monkeypatch, tmp_path):
             "one",
             "MAE 0.050",
         ),
+        # Several sets that the same of them state count alike.
+        (
+            [
+                ("one", max_f(0.93), max_f(0.85, DUTS)),
+                ("two", max_f(0.92), max_f(0.87, DUTS)),
+                ("three", mae(0.01)),
+            ],
+            "two",
+            "mean max F-beta 0.895 on 850 of ECSSD and 200 of DUTS-TE, the best of 2",
+        ),
         # The measure before the error, and what `segzoo eval` calls it is the same.
         (
             [("one", max_f(0.8), mae(0.01)), ("two", max_f(0.9), mae(0.2))],

@@ -1,13 +1,15 @@
 """Which of the installed weights make the best cut-outs, by what their records state.
 
 Weights that state a measure of saliency are compared on the numbers that most of them state: the
-same measure, on the same pictures, by the same protocol, all three to the letter. Numbers that are
-as good as the best within the spread of such sets leave the choice to the multiply-adds. Only
-weights that are on this machine and that anybody may use for anything are taken.
+same measure, on the same pictures, by the same protocol, all three to the letter; the mean of them
+where the same weights state it on several sets. Numbers that are as good as the best within the
+spread of such sets leave the choice to the multiply-adds. Only weights that are on this machine and
+that anybody may use for anything are taken.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import mean
 from typing import NamedTuple
 
 from segzoo.errors import WeightsMissingError
@@ -63,10 +65,14 @@ def best() -> Chosen:
             next_step="Run: pip install 'segzoo-core[all]', or name weights with --model "
             "(model=), which are fetched where need be",
         )
-    yardstick = _yardstick(usable)
     stated = {c.ref: _stated(c.record) for c in usable}
-    values = {ref: found[yardstick] for ref, found in stated.items() if yardstick in found}
-    sign = MEASURES[yardstick.measure][1]
+    yardsticks = _yardsticks(stated)
+    values = {
+        ref: mean(found[each] for each in yardsticks)
+        for ref, found in stated.items()
+        if found.keys() >= set(yardsticks)
+    }
+    names, sign = MEASURES[yardsticks[0].measure]
     most = max(sign * value for value in values.values())
     alike = [c for c in usable if c.ref in values and sign * values[c.ref] >= most - ALIKE]
     taken = min(alike, key=lambda c: (_work(c), -sign * values[c.ref], c.ref))
@@ -76,8 +82,9 @@ def best() -> Chosen:
         rank = f"the best of {len(values)} here"
     else:
         rank = f"within {ALIKE} of the best of {len(values)} here, for less work"
-    name = MEASURES[yardstick.measure][0][0]
-    number = f"{name} {values[taken.ref]:.3f} on {yardstick.split}"
+    name = names[0] if len(yardsticks) == 1 else f"mean {names[0]}"
+    sets = " and ".join(each.split for each in yardsticks)
+    number = f"{name} {values[taken.ref]:.3f} on {sets}"
     record = taken.record
     return Chosen(taken.ref, f"{number}, {rank}; {said_of(record.license, record.trained_on)}")
 
@@ -115,10 +122,21 @@ def _obstacle(entry: Entry, spec: ModelSpec, record: Weights) -> str:
     return "" if is_here(entry, spec, record) else "not on this machine"
 
 
-def _yardstick(candidates: Sequence[Candidate]) -> Yardstick:
-    """The one that most of them state; among equals the measure, then who comes first, decides."""
-    stated = Counter(yardstick for c in candidates for yardstick in _stated(c.record))
-    return max(stated, key=lambda yardstick: (stated[yardstick], -yardstick.measure))
+def _yardsticks(stated: Mapping[str, Mapping[Yardstick, float]]) -> list[Yardstick]:
+    """What most weights state, and what the same of them state besides by that measure.
+
+    stated: by ref. Among equals the measure, then who comes first, decides.
+    """
+    who: dict[Yardstick, list[str]] = {}
+    for ref, found in stated.items():
+        for yardstick in found:
+            who.setdefault(yardstick, []).append(ref)
+    first = max(who, key=lambda yardstick: (len(who[yardstick]), -yardstick.measure))
+    return [
+        each
+        for each, refs in who.items()
+        if refs == who[first] and (each.measure, each.protocol) == (first.measure, first.protocol)
+    ]
 
 
 def _stated(record: Weights) -> dict[Yardstick, float]:

@@ -128,7 +128,7 @@ TROUSERS = Weights(
     ),
     license="Apache-2.0",
     source="trained from u2netp.duts by this project",
-    recipe="segzoo train u2netp --pretrained --task binary --recipe duts_cpu "
+    recipe="segzoo train u2netp.duts --task binary --recipe duts_cpu "
     """'loss.parts=[["binary_cross_entropy",1.0],["dice",1.0]]' """
     "steps=500 batch_size=10 warmup=50 size=176 lr=1e-3 ema=0.98 eval_metric=iou "
     "--data 'folder:clothing_ccp/train?masks=masks_clothing59&values=*,25|27|31&classes=trousers"
@@ -157,6 +157,31 @@ OFFICIAL_SMALL = Weights(
     ),
     license="Apache-2.0",
     source=_AUTHORS,
+)
+
+TUNED = Weights(
+    bundled="segzoo_u2net:weights/u2netp.tuned.safetensors",
+    sha256="b5669e2caada68ff48b729550b631067dc938983eb86af1133eb68077a10168c",
+    dtype="float16",
+    classes=DUTS.classes,
+    trained_on=(_DUTS_TR,),
+    metrics=(
+        Metric(name="max F-beta", value=0.936, split=_ECSSD, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.9194, split=_ECSSD, protocol=_CURVES),
+        Metric(name="MAE", value=0.0438, split=_ECSSD, protocol=_PROTOCOL),
+        Metric(name="max F-beta", value=0.8508, split=_DUTS_TE, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.8234, split=_DUTS_TE, protocol=_CURVES),
+        Metric(name="MAE", value=0.0599, split=_DUTS_TE, protocol=_PROTOCOL),
+    ),
+    license="Apache-2.0",
+    source="trained on from the weights of the authors of U²-Net (u2netp.official) by this project",
+    recipe="segzoo train u2netp.official --task saliency --recipe duts_tuned "
+    "--data 'shards:duts-tr/duts-tr-{00..02}.tar?values=0,255&classes=salient object&val=0.05' "
+    "--channels-last -o RUN; python plugins/segzoo-u2net/training/mix_duts.py RUN/model OUT",
+    notes="A quarter of the way from the authors' weights to those of 200 steps more, 34 minutes "
+    "of one CPU core. On pictures of DUTS-TR that were held out of those steps, but not of the "
+    "authors' training: max F-beta 0.982 and MAE 0.015, as the authors' 0.982 and 0.014; all of "
+    "the way, 0.977 and 0.020.",
 )
 
 OFFICIAL = replace(
