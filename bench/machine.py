@@ -15,6 +15,8 @@ DISTRIBUTIONS = (
     "torch",
     "onnxruntime",
     "openvino",
+    "isal",
+    "rembg",
     "numpy",
     "pillow",
     "safetensors",

@@ -47,7 +47,7 @@ ROOMS = (
     Room(2, "keymap"),
     Room(3, "zoo"),
     Room(3, "saved"),
-    Room(3, "pictures", ARRAYS, frozenset({"pillow_heif"})),
+    Room(3, "pictures", ARRAYS, frozenset({"isal", "pillow_heif"})),
     Room(4, "hub", NOTHING, HUB),
     Room(4, "predict", ARRAYS),
     Room(4, "predict.runtimes", TENSORS, frozenset({"onnxruntime", "openvino"})),

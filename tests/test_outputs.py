@@ -28,7 +28,7 @@ def one_class(probability, *, threshold=0.5, **picture):
     probability = np.array(probability, np.float32)
     picture.setdefault("image", noise(*probability.shape))
     mask = (probability > threshold).astype(np.uint8) * np.uint8(255)
-    return Prediction(mask=mask, probability=probability, picture=Picture(**picture))
+    return Prediction(mask=mask, maps=probability[None], picture=Picture(**picture))
 
 
 def several(mask, *, classes=(), num_classes=3, sure=0.8, **picture):
@@ -39,7 +39,7 @@ def several(mask, *, classes=(), num_classes=3, sure=0.8, **picture):
     for index in range(num_classes):
         likely[index][mask == index] = sure
     picture.setdefault("image", noise(*mask.shape))
-    return Prediction(mask=mask, probability=likely, picture=Picture(**picture), classes=classes)
+    return Prediction(mask=mask, maps=likely, picture=Picture(**picture), classes=classes)
 
 
 def decoded(output):
@@ -290,7 +290,7 @@ def test_a_cmyk_or_gray_sources_profile_does_not_reach_a_cutout():
     picture = read(content.getvalue())
     prediction = Prediction(
         mask=np.full((2, 3), 255, np.uint8),
-        probability=np.ones((2, 3), np.float32),
+        maps=np.ones((1, 2, 3), np.float32),
         picture=picture,
     )
     assert "icc_profile" not in decoded(outputs.cutout(prediction)).info

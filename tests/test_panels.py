@@ -101,7 +101,7 @@ def test_an_overlay_is_what_predict_makes_of_a_mask(height, width, seed):
     target = noise(height // 7 + 1, width // 5 + 1, seed=seed) % 3
     target = target.repeat(7, axis=0).repeat(5, axis=1)[:height, :width]
     likely = np.zeros((3, height, width), np.float32)
-    prediction = Prediction(mask=target, probability=likely, picture=Picture(image))
+    prediction = Prediction(mask=target, maps=likely, picture=Picture(image))
     expected = outputs.overlay(prediction, PALETTE).image
     np.testing.assert_array_equal(overlaid(image, target, PALETTE), expected)
 

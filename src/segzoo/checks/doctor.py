@@ -40,6 +40,7 @@ OPTIONAL = {
     "scipy": "scipy.ndimage",
     "scikit-learn": "sklearn",
     "onnx": "onnx",
+    "isal": "isal",
     "pillow-heif": "pillow_heif",
     "pycocotools": "pycocotools.mask",
     "model-signing": "model_signing",

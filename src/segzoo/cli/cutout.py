@@ -140,7 +140,7 @@ def _found(
     folders = jobs.put_beside(predict.folders_of(pictures, STDIO), ENDING)
     layout = jobs.Layout("", ("cutout",), beside=ENDING)
     todo = list(itertools.islice(jobs.jobs_of(folders), 2))
-    if len(todo) == 1:
+    if len(todo) == 1 and not pictures.watch:
         layout = jobs.Layout(layout.path(todo[0], "cutout"), ("cutout",), is_file=True)
     return folders, layout
 

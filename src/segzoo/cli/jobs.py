@@ -112,8 +112,12 @@ class Layout(NamedTuple):
         return [self.path(job, kind) for kind in self.kinds]
 
 
-def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[InputFolder]:
+def find(
+    inputs: Iterable[str], *, recursive: bool, out: str, may_be_empty: bool = False
+) -> list[InputFolder]:
     """The pictures that files, folders and globs name. UsageError for an input that names none.
+
+    may_be_empty: a folder need not have any.
 
     A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
     if `recursive`. Links are followed, each folder once. The folder `out` is never an input, and
@@ -123,7 +127,7 @@ def find(inputs: Iterable[str], *, recursive: bool, out: str) -> list[InputFolde
     for text in inputs:
         if os.path.isdir(text):
             folders = list(_scan(text, None if recursive else 1, out))
-            if not any(folder.names for folder in folders):
+            if not may_be_empty and not any(folder.names for folder in folders):
                 hint = "" if recursive else "; -r looks into its folders too"
                 raise UsageError(
                     f"this folder holds no pictures{hint}",

@@ -109,6 +109,12 @@ class Outcomes:
         self.skipped += 1
         self._tell(job, {"skipped": True})
 
+    def so_far(self) -> None:
+        """Tell a person who watches how far it is."""
+        if not self.quiet and not self.as_json:
+            failed = f", {self.failed} failed" * bool(self.failed)
+            tell(f"{self.written} written{failed}; waiting for more, Ctrl-C ends it")
+
     def _tell(self, job: Job, what: dict[str, Json]) -> None:
         if self.bar is not None:
             self.bar.advance(self.bar.task_ids[0])

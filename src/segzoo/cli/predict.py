@@ -39,6 +39,7 @@ from segzoo.cli.options import (
 )
 from segzoo.cli.outcomes import Outcomes
 from segzoo.cli.text import tell
+from segzoo.cli.watching import Claims, arrivals
 from segzoo.cli.writing import Writer, Written, probe, ready
 from segzoo.errors import (
     OutputError,
@@ -57,7 +58,17 @@ if TYPE_CHECKING:
     from segzoo.predict.predictor import Predictor
     from segzoo.predict.stages import Source
 
-WRITERS = 4  # threads; PNG is compressed without holding the interpreter
+WRITERS = 4  # threads, at most; PNG is compressed without holding the interpreter
+
+
+MOST, CPU_PIXELS = 8, 1 << 17  # pictures run together; pixels that keep a CPU busy
+
+
+class Decode(StrEnum):
+    """How much of a picture's file is decoded."""
+
+    auto = "auto"
+    full = "full"
 
 
 class Heads(StrEnum):
@@ -133,6 +144,17 @@ class Pictures:
             help="Refuse pictures with more.  [default: 89 million]", min=1, show_default=False
         ),
     ] = None
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on with what comes into the folders, until Ctrl-C."),
+    ] = False
+    decode: Annotated[
+        Decode,
+        typer.Option(
+            help="auto: of a JPEG much larger than what the network sees, no more than that needs, "
+            "where no output shows the picture. full: every pixel."
+        ),
+    ] = Decode.auto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +177,15 @@ class Network:
 class Together:
     """How much of them it looks at together."""
 
-    batch_size: Annotated[int, typer.Option(help="Pictures run together, at most.", min=1)] = 8
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pictures run together, at most.  [default: 8; on a CPU as many as have 131,072 "
+            "pixels of the network's input together, where it has a size, else 1]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
     tile: Annotated[
         int | None,
         typer.Option(
@@ -249,7 +279,13 @@ def carry_out(
     chosen: gives the predictor, and what the JSON says of it first; called when nothing stands in
     the way of the outputs. sizes: tell those of every picture, too. writer_of: of what is written.
     """
+    from segzoo.predict.outputs import SHOWING
+
     behind = _background(outputs, pictures)
+    if pictures.watch and layout.is_file:
+        raise UsageError(
+            "--watch has many outputs", found=f"-o {layout.out}", next_step="Give a folder with -o"
+        )
     if outputs.out != STDIO:
         jobs.refuse_clashes(
             folders, layout, overwrite=outputs.overwrite, skip_existing=outputs.skip_existing
@@ -259,11 +295,11 @@ def carry_out(
         tell(left_out(others))
     with ready(layout):
         served, head = chosen()
-        predictor = _predictor(served.predictor, outputs, pictures, together)
+        predictor = _predictor(served, outputs, pictures, together)
         head["left_out"] = dict(others)
         head["device"] = served.device
         head |= {"runtime": served.runtime, "precision": served.precision}
-        total = sum(len(folder.names) for folder in folders)
+        total = 0 if pictures.watch else sum(len(folder.names) for folder in folders)
         outcomes = Outcomes(
             layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=sizes
         )
@@ -275,7 +311,12 @@ def carry_out(
             crop=outputs.crop,
         )
         with outcomes:
-            _work(jobs.jobs_of(folders), writer, outcomes, skip_existing=outputs.skip_existing)
+            pixels = pictures.decode is Decode.full or bool(SHOWING & {*layout.kinds})
+            if pictures.watch:
+                _watch(writer, outcomes, outputs, pictures, pixels=pixels)
+            else:
+                todo = jobs.jobs_of(folders)
+                _work(todo, writer, outcomes, skip_existing=outputs.skip_existing, pixels=pixels)
     if outcomes.failed:
         raise typer.Exit(outcomes.exit_code)
 
@@ -314,8 +355,15 @@ def _max_pixels(pictures: Pictures) -> int:
 def folders_of(pictures: Pictures, out: str) -> list[jobs.InputFolder]:
     """The pictures that are asked for; out: the folder of the outputs, never an input."""
     if pictures.inputs == [STDIO]:
+        if pictures.watch:
+            raise UsageError("--watch is about folders", found="standard input")
         return [jobs.STDIN]
-    return jobs.find(pictures.inputs, recursive=pictures.recursive, out=out)
+    if pictures.watch and not all(map(os.path.isdir, pictures.inputs)):
+        other = next(text for text in pictures.inputs if not os.path.isdir(text))
+        raise UsageError("--watch is about folders", found=printable(other))
+    return jobs.find(
+        pictures.inputs, recursive=pictures.recursive, out=out, may_be_empty=pictures.watch
+    )
 
 
 def serve_aloud(request: Request, *, quiet: bool) -> "Served":
@@ -354,8 +402,9 @@ def _weights_name(served: "Served", file: str | None) -> str | None:
 
 
 def _predictor(
-    predictor: "Predictor", outputs: Outputs, pictures: Pictures, together: Together
+    served: "Served", outputs: Outputs, pictures: Pictures, together: Together
 ) -> "Predictor":
+    predictor = served.predictor
     preprocess, postprocess = predictor.preprocess, predictor.postprocess
     if pictures.peak is not None:
         preprocess = dataclasses.replace(preprocess, peak=pictures.peak)
@@ -365,19 +414,53 @@ def _predictor(
         predictor,
         preprocess=preprocess,
         postprocess=postprocess,
-        batch_size=together.batch_size,
+        batch_size=together.batch_size or _batch_size(served),
         max_pixels=_max_pixels(pictures),
         tile=together.tile,
         overlap=together.overlap,
     )
 
 
+def _batch_size(served: "Served") -> int:
+    """How many pictures are worth running together.
+
+    A CPU is busy with one of 320x320 pixels; more wait for each other then, and take memory.
+    """
+    if served.device != "cpu":
+        return MOST
+    size = served.predictor.preprocess.size
+    return 1 if size is None else max(1, min(MOST, CPU_PIXELS // (size[0] * size[1])))
+
+
 # --- work ----------------------------------------------------------------------------------------
 
 
-def _work(todo: Iterator[Job], writer: Writer, outcomes: Outcomes, *, skip_existing: bool) -> None:
+def _watch(
+    writer: Writer, outcomes: Outcomes, outputs: Outputs, pictures: Pictures, *, pixels: bool
+) -> None:
+    """Work on what is in the folders, and on what comes, until Ctrl-C."""
+    claims = Claims(writer.layout, overwrite=outputs.overwrite, skip_existing=outputs.skip_existing)
+
+    def found() -> list[jobs.InputFolder]:
+        folders = folders_of(pictures, outputs.out)
+        beside = writer.layout.beside
+        return jobs.put_beside(folders, beside) if beside else folders
+
+    with contextlib.suppress(KeyboardInterrupt):
+        for new in arrivals(found):
+            outcomes.total += len(new)
+            _work(
+                claims.allowed(new, outcomes), writer, outcomes, skip_existing=False, pixels=pixels
+            )
+            outcomes.so_far()
+
+
+def _work(
+    todo: Iterator[Job], writer: Writer, outcomes: Outcomes, *, skip_existing: bool, pixels: bool
+) -> None:
     """Predict, write and tell of every job, in order, with a bounded number on their way."""
     layout, predictor = writer.layout, writer.predictor
+    writers = min(WRITERS, os.cpu_count() or 1)
     predicted: deque[Job] = deque()
     writing: deque[tuple[Job, Future[Written]]] = deque()
 
@@ -397,18 +480,21 @@ def _work(todo: Iterator[Job], writer: Writer, outcomes: Outcomes, *, skip_exist
             if isinstance(error, OutputError | ResourceError):
                 probe(layout)  # a full disk stops the work; a name that is too long does not
             outcomes.fail(job, error)
-            if isinstance(error, PluginError) and outcomes.hopeless(predictor.batch_size):
+            several = predictor.batch_size if predictor.batch_size > 1 else MOST
+            if isinstance(error, PluginError) and outcomes.hopeless(several):
                 raise
 
     with (
-        contextlib.closing(predictor.stream(sources(), all_heads=layout.heads)) as stream,
-        ThreadPoolExecutor(WRITERS, thread_name_prefix="segzoo-write") as pool,
+        contextlib.closing(
+            predictor.stream(sources(), all_heads=layout.heads, pixels=pixels)
+        ) as stream,
+        ThreadPoolExecutor(writers, thread_name_prefix="segzoo-write") as pool,
     ):
         try:
             for _, result in stream:
                 job = predicted.popleft()
                 writing.append((job, pool.submit(writer, job, result)))
-                if len(writing) > WRITERS:
+                if len(writing) > writers:
                     settle()
         except KeyboardInterrupt:
             while writing:

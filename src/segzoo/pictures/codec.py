@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from segzoo.errors import PictureError, UsageError
-from segzoo.pictures import tiff
+from segzoo.pictures import png, tiff
 from segzoo.pictures.arrays import SAY_BANDS, InFile, array_in
 from segzoo.pictures.depth import (
     SPARE,
@@ -35,6 +35,7 @@ from segzoo.pictures.metadata import (
     dpi_of,
     exif_of,
     icc_profile_of,
+    is_on_its_side,
     note_frames,
     orientation_of,
     turned,
@@ -52,12 +53,10 @@ WHITE: Colour = (255, 255, 255)
 OPAQUE_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {"compress_level": 3},  # of 9; a third of the default's time for a tenth more bytes
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},  # exact: colours stay where alpha is 0
 }
 SAVE_MODES = {
-    "PNG": {"L", "P", "I;16", "RGB", "RGBA"},
     "JPEG": {"L", "RGB"},
     "WEBP": {"RGB", "RGBA"},
 }
@@ -74,7 +73,7 @@ class Picture:
     exif: what a camera or an author said of it, without its turning, its size and small copies.
     notes: a line for each thing that was not straightforward.
     turned: the EXIF orientation that was undone; 1 for none. lossy: whether it was compressed so
-        that values are not exact.
+        that values are not exact. reduced_from: its size (H, W) where it was decoded smaller.
     """
 
     image: Bytes
@@ -85,6 +84,12 @@ class Picture:
     turned: int = 1
     lossy: bool = False
     exif: bytes | None = None
+    reduced_from: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the upright picture, also where `image` is a smaller one."""
+        return self.reduced_from or (self.image.shape[0], self.image.shape[1])
 
 
 def read(
@@ -93,6 +98,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     peak: float | None = None,
     bands: bool = False,
+    enough: tuple[int, int] | None = None,
 ) -> Picture:
     """Decode a picture.
 
@@ -103,11 +109,13 @@ def read(
     peak: the largest value that numbers of more than 8 bits have: it becomes 255. Without it that
         is the largest of their type, and 1 for floating point.
     bands: read every band as it is stored, as no colour and no alpha: (H, W, C) of any C.
+    enough: a size (H, W) that is as good as the whole. A JPEG, whose decoder can leave the finest
+    detail out, is decoded at a half, quarter or eighth of its size that is no smaller than this.
     PictureTooLargeError above the limit; PictureError for a file that is missing, cut short,
     damaged, or of a kind that segzoo does not read; for bands that are neither colours nor alpha,
     unless bands are asked for. TypeError for another type of source.
     """
-    wish = Wish(peak, bands)
+    wish = Wish(peak, bands, enough)
     if isinstance(source, np.ndarray):
         return _of_array(source, wish)
     if isinstance(source, Image.Image):
@@ -165,14 +173,19 @@ def encode(
             found=f"{image.dtype} of shape {image.shape}",
             expected="(H, W) uint8 or uint16, or (H, W, 3) or (H, W, 4) uint8",
         )
-    im = Image.fromarray(np.ascontiguousarray(image))
     if palette is not None:
-        if im.mode != "L" or len(palette) > 256 or int(image.max()) >= len(palette):
+        wrong = image.ndim != 2 or image.dtype != np.uint8 or len(palette) > 256
+        if wrong or int(image.max()) >= len(palette):
             raise UsageError(
                 "the palette does not fit the picture",
                 found=f"{len(palette)} colours, {image.dtype} values up to {image.max()}",
                 expected="(H, W) uint8 and a colour for each value",
             )
+    if format == "PNG":
+        icc_profile = icc_profile if image.ndim == 3 else None
+        return png.png_of(image, palette or (), icc_profile=icc_profile, dpi=dpi, exif=exif)
+    im = Image.fromarray(np.ascontiguousarray(image))
+    if palette is not None:
         im.putpalette([value for colour in palette for value in colour])
     if im.mode not in SAVE_MODES.get(format, ()):
         raise UsageError(f"{format} cannot hold this picture", found=im.mode, next_step="Use PNG")
@@ -196,6 +209,7 @@ class Wish(NamedTuple):
 
     peak: float | None = None
     bands: bool = False
+    enough: tuple[int, int] | None = None
 
 
 def _decode(source: Stream | Image.Image, max_pixels: int, wish: Wish) -> Picture:
@@ -206,7 +220,7 @@ def _decode(source: Stream | Image.Image, max_pixels: int, wish: Wish) -> Pictur
         if found is not None:
             return _of_file(found, wish)
     with pillow(max_pixels):
-        raw = raw_of(source, max_pixels, notes)
+        raw = raw_of(source, max_pixels, notes, enough=wish.enough)
         low = _low_bytes(raw, stream, wish)
     if wish.bands:
         image, alpha = _bands(raw, low, wish, notes), None
@@ -223,6 +237,9 @@ def _decode(source: Stream | Image.Image, max_pixels: int, wish: Wish) -> Pictur
     upright = max(raw.stored, orientation)
     if raw.im.format == "TIFF" and alpha is not None and alpha.min() < 255:
         notes.append("its last band is taken as alpha, as the file says")
+    full = raw.full
+    if full is not None and is_on_its_side(upright):
+        full = full[::-1]
     return Picture(
         image,
         alpha,
@@ -232,6 +249,7 @@ def _decode(source: Stream | Image.Image, max_pixels: int, wish: Wish) -> Pictur
         upright if upright in UPRIGHT else 1,
         raw.lossy,
         exif,
+        full,
     )
 
 

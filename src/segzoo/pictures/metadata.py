@@ -14,6 +14,7 @@ __all__ = [
     "dpi_of",
     "exif_of",
     "icc_profile_of",
+    "is_on_its_side",
     "note_frames",
     "orientation_of",
     "turned",
@@ -47,6 +48,11 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     array = array.swapaxes(0, 1) if exchanged else array
     array = array[::-1] if upside_down else array
     return np.ascontiguousarray(array[:, ::-1] if mirrored else array)
+
+
+def is_on_its_side(orientation: int) -> bool:
+    """Whether rows of the picture are columns in its file."""
+    return orientation in UPRIGHT and UPRIGHT[orientation][0]
 
 
 def orientation_of(im: Image.Image, notes: list[str]) -> int:
@@ -108,7 +114,7 @@ def dpi_of(im: Image.Image, orientation: int) -> tuple[float, float] | None:
         return None
     if not (1 <= x <= 100_000 and 1 <= y <= 100_000):
         return None
-    return (y, x) if orientation in UPRIGHT and UPRIGHT[orientation][0] else (x, y)
+    return (y, x) if is_on_its_side(orientation) else (x, y)
 
 
 def note_frames(im: Image.Image, stream: Stream, notes: list[str]) -> None:

@@ -11,7 +11,7 @@ from segzoo.errors import PictureError
 from segzoo.pictures import tiff
 from segzoo.pictures.kinds import identify
 from segzoo.pictures.limits import judge_size
-from segzoo.pictures.metadata import orientation_of
+from segzoo.pictures.metadata import is_on_its_side, orientation_of
 from segzoo.pictures.streams import Stream
 
 __all__ = ["Raw", "raw_of"]
@@ -27,7 +27,8 @@ class Raw(NamedTuple):
     rawmode: how the file stores them, in Pillow's words; empty for a picture without a file.
     factor: what Pillow multiplied the stored values by. inverted: 0 is white in the file; gray of
     8 and fewer bits is turned over already, that of 16 and of floating point is not.
-    lossy: it was compressed so that values are not exact. stored: how a TIFF lies.
+    lossy: it was compressed so that values are not exact. stored: how a TIFF lies. full: the size
+    (H, W) in the file where it was decoded smaller.
     """
 
     im: Image.Image
@@ -36,10 +37,20 @@ class Raw(NamedTuple):
     inverted: bool
     lossy: bool
     stored: int
+    full: tuple[int, int] | None = None
 
 
-def raw_of(source: Stream | Image.Image, max_pixels: int, notes: list[str]) -> Raw:
-    """A file's picture, decoded by Pillow; or what a PIL image says of itself."""
+def raw_of(
+    source: Stream | Image.Image,
+    max_pixels: int,
+    notes: list[str],
+    *,
+    enough: tuple[int, int] | None = None,
+) -> Raw:
+    """A file's picture, decoded by Pillow; or what a PIL image says of itself.
+
+    enough: as for `codec.read`.
+    """
     im = identify(source) if isinstance(source, Stream) else source
     judge_size(*im.size[::-1], max_pixels)
     rawmode, maximum = _stored_as(im)
@@ -59,8 +70,23 @@ def raw_of(source: Stream | Image.Image, max_pixels: int, notes: list[str]) -> R
         inverted = tags.get(tiff.PHOTOMETRIC, tiff.INVERTED) == tiff.INVERTED
     elif im.format == "PPM":
         inverted = im.mode == "1"
+    full = None
+    if enough is not None and isinstance(source, Stream):
+        full = _reduced(im, enough)
     im.load()
-    return Raw(im, rawmode, factor, inverted, lossy, stored)
+    return Raw(im, rawmode, factor, inverted, lossy, stored, full)
+
+
+def _reduced(im: Image.Image, enough: tuple[int, int]) -> tuple[int, int] | None:
+    """Have a JPEG decoded smaller; its own size (H, W), or None where it is left as it is."""
+    if im.format not in ("JPEG", "MPO"):
+        return None
+    width, height = im.size
+    least = enough if is_on_its_side(orientation_of(im, [])) else enough[::-1]
+    if least[0] > width or least[1] > height:
+        return None
+    im.draft(None, least)
+    return None if im.size == (width, height) else (height, width)
 
 
 def _stored_as(im: Image.Image) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Antialias", "Border", "Interpolation", "Size", "resize"]
+__all__ = ["Antialias", "Border", "Interpolation", "Size", "enlarged_rows", "resize"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Distances: TypeAlias = NDArray[np.float64]
@@ -19,7 +19,8 @@ Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
 Antialias: TypeAlias = Literal["none", "triangle", "gaussian"]
 Border: TypeAlias = Literal["edge", "zero"]
 
-BAND = 32  # input rows that one product of the resampler spans, about
+BAND = 32  # input rows that one product of the resampler spans, about, where rows become fewer
+MORE = 6  # and where they become more: most weights of such a product are 0
 TRUNCATE = 4.0  # a Gaussian ends at this many sigmas, as in scikit-image
 
 
@@ -31,6 +32,7 @@ def resize(
     interpolation: Interpolation = "bilinear",
     antialias: Antialias = "triangle",
     border: Border = "edge",
+    extent: tuple[float, float] | None = None,
 ) -> NDArray[Any]:
     """`values` with these two axes of this size, float32; `values` itself when they have it.
 
@@ -39,32 +41,73 @@ def resize(
     as Pillow does, and "gaussian" blurs first with sigma = (factor - 1) / 2, as scikit-image does;
     nearest does neither. Beyond the border lies the edge pixel or zero; with "triangle" and "edge"
     the kernel is cut there instead and what is left sums to 1, Pillow's rule again.
+    extent: how many of the pixels of these axes the result covers, from the first on, where that
+    is not a whole number of them. All of them by default.
     """
-    steps = sorted(zip(axes, size, strict=True), key=lambda step: step[1] / values.shape[step[0]])
-    for axis, after in steps:  # the axis that shrinks most first: it leaves less for the other
-        before = values.shape[axis]
-        if before == after:
+    covered = extent or tuple(values.shape[axis] for axis in axes)
+    steps = zip(axes, size, covered, strict=True)
+    # The axis that shrinks most first: it leaves less for the other.
+    for axis, after, length in sorted(steps, key=lambda step: step[1] / values.shape[step[0]]):
+        if values.shape[axis] == after == length:
             continue
         shape = list(values.shape)
         shape[axis] = after
         result = np.empty(shape, np.float32)
-        source, target = np.moveaxis(values, axis, 0), np.moveaxis(result, axis, 0)
-        for start, first, weights in _bands(before, after, interpolation, antialias, border):
-            rows, span = weights.shape
-            block = source[first : first + span].astype(np.float32)
-            target[start : start + rows] = np.tensordot(weights, block, axes=1)
+        target = np.moveaxis(result, axis, 0)
+        kind = (interpolation, antialias, border)
+        for start, rows in _resized(np.moveaxis(values, axis, 0), after, length, *kind):
+            target[start : start + len(rows)] = rows
         values = result
     return values
 
 
+def enlarged_rows(maps: Floats, size: Size) -> Iterator[tuple[int, Floats]]:
+    """Maps (K, h, w) at another size (H, W), bilinearly, some rows at a time.
+
+    Gives the first row, and (rows, K, W): the whole is never held. The values are `resize`'s, but
+    for the rounding where that takes the axes in the other order.
+    """
+    height, width = size
+    wide = resize(maps, (maps.shape[1], width), axes=(1, 2))
+    if maps.shape[1] == height:
+        for start in range(0, height, BAND):
+            yield start, np.moveaxis(wide[:, start : start + BAND], 1, 0)
+        return
+    rows_first = np.ascontiguousarray(np.moveaxis(wide, 1, 0))
+    yield from _resized(rows_first, height, len(rows_first), "bilinear", "triangle", "edge")
+
+
+def _resized(
+    values: NDArray[Any],
+    after: int,
+    length: float,
+    interpolation: Interpolation,
+    antialias: Antialias,
+    border: Border,
+) -> Iterator[tuple[int, Floats]]:
+    """The first axis resized, some of its entries at a time: the first, and (rows, ...)."""
+    before = len(values)
+    kind = (interpolation, antialias, border)
+    for start, first, weights in _bands(before, length, after, *kind):
+        used = np.flatnonzero(weights.any(axis=0))  # few of many where nothing is smoothed
+        block = values[first + used].astype(np.float32, copy=False)
+        yield start, np.tensordot(weights[:, used], block, axes=1)
+
+
 def _bands(
-    before: int, after: int, interpolation: Interpolation, antialias: Antialias, border: Border
+    before: int,
+    length: float,
+    after: int,
+    interpolation: Interpolation,
+    antialias: Antialias,
+    border: Border,
 ) -> Iterator[tuple[int, int, Floats]]:
     """The (after, before) matrix of one axis, as blocks of rows without the zeros beside them.
 
-    Gives (row, column, block): where the block (rows, columns) float32 lies.
+    length: of the `before` pixels, what is covered. Gives (row, column, block): where the block
+    (rows, columns) float32 lies.
     """
-    factor = before / after
+    factor = length / after
     kernel, reach = KERNELS[interpolation]
     shrinks = factor > 1 and interpolation != "nearest"
     stretch = factor if shrinks and antialias == "triangle" else 1.0
@@ -76,7 +119,7 @@ def _bands(
         steps = np.full(after, factor)
         steps[0] /= 2
         centres = np.minimum(np.floor(np.cumsum(steps)), before - 1)
-    rows = min(4096, max(1, round(BAND / factor)))
+    rows = min(4096, max(1, round((BAND if factor > 1 else MORE) / factor)))
     for start in range(0, after, rows):
         centre = centres[start : start + rows]
         first = math.floor(centre[0] - reach * stretch)

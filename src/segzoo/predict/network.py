@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.errors import PluginError
-from segzoo.predict.preprocess import Geometry, at_picture
+from segzoo.predict.preprocess import Geometry, Maps
 from segzoo.spec import Postprocess, Preprocess
 
 __all__ = ["Network", "Runtime", "logits_size"]
@@ -63,13 +63,19 @@ class Network:
 
         PluginError for logits that are not finite.
         """
+        return self.maps(logits, geometry, postprocess).probability()
+
+    def maps(
+        self, logits: NDArray[np.float32], geometry: Geometry, postprocess: Postprocess
+    ) -> Maps:
+        """The same, made when it is asked for."""
         wrong = logits.size - int(np.isfinite(logits).sum())
         if wrong:
             raise PluginError(
                 "the network gave numbers that are not finite",
                 found=f"NaN or infinity in {wrong} of {logits.size} logits",
             )
-        return at_picture(logits, geometry, postprocess)
+        return Maps(logits, geometry, postprocess)
 
 
 def logits_size(

@@ -18,10 +18,12 @@ from segzoo.pictures.labels import Colour, Palette, default_palette
 from segzoo.predict import edges as clean
 
 if TYPE_CHECKING:
+    from segzoo.pictures.codec import Picture
     from segzoo.predict.prediction import Prediction
 
 __all__ = [
     "KINDS",
+    "SHOWING",
     "Background",
     "Box",
     "Edges",
@@ -92,7 +94,7 @@ def cutout(
     Where a pixel is fully transparent its colour is removed too. A background that is a picture is
     resized to cover, and cut evenly at its edges.
     """
-    picture, opacity = prediction.picture, _subject(prediction)
+    picture, opacity = _whole(prediction), _subject(prediction)
     colours = codec.visible(picture)
     if edges == "clean":
         opacity = clean.refined(colours, opacity)
@@ -116,10 +118,9 @@ def color(prediction: "Prediction", palette: Palette = ()) -> Output:
 
 def overlay(prediction: "Prediction", palette: Palette = ()) -> Output:
     """The picture, with what was found tinted and outlined in its class's colour: RGB."""
-    found = prediction.found
+    picture, found = _whole(prediction), prediction.found
     cover = np.where(found, np.uint8(TINT), np.uint8(0))
     cover[found & _borders(prediction.mask, max(1, round(min(found.shape) / LINES)))] = 255
-    picture = prediction.picture
     image = _composite(color(prediction, palette).image, codec.flatten(picture), cover)
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi, exif=picture.exif)
 
@@ -147,6 +148,7 @@ def confidence(prediction: "Prediction", palette: Palette = ()) -> Output:
     return Output(np.rint(apart * np.float32(255)).astype(np.uint8))
 
 
+SHOWING = frozenset({"cutout", "overlay"})  # of the kinds, those in which the picture is seen
 KINDS: Mapping[str, Callable[..., Output]] = {
     "mask": mask,
     "cutout": cutout,
@@ -224,6 +226,17 @@ def background_of(text: str, *, max_pixels: int = codec.MAX_PIXELS) -> Backgroun
             expected="#ffcc00, a name such as white, or the path of a picture",
         )
     return codec.flatten(codec.read(text, max_pixels=max_pixels))
+
+
+def _whole(prediction: "Prediction") -> "Picture":
+    """The picture at its own size; UsageError where less of it was decoded."""
+    if prediction.picture.reduced_from is not None:
+        raise UsageError(
+            "the picture was decoded smaller, so it cannot be shown",
+            found=f"{prediction.picture.image.shape[:2]} of {prediction.picture.size}",
+            next_step="Predict with pixels=True",
+        )
+    return prediction.picture
 
 
 def _colours(prediction: "Prediction", palette: Palette) -> Palette:

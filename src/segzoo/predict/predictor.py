@@ -142,7 +142,7 @@ class Predictor:
         return found[0] if is_one else found
 
     def stream(
-        self, sources: Iterable[S], *, all_heads: bool = False
+        self, sources: Iterable[S], *, all_heads: bool = False, pixels: bool = True
     ) -> Generator[tuple[S, Prediction | SegzooError], None, None]:
         """Each source with its Prediction, or with the error that it alone has; in their order.
 
@@ -150,13 +150,16 @@ class Predictor:
         Reads ahead of what it yields. Pictures of one network size run together, whatever stands
         between them. A failure of the plugin is a picture's own error too: for another size it may
         work. What concerns every picture is raised: settings, a network without side outputs.
+        pixels=False: the pictures themselves are not wanted. Of a JPEG much larger than what the
+        network sees, less is decoded then: the prediction's `picture.image` is smaller than its
+        mask, and this differs by a little, as what a network sees is smoother then.
         """
-        return stream(sources, self.stages(all_heads), batch_size=self.batch_size)
+        return stream(sources, self.stages(all_heads, pixels), batch_size=self.batch_size)
 
     def _network(self, all_heads: bool = False) -> Network:
         return Network(self.runtime, self.preprocess, self.postprocess, self.num_classes, all_heads)
 
-    def stages(self, all_heads: bool = False) -> Stages:
+    def stages(self, all_heads: bool = False, pixels: bool = True) -> Stages:
         """What happens to a picture, step by step, for who decides when each step is done."""
         return Stages(
             network=self._network(all_heads),
@@ -166,6 +169,7 @@ class Predictor:
             max_pixels=self.max_pixels,
             grid=self.grid,
             smaller=self._smaller,
+            pixels=pixels,
         )
 
     def _smaller(self, height: int, width: int) -> str:

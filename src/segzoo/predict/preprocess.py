@@ -8,6 +8,7 @@ Sizes are (height, width).
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -20,16 +21,18 @@ from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
 from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.labels import luma
-from segzoo.pictures.resample import Border, Size, resize
+from segzoo.pictures.resample import Border, Size, enlarged_rows, resize
 from segzoo.spec import Postprocess, Preprocess
 from segzoo.zoo import registry
 
 __all__ = [
     "NO_CLASS",
     "Geometry",
+    "Maps",
     "at_picture",
     "channels",
     "custom_values",
+    "enough",
     "framed",
     "mask_of",
     "mirror_index",
@@ -43,6 +46,8 @@ __all__ = [
 Floats: TypeAlias = NDArray[np.float32]
 
 NO_CLASS = 255  # in a mask of several classes: none is above the threshold
+TWICE = 2  # of what a network sees: enough of a picture's pixels to decode
+ROWS = 64  # of a large map that are computed at once
 BLACK = 1e-6  # of the brightest value that there can be: a picture below is left as it is
 
 
@@ -68,8 +73,15 @@ class Geometry:
         padding cut away, then resized bilinearly where the size differs (the values themselves
         where it does not). PluginError for maps of another size.
         """
-        maps = self.cut(maps, scale=scale)
-        return resize(np.ascontiguousarray(maps, np.float32), self.picture, axes=(1, 2))
+        whole = np.empty((len(maps), *self.picture), np.float32)
+        for top, rows in self.rows(maps, scale=scale):
+            whole[:, top : top + len(rows)] = np.moveaxis(rows, 1, 0)
+        return whole
+
+    def rows(self, maps: NDArray[Any], *, scale: int = 1) -> Iterator[tuple[int, Floats]]:
+        """What `restore` gives, some rows at a time: the first row, and (rows, K, W) float32."""
+        maps = np.ascontiguousarray(self.cut(maps, scale=scale), np.float32)
+        return enlarged_rows(maps, self.picture)
 
     def cut(self, maps: NDArray[Any], *, scale: int = 1) -> NDArray[Any]:
         """The network's maps, as for `restore`, without padding."""
@@ -94,7 +106,7 @@ def prepare(
     `in_channels`; PluginError when a custom function fails.
     """
     image = channels(picture, preprocess.mode, in_channels)
-    height, width = image.shape[:2]
+    height, width = picture.size
     inside, offset = placed(height, width, preprocess)
     values = resize(
         image,
@@ -103,6 +115,7 @@ def prepare(
         interpolation=preprocess.interpolation,
         antialias=preprocess.antialias,
         border=preprocess.border,
+        extent=_extent(picture),
     )
     if preprocess.size is not None:
         values = framed(values, preprocess.size, offset, preprocess.border)
@@ -115,17 +128,98 @@ def prepare(
     return x, Geometry((height, width), inside, offset, network, preprocess.margin)
 
 
+def enough(preprocess: Preprocess) -> Size | None:
+    """A size (H, W) at which any picture can be decoded as well; None where it must be whole.
+
+    It is TWICE what the network sees: what a decoder then leaves out is finer than that.
+    """
+    whole = preprocess.mode == "bands" or preprocess.interpolation == "nearest"
+    if preprocess.size is None or whole:
+        return None
+    height, width = preprocess.size
+    return TWICE * height, TWICE * width
+
+
+def _extent(picture: Picture) -> tuple[float, float] | None:
+    """How many pixels of a smaller image the picture covers: the last ones may be there in part.
+
+    Decoders divide by 2, 4 or 8, and round up.
+    """
+    if picture.reduced_from is None:
+        return None
+    height, width = picture.reduced_from
+    found = picture.image.shape[:2]
+    by = next(by for by in (2, 4, 8) if (-(-height // by), -(-width // by)) == found)
+    return height / by, width / by
+
+
 def network_size(height: int, width: int, preprocess: Preprocess) -> Size:
     """The (h, w) of the network's input for a picture of this size, without reading one."""
     h, w = preprocess.size or (height, width)
     return _network_side(h, preprocess), _network_side(w, preprocess)
 
 
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """One head's logits of a picture (K, h', w'), brought to its size when that is asked for.
+
+    At the picture's size they may be a thousand times as many; a mask is made of some rows at once.
+    """
+
+    logits: Floats
+    geometry: Geometry
+    postprocess: Postprocess
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.logits)
+
+    def probability(self) -> Floats:
+        """(K, H, W) in 0..1."""
+        return at_picture(self.logits, self.geometry, self.postprocess)
+
+    def mask(self) -> NDArray[np.uint8]:
+        """(H, W): what `mask_of` makes of the probabilities, without these as a whole."""
+        _refuse_too_many(self.num_classes, self.postprocess.threshold)
+        if self.postprocess.resize == "levels":
+            return mask_of(self.probability(), self.postprocess)
+        mask = np.empty(self.geometry.picture, np.uint8)
+        stretch = self._stretch()
+        least = _least(self.postprocess, stretch) if self.num_classes == 1 else None
+        for top, rows in self._rows():
+            part = mask[top : top + len(rows)]
+            if least is not None:
+                np.greater_equal(rows[:, 0], least, out=part.view(np.bool_))
+                part *= 255
+            else:
+                likely = _stretched(_activated(np.moveaxis(rows, 1, 0), self.postprocess), stretch)
+                part[:] = mask_of(likely, self.postprocess)
+        return mask
+
+    def _rows(self) -> Iterator[tuple[int, Floats]]:
+        return self.geometry.rows(self.logits, scale=self.postprocess.scale)
+
+    def _stretch(self) -> tuple[Floats, Floats] | None:
+        """The least and largest of each activated map (K, 1, 1), where these are normalised."""
+        if self.postprocess.normalize == "none":
+            return None
+        low, high = np.full((2, self.num_classes, 1, 1), [[[[np.inf]]], [[[-np.inf]]]], np.float32)
+        for _, rows in self._rows():
+            values = _activated(np.moveaxis(rows, 1, 0), self.postprocess)
+            low = np.minimum(low, values.min(axis=(1, 2), keepdims=True))
+            high = np.maximum(high, values.max(axis=(1, 2), keepdims=True))
+        return low, high
+
+
 def at_picture(logits: NDArray[Any], geometry: Geometry, postprocess: Postprocess) -> Floats:
     """The network's logits of one picture -> (K, H, W) float32 in 0..1 at the picture's size."""
     scale = postprocess.scale
     if postprocess.resize == "logits":
-        return probabilities(geometry.restore(logits, scale=scale), postprocess)
+        values = geometry.restore(logits, scale=scale)
+        for top in range(0, geometry.picture[0], ROWS):  # what is between needs memory too
+            part = values[:, top : top + ROWS]
+            part[:] = _activated(part, postprocess)
+        return _normalized_maps(values, postprocess)
     maps = probabilities(geometry.cut(logits, scale=scale), postprocess)
     levels = (maps * 255).astype(np.uint8)  # Pillow cuts off what is behind the point
     height, width = geometry.picture
@@ -140,19 +234,76 @@ def probabilities(logits: NDArray[Any], postprocess: Postprocess) -> Floats:
 
     softmax is over K; "minmax" stretches each of the K maps by itself.
     """
-    values = np.asarray(logits, np.float32)
+    return _normalized_maps(_activated(np.array(logits, np.float32), postprocess), postprocess)
+
+
+def _activated(values: Floats, postprocess: Postprocess) -> Floats:
     if postprocess.activation == "sigmoid":
         small = np.exp(-np.abs(values))  # never overflows
-        values = np.where(values >= 0, np.float32(1), small) / (1 + small)
-    elif postprocess.activation == "softmax":
+        likely: Floats = np.where(values >= 0, np.float32(1), small) / (1 + small)
+        return likely
+    if postprocess.activation == "softmax":
         powers = np.exp(values - values.max(axis=0))
-        values = powers / powers.sum(axis=0)
+        shares: Floats = powers / powers.sum(axis=0)
+        return shares
+    return values
+
+
+def _normalized_maps(values: Floats, postprocess: Postprocess) -> Floats:
+    stretch = None
     if postprocess.normalize == "minmax":
         low = values.min(axis=(1, 2), keepdims=True)
-        high = values.max(axis=(1, 2), keepdims=True)
+        stretch = low, values.max(axis=(1, 2), keepdims=True)
+    return _stretched(values, stretch)
+
+
+def _stretched(values: Floats, stretch: tuple[Floats, Floats] | None) -> Floats:
+    """Values of 0..1, each map first stretched from its least and largest; in place."""
+    if stretch is not None:
+        low, high = stretch
         constant = high == low
-        values = np.where(constant, values, (values - low) / np.where(constant, 1, high - low))
-    return np.clip(values, 0, 1)
+        np.subtract(values, np.where(constant, np.float32(0), low), out=values)
+        np.divide(values, np.where(constant, np.float32(1), high - low), out=values)
+    return np.clip(values, 0, 1, out=values)
+
+
+def _least(postprocess: Postprocess, stretch: tuple[Floats, Floats] | None) -> np.float32:
+    """The least logit of one class whose probability is above the threshold.
+
+    The probability rises with the logit, so it is found by halving; infinity where none is.
+    """
+    threshold = np.float32(0.5 if postprocess.threshold is None else postprocess.threshold)
+
+    def is_above(logit: np.float32) -> bool:
+        one = np.full((1, 1, 1), logit, np.float32)
+        with np.errstate(over="ignore"):  # the largest numbers, which no network gives
+            return bool(_stretched(_activated(one, postprocess), stretch)[0, 0, 0] > threshold)
+
+    low, high = -np.finfo(np.float32).max, np.finfo(np.float32).max
+    if not is_above(high):
+        return np.float32(np.inf)
+    if is_above(low):
+        return np.float32(-np.inf)
+    # Halve the numbers that there are between the two, not their distance.
+    below, above = _ordinal(low), _ordinal(high)
+    while above - below > 1:
+        middle = (below + above) // 2
+        if is_above(_of_ordinal(middle)):
+            above = middle
+        else:
+            below = middle
+    return _of_ordinal(above)
+
+
+def _ordinal(value: np.float32) -> int:
+    """The place of a float32 among all of them, by size."""
+    bits = int(np.float32(value).view(np.int32))
+    return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
+
+
+def _of_ordinal(place: int) -> np.float32:
+    bits = np.uint32(place if place >= 0 else -place | 0x80000000)
+    return np.float32(bits.view(np.float32))
 
 
 def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8]:
@@ -164,19 +315,24 @@ def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8
     """
     num_classes, threshold = len(probabilities), postprocess.threshold
     if num_classes == 1:
-        return black_and_white(probabilities[0] > (0.5 if threshold is None else threshold))
+        least = np.float32(0.5 if threshold is None else threshold)
+        return black_and_white(probabilities[0] > least)
+    _refuse_too_many(num_classes, threshold)
+    mask: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+    if threshold is not None:
+        mask[probabilities.max(axis=0) <= np.float32(threshold)] = NO_CLASS
+    return mask
+
+
+def _refuse_too_many(num_classes: int, threshold: float | None) -> None:
     most = 256 if threshold is None else NO_CLASS
-    if num_classes > most:
+    if num_classes > max(most, 1):
         raise ConfigError(
             "a mask of 8 bits cannot hold so many classes",
             found=f"{num_classes} classes",
             expected=f"at most {most}",
             next_step="Use the probabilities",
         )
-    mask: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
-    if threshold is not None:
-        mask[probabilities.max(axis=0) <= threshold] = NO_CLASS
-    return mask
 
 
 # --- the steps of prepare ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
 from segzoo.predict.network import Network
 from segzoo.predict.prediction import Prediction
-from segzoo.predict.preprocess import Geometry, mask_of, prepare
+from segzoo.predict.preprocess import Geometry, Maps, enough, mask_of, prepare
 from segzoo.predict.tiling import Grid
 from segzoo.predict.windows import in_windows
 
@@ -81,6 +81,7 @@ class Stages:
 
     grid: the windows in which a picture of a size is run, or None. batch_size: of windows.
     classes: of the predictions. smaller: what to do when memory runs out for a picture of a size.
+    pixels: whether the predictions' pictures are wanted too, and not only what is found in them.
     """
 
     network: Network
@@ -90,6 +91,7 @@ class Stages:
     max_pixels: int
     grid: Callable[[int, int], Grid | None]
     smaller: Callable[[int, int], str]
+    pixels: bool = True
 
     def read(self, source: object) -> Read | SegzooError:
         """Decode a `Source` and prepare it. Anything else is an error too."""
@@ -107,6 +109,7 @@ class Stages:
                 max_pixels=self.max_pixels,
                 peak=preprocess.peak,
                 bands=preprocess.mode == "bands",
+                enough=None if self.pixels else enough(preprocess),
             )
             x, geometry = prepare(picture, preprocess, self.in_channels)
         except (DataError, PluginError) as error:
@@ -144,7 +147,7 @@ class Stages:
     def finish(self, ran: Ran) -> Prediction | SegzooError:
         """Masks at the picture's size."""
         try:
-            final, *heads = (self._prediction(ran, likely) for likely in self._heads(ran))
+            final, *heads = (self._prediction(ran, maps) for maps in self._heads(ran))
         except PluginError as error:
             return _of_its_own(error, ran.name)
         except MemoryError:
@@ -167,21 +170,20 @@ class Stages:
         maps = in_windows(self.network, read.x, grid, batch_size=self.batch_size)
         return Ran(read.name, read.picture, maps, None)
 
-    def _heads(self, ran: Ran) -> Iterator[NDArray[np.float32]]:
-        """Each head's probabilities (K, H, W)."""
+    def _heads(self, ran: Ran) -> Iterator[Maps | NDArray[np.float32]]:
+        """What each head's probabilities are made of, or these."""
         for maps in ran.maps:
             if ran.geometry is None:
                 yield maps
             else:
-                yield self.network.probabilities(maps, ran.geometry, self.network.postprocess)
+                yield self.network.maps(maps, ran.geometry, self.network.postprocess)
 
-    def _prediction(self, ran: Ran, likely: NDArray[np.float32]) -> Prediction:
-        return Prediction(
-            mask=mask_of(likely, self.network.postprocess),
-            probability=likely[0] if self.network.num_classes == 1 else likely,
-            picture=ran.picture,
-            classes=self.classes,
-        )
+    def _prediction(self, ran: Ran, maps: Maps | NDArray[np.float32]) -> Prediction:
+        if isinstance(maps, Maps):
+            mask = maps.mask()
+        else:
+            mask = mask_of(maps, self.network.postprocess)
+        return Prediction(mask, maps, ran.picture, self.classes)
 
 
 def _of_its_own(error: SegzooError, name: str) -> SegzooError:

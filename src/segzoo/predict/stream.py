@@ -4,6 +4,7 @@ However many come, a bounded number is held, and a bounded number of bytes. The 
 caller's thread; pictures are read and finished in others.
 """
 
+import os
 from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +16,8 @@ from segzoo.errors import SegzooError
 
 __all__ = ["HELD_BATCHES", "HELD_BYTES", "THREADS", "Held", "Stages", "stream"]
 
-THREADS = 4  # to read, and as many to finish; neither holds the interpreter
-HELD_BYTES = 1 << 30  # of pictures that were read or have run; one more may be on its way
+THREADS = 4  # at most, to read, and as many to finish; neither holds the interpreter
+HELD_BYTES = 1 << 28  # of pictures that were read or have run; one more may be on its way
 HELD_BATCHES = 4  # pictures that wait for others to run with, in batches
 
 
@@ -59,13 +60,13 @@ def stream(
     batch_size: how many are run together, at most, whatever stands between them. Sources are asked
     for ahead of what is given. What a stage raises is raised here, and ends the work.
     """
-    upcoming = iter(sources)
+    upcoming, threads = iter(sources), min(THREADS, os.cpu_count() or 1)
     reading: deque[tuple[S, Future[R | SegzooError]]] = deque()
     line = _Line(stages, batch_size)
-    with _threads("decode") as decoders, _threads("mask") as finishers:
+    with _threads("decode", threads) as decoders, _threads("mask", threads) as finishers:
         while True:
             while (
-                len(reading) < batch_size + THREADS
+                len(reading) < batch_size + threads
                 and line.nbytes + _nbytes(reading) < HELD_BYTES
                 and (new := [*islice(upcoming, 1)])
             ):
@@ -158,8 +159,8 @@ def _nbytes(reading: Iterable[tuple[object, Future[R | SegzooError]]]) -> int:
 
 
 @contextmanager
-def _threads(name: str) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"segzoo-{name}")
+def _threads(name: str, count: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(count, thread_name_prefix=f"segzoo-{name}")
     try:
         yield pool
     finally:
