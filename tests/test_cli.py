@@ -105,7 +105,7 @@ def test_info_of_a_model(capsys):
         "rescale=image_max",
         "task         saliency: loss segzoo_u2net.loss:deep_bce, normalize=minmax",
         "recipe       seed: 10 epochs, batch 10, adam lr=0.001",
-        "weights      u2netp.duts (default): licence Apache-2.0",
+        "weights      u2netp.tuned (default): licence Apache-2.0",
         "DUTS-TR, licence not stated",
     ):
         assert line in out
