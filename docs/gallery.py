@@ -144,6 +144,7 @@ PICTURES: dict[str, tuple[Callable[[], Bytes], str]] = {
         person,
         "drawn, and simpler than any photo that the weights were trained on",
     ),
+    "u2netp.tuned": (photo("coffee.jpg"), "coffee.jpg"),
     "unet.nuclei": (nuclei, "drawn"),
     "unet_paper.em": (membranes, "drawn"),
     "unetpp.nuclei": (nuclei, "drawn"),

@@ -113,7 +113,7 @@ COMMANDS = {
 APART = {
     *("Finding", "Header", "Layout", "Network", "Plan", "Published", "Row", "Rule", "Stages"),
     "State",
-    *("Stored", "Subject", "build", "declared", "dump", "encode", "find"),
+    *("Stored", "Subject", "build", "compared", "declared", "dump", "encode", "find"),
     *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
     *("parse", "read", "record_of", "refuse_links", "refuse_others", "remove", "restore", "run"),
     *("save",),

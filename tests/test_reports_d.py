@@ -209,7 +209,8 @@ def test_d8_summaries_are_whole_and_examples_can_be_typed(capsys, path):
     shown = capsys.readouterr().out
     for example in help_.EXAMPLES[path]:
         assert f"\n  {example}\n" in shown
-        words = shlex.split(example)[1:]
+        words = shlex.split(example)
+        words = words[words.index("segzoo") + 1 :]  # behind what the environment says
         name = max((p for p in VERBS if words[: len(p.split())] == p.split()), key=len)
         verb, rest = VERBS[name], words[len(name.split()) :]
         verb.make_context(name, rest)  # parsed, not run: an unknown option is an error here

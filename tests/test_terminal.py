@@ -37,6 +37,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import (
     Dataset,
     Expect,
+    Graph,
     Metric,
     ModelSpec,
     Option,
@@ -183,6 +184,13 @@ FULL_WEIGHTS = Weights(
     source="commit",
     recipe="seed",
     notes="notes",
+    graphs={
+        "fp32": Graph(
+            bundled="tiny:tiny.onnx",
+            sha256="0" * 64,
+            metrics=(Metric(name="iou", value=0.5, split="val", protocol="whole"),),
+        )
+    },
     retired="worse than others",
 )
 FULL = ModelSpec(
@@ -233,6 +241,7 @@ FULL = ModelSpec(
         "fetched": replace(
             FULL_WEIGHTS,
             bundled=None,
+            graphs={},
             url="https://example.org/x.onnx",
             converted_sha256="0" * 64,
         ),
@@ -244,9 +253,14 @@ FULL = ModelSpec(
     elastic=("width",),
     backbone={
         "imagenet": replace(
-            FULL_WEIGHTS, bundled=None, repo="user/name", revision="0" * 40, file="x.safetensors"
+            FULL_WEIGHTS,
+            bundled=None,
+            graphs={},
+            repo="user/name",
+            revision="0" * 40,
+            file="x.safetensors",
         ),
-        "other": replace(FULL_WEIGHTS, bundled=None, wheel="timm==1.0", file="x.pth"),
+        "other": replace(FULL_WEIGHTS, bundled=None, graphs={}, wheel="timm==1.0", file="x.pth"),
     },
     requires={"torch": "torch>=2"},
     suits=(Suits(when=("gray < 0.5",), why="why", options=({"width": 8},), recipe="seed"),),

@@ -11,7 +11,7 @@ from torch import Tensor
 from segzoo.automatic.plan import Kept
 from segzoo.data.opened import Data
 from segzoo.data.traits import spread
-from segzoo.engine.evaluate import Judged, judged
+from segzoo.engine import evaluate
 from segzoo.model.loaded import Model
 from segzoo.runs.evaluation import task_for
 
@@ -34,12 +34,12 @@ def kept_of(model: Model, val: Data, *, seconds: float) -> tuple[Kept, ...]:
     task = task_for(model, val.info)
     numbers = [*spread(len(val), MOST)]
     random.Random(0).shuffle(numbers)  # whatever is cut off, all kinds were seen
-    looks = _within(seconds, judged(model.network, val.dataset, numbers, task=task))
+    looks = _within(seconds, evaluate.judged(model.network, val.dataset, numbers, task=task))
     usual = 0.5 if now is None else now
     return (best_threshold(looks, usual, ignore_index=task.ignore_index),)
 
 
-def _within(seconds: float, looks: Iterable[Judged]) -> Iterator[Judged]:
+def _within(seconds: float, looks: Iterable[evaluate.Judged]) -> Iterator[evaluate.Judged]:
     """Those that there is time for: LEAST at least."""
     until = time.monotonic() + seconds
     for number, look in enumerate(looks):
@@ -48,7 +48,9 @@ def _within(seconds: float, looks: Iterable[Judged]) -> Iterator[Judged]:
         yield look
 
 
-def best_threshold(looks: Iterable[Judged], usual: float, *, ignore_index: int | None) -> Kept:
+def best_threshold(
+    looks: Iterable[evaluate.Judged], usual: float, *, ignore_index: int | None
+) -> Kept:
     """The threshold with the best IoU over all pictures, against the usual one."""
     tried = sorted({*THRESHOLDS, usual})
     hits, found, there = (torch.zeros(len(tried), dtype=torch.float64) for _ in range(3))

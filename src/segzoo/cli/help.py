@@ -73,7 +73,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "SEGZOO_TOKEN=... segzoo serve MODEL --host 0.0.0.0",
     ),
     "label": (
-        "segzoo label u2net.official photos -o labelled",
+        "segzoo label MODEL photos -o labelled",
         "segzoo label run/model photos -r -o labelled --skip-existing",
     ),
     "reproduce": ("segzoo reproduce MODEL.TAG --data sets -o run",),

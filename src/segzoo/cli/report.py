@@ -33,7 +33,7 @@ def report(
     workers: Workers = 2,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
-    """Write a page that shows how a training or an evaluation went.
+    """Write a page of how a training or evaluation went.
 
     One HTML file that fetches nothing: curves, numbers by class, what was confused, the worst and
     the median pictures with truth and prediction to slide between, recipe, data, machine, versions.

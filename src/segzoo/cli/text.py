@@ -84,7 +84,7 @@ def _folded(lines: Sequence[Sequence[str]], width: int | None) -> list[tuple[str
 def _wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
     return textwrap.wrap(
         text,
-        width,
+        max(width, 1),  # of a column without a word
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -33,7 +33,7 @@ __all__ = [
     "Shape",
     "chosen",
     "class_map",
-    "fault_of",
+    "reason_of",
     "path_within",
     "size_checked",
 ]
@@ -49,7 +49,7 @@ SHOWN = 5  # names that a message lists
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def fault_of(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What is wrong with an entry, of the error that reading it led to."""
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 

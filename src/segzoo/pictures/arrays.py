@@ -11,7 +11,7 @@ from PIL import Image
 from segzoo.errors import PictureError, printable
 from segzoo.pictures import npy, tiff
 from segzoo.pictures.limits import judge_bytes, judge_scans
-from segzoo.pictures.streams import COUNT_BYTES, Stream, pillow
+from segzoo.pictures.streams import COUNT_BYTES, PictureStream, pillow
 
 __all__ = ["SAY_BANDS", "InFile", "array_in"]
 
@@ -29,7 +29,7 @@ class InFile(NamedTuple):
     pages: int = 1
 
 
-def array_in(stream: Stream, max_pixels: int, *, exact: bool = False) -> InFile | None:
+def array_in(stream: PictureStream, max_pixels: int, *, exact: bool = False) -> InFile | None:
     """What numpy or `segzoo.tiff` reads of a file, None for what Pillow does.
 
     exact: read a TIFF so whose bands or depth Pillow would reduce. PictureError for a TIFF that
@@ -74,21 +74,21 @@ def array_in(stream: Stream, max_pixels: int, *, exact: bool = False) -> InFile 
         return InFile(tiff.samples(stream, layout), layout, pages)
 
 
-def _header(stream: Stream) -> npy.Header:
+def _header(stream: PictureStream) -> npy.Header:
     try:
         return npy.header_of(stream)
     except ValueError as error:
         raise PictureError("the .npy is damaged", found=printable(str(error))[:200]) from None
 
 
-def _array(stream: Stream, header: npy.Header) -> NDArray[Any]:
+def _array(stream: PictureStream, header: npy.Header) -> NDArray[Any]:
     try:
         return npy.array_of(stream, header)
     except ValueError as error:
         raise PictureError("the .npy is cut short", found=str(error)) from None
 
 
-def _is_pillows(stream: Stream, layout: tiff.Layout) -> bool:
+def _is_pillows(stream: PictureStream, layout: tiff.Layout) -> bool:
     """Whether Pillow has a mode for a TIFF."""
     if layout.bands > PILLOWS_BANDS:  # it would write a line to its log
         return False

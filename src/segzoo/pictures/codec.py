@@ -41,7 +41,7 @@ from segzoo.pictures.metadata import (
     turned,
 )
 from segzoo.pictures.raw import Raw, raw_of
-from segzoo.pictures.streams import Stream, one_error, opened, pillow
+from segzoo.pictures.streams import PictureStream, one_error, open_stream, pillow
 
 __all__ = ["MAX_PIXELS", "Picture", "encode", "flatten", "read", "visible"]
 
@@ -121,7 +121,7 @@ def read(
     if isinstance(source, Image.Image):
         with one_error(""):
             return _decode(source, max_pixels, wish)
-    with opened(source) as stream:
+    with open_stream(source) as stream:
         return _decode(stream, max_pixels, wish)
 
 
@@ -212,8 +212,8 @@ class Wish(NamedTuple):
     enough: tuple[int, int] | None = None
 
 
-def _decode(source: Stream | Image.Image, max_pixels: int, wish: Wish) -> Picture:
-    stream = source if isinstance(source, Stream) else None
+def _decode(source: PictureStream | Image.Image, max_pixels: int, wish: Wish) -> Picture:
+    stream = source if isinstance(source, PictureStream) else None
     notes: list[str] = []
     if stream is not None:
         found = array_in(stream, max_pixels, exact=wish.bands or wish.peak is not None)
@@ -317,7 +317,7 @@ def _wide(raw: Raw, wish: Wish) -> NDArray[Any]:
     return values if raw.factor == 1 else np.rint(values / raw.factor).astype(np.int32)
 
 
-def _low_bytes(raw: Raw, stream: Stream | None, wish: Wish) -> Bytes | None:
+def _low_bytes(raw: Raw, stream: PictureStream | None, wish: Wish) -> Bytes | None:
     """The low bytes of a PNG's 16-bit colours, of which Pillow gives the high ones alone.
 
     They are what it gives when it is told that the file's numbers begin with their low byte. None

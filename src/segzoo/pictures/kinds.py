@@ -11,7 +11,7 @@ from PIL import TiffImagePlugin as _tiff  # noqa: F401  Image.preinit() has the 
 from PIL import WebPImagePlugin as _webp  # noqa: F401
 
 from segzoo.errors import PictureError
-from segzoo.pictures.streams import HEADER_BYTES, Stream
+from segzoo.pictures.streams import HEADER_BYTES, PictureStream
 
 __all__ = ["FORMATS", "HEIC", "identify"]
 
@@ -29,7 +29,7 @@ UNREAD = {
 BRANDS = tuple(b"ftyp" + n.encode() for n in "heic heix heim heis hevc hevx mif1 msf1".split())
 
 
-def identify(stream: Stream) -> Image.Image:
+def identify(stream: PictureStream) -> Image.Image:
     """The picture with its header read.
 
     What `Image.open` does, for the formats named here alone, and without a warning or an error
@@ -59,7 +59,7 @@ def identify(stream: Stream) -> Image.Image:
     )
 
 
-def _heic(stream: Stream) -> Image.Image:
+def _heic(stream: PictureStream) -> Image.Image:
     """The picture of a camera's HEIC, by pillow-heif, which is not made known to Pillow."""
     if util.find_spec("pillow_heif") is None:
         raise PictureError(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from segzoo.errors import printable
-from segzoo.pictures.streams import COUNT_BYTES, Stream
+from segzoo.pictures.streams import COUNT_BYTES, PictureStream
 
 __all__ = [
     "UPRIGHT",
@@ -117,7 +117,7 @@ def dpi_of(im: Image.Image, orientation: int) -> tuple[float, float] | None:
     return (y, x) if is_on_its_side(orientation) else (x, y)
 
 
-def note_frames(im: Image.Image, stream: Stream, notes: list[str]) -> None:
+def note_frames(im: Image.Image, stream: PictureStream, notes: list[str]) -> None:
     """That there are further frames or pages. An MPO's are previews and depth maps of a photo."""
     stream.allowance = COUNT_BYTES
     try:

@@ -12,7 +12,7 @@ from segzoo.pictures import tiff
 from segzoo.pictures.kinds import identify
 from segzoo.pictures.limits import judge_size
 from segzoo.pictures.metadata import is_on_its_side, orientation_of
-from segzoo.pictures.streams import Stream
+from segzoo.pictures.streams import PictureStream
 
 __all__ = ["Raw", "raw_of"]
 
@@ -41,7 +41,7 @@ class Raw(NamedTuple):
 
 
 def raw_of(
-    source: Stream | Image.Image,
+    source: PictureStream | Image.Image,
     max_pixels: int,
     notes: list[str],
     *,
@@ -51,7 +51,7 @@ def raw_of(
 
     enough: as for `codec.read`.
     """
-    im = identify(source) if isinstance(source, Stream) else source
+    im = identify(source) if isinstance(source, PictureStream) else source
     judge_size(*im.size[::-1], max_pixels)
     rawmode, maximum = _stored_as(im)
     stored = orientation_of(im, notes) if im.format == "TIFF" else 1
@@ -59,7 +59,7 @@ def raw_of(
     factor: float = FACTORS.get(rawmode.rstrip("RI"), 1)
     if maximum:
         factor = (65535 if im.mode == "I" else 255) / maximum
-    if isinstance(source, Stream):
+    if isinstance(source, PictureStream):
         lossy = lossy or (im.format == "WEBP" and _is_lossy_webp(source))
         source.allowance = sys.maxsize
         if im.format == "PNG":
@@ -71,7 +71,7 @@ def raw_of(
     elif im.format == "PPM":
         inverted = im.mode == "1"
     full = None
-    if enough is not None and isinstance(source, Stream):
+    if enough is not None and isinstance(source, PictureStream):
         full = _reduced(im, enough)
     im.load()
     return Raw(im, rawmode, factor, inverted, lossy, stored, full)
@@ -103,7 +103,7 @@ def _stored_as(im: Image.Image) -> tuple[str, int]:
     return "", 0
 
 
-def _is_lossy_webp(stream: Stream) -> bool:
+def _is_lossy_webp(stream: PictureStream) -> bool:
     """Whether the first picture of a WebP is compressed with loss: a chunk VP8, not VP8L."""
     place, ends = 12, stream.tell()
     kind = b""
@@ -118,7 +118,7 @@ def _is_lossy_webp(stream: Stream) -> bool:
     return kind == b"VP8 "
 
 
-def _check_png(stream: Stream) -> None:
+def _check_png(stream: PictureStream) -> None:
     """Every chunk is there and has its checksum: Pillow skips those of the pixels."""
     position = stream.tell()
     stream.seek(8)

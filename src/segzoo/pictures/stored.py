@@ -20,7 +20,7 @@ from segzoo.pictures.arrays import InFile, array_in
 from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.metadata import UPRIGHT, note_frames, orientation_of, turned
 from segzoo.pictures.raw import Raw, raw_of
-from segzoo.pictures.streams import opened, pillow
+from segzoo.pictures.streams import open_stream, pillow
 
 __all__ = ["CHANNELS", "LOSSY", "Stored", "read_colours", "read_labels"]
 
@@ -76,7 +76,7 @@ def read_labels(
     Raises as `codec.read` does, and PictureError where it is not known what is a label:
     transparent pixels, 16-bit colours, which would lose their low byte, and more bands.
     """
-    with opened(source) as stream:
+    with open_stream(source) as stream:
         found = array_in(stream, max_pixels)
         if found is not None:
             return _of_array(found, channel)

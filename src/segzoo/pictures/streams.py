@@ -15,7 +15,7 @@ from segzoo.base.home import expanded
 from segzoo.errors import PictureError, PictureTooLargeError, UnsafeFormatError, printable
 from segzoo.pictures.limits import ALLOW_MORE, MAX_CHUNKS, SCAN, judge_chunks, judge_scans
 
-__all__ = ["COUNT_BYTES", "HEADER_BYTES", "Stream", "one_error", "opened", "pillow"]
+__all__ = ["COUNT_BYTES", "HEADER_BYTES", "PictureStream", "one_error", "open_stream", "pillow"]
 
 HEADER_BYTES = 64 << 20  # read before the first pixel; a header can point at the same bytes often
 COUNT_BYTES = 4 << 20  # read to count frames
@@ -39,7 +39,7 @@ def _open_file(file: str) -> io.RawIOBase:
     raise PictureError(problem, file=file, next_step=next_step)
 
 
-class Stream(io.BufferedReader):
+class PictureStream(io.BufferedReader):
     """A file whose sized reads are added up, so that a small one cannot fill the memory.
 
     A TIFF can point ten thousand tags at the same megabytes, a PNG can have text without end.
@@ -79,7 +79,7 @@ class Stream(io.BufferedReader):
 
 
 @contextlib.contextmanager
-def opened(source: str | PathLike[str] | bytes) -> Iterator[Stream]:
+def open_stream(source: str | PathLike[str] | bytes) -> Iterator[PictureStream]:
     """A file, or its content, to decode; what goes wrong is a PictureError about it."""
     if isinstance(source, bytes):
         file, raw = "", cast(io.RawIOBase, io.BytesIO(source))
@@ -90,7 +90,7 @@ def opened(source: str | PathLike[str] | bytes) -> Iterator[Stream]:
         raise TypeError(
             f"a picture is a path, bytes, a PIL image or a numpy array, not {type(source).__name__}"
         )
-    with one_error(file), Stream(raw) as stream:
+    with one_error(file), PictureStream(raw) as stream:
         stream.refuse_endless()
         yield stream
 

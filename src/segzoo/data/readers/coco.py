@@ -33,7 +33,7 @@ from segzoo.data.outlined import (
     Photo,
     Region,
     chosen,
-    fault_of,
+    reason_of,
     path_within,
     size_checked,
 )
@@ -217,7 +217,7 @@ def _photos(content: Mapping[str, Any], indices: Mapping[int, int], file: str) -
             photo.regions.append(_region(number, entry, indices[entry["category_id"]], photo))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DatasetError(
-            f"{what} cannot be used", file=file, found=printable(fault_of(error))[:200]
+            f"{what} cannot be used", file=file, found=printable(reason_of(error))[:200]
         ) from error
     if not photos:
         raise DatasetError("there are no pictures", file=file)

@@ -27,7 +27,7 @@ from segzoo.data.outlined import (
     Photo,
     Shape,
     chosen,
-    fault_of,
+    reason_of,
     path_within,
     size_checked,
 )
@@ -172,7 +172,7 @@ def _parsed(file: str) -> _Parsed:
         raise DatasetError(
             f"line {parser.CurrentLineNumber} cannot be used",
             file=file,
-            found=printable(fault_of(error))[:200],
+            found=printable(reason_of(error))[:200],
             expected="XML of CVAT for images 1.1",
         ) from error
     return _Parsed(reading.labels, reading.pictures, reading.left_out)

@@ -27,7 +27,7 @@ from segzoo.data.labelmap import listed_classes
 from segzoo.data.layout import of_own_classes
 from segzoo.data.paired import Pair, Paired
 from segzoo.data.readers.layered import Layered, meaning_of, pair_layers
-from segzoo.data.readers.weighed import Weighed, said_of
+from segzoo.data.readers.weighed import Weighed, provenance_of
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
@@ -117,7 +117,7 @@ def open_folder(
     if weight:
         weights = _weights_of(root, weight, pairs)
         dataset = Weighed(root, pairs, dataset, weights)
-    dataset.notes = tuple(filter(None, [*notes, said_of(root)]))
+    dataset.notes = tuple(filter(None, [*notes, provenance_of(root)]))
     return dataset
 
 

@@ -31,7 +31,7 @@ from segzoo.data.outlined import (
     Photo,
     Shape,
     chosen,
-    fault_of,
+    reason_of,
     path_within,
     size_checked,
 )
@@ -96,7 +96,7 @@ def open_labelme(
                 raise ValueError(f"its picture is not there: {one.photo.file!r}")
             found[one.photo.file] = one
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            faults.append(f"{file}: {fault_of(error)}")
+            faults.append(f"{file}: {reason_of(error)}")
     _raise_faults(root, faults)
     if not found:
         raise DatasetError(
@@ -207,7 +207,7 @@ def _found(content: Mapping[str, Any], source: str) -> _Found:
         try:
             areas.append(_shape(number, kind, shape))
         except (ValueError, TypeError, KeyError, OverflowError, SegzooError) as error:
-            raise ValueError(f"shapes[{number}]: {fault_of(error)}") from error
+            raise ValueError(f"shapes[{number}]: {reason_of(error)}") from error
     return _Found(source, Photo(file, *size, []), areas, left_out)
 
 

@@ -14,7 +14,7 @@ from segzoo.data.sample import Sample
 from segzoo.errors import DatasetError
 from segzoo.pictures.stored import read_labels
 
-__all__ = ["Weighed", "said_of"]
+__all__ = ["Weighed", "provenance_of"]
 
 LABELS = "labels.json"  # of a set that a model labelled
 MOST = 1 << 20  # bytes of it
@@ -52,7 +52,7 @@ class Weighed(Paired):
         return sample
 
 
-def said_of(folder: str) -> str:
+def provenance_of(folder: str) -> str:
     """That a model labelled the set in a folder, for a person; empty where nobody says so."""
     path = os.path.join(folder, LABELS)
     if not os.path.isfile(path) or os.path.getsize(path) > MOST:
