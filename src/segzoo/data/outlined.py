@@ -33,8 +33,8 @@ __all__ = [
     "Shape",
     "chosen",
     "class_map",
-    "reason_of",
     "path_within",
+    "reason_of",
     "size_checked",
 ]
 

@@ -33,8 +33,8 @@ from segzoo.data.outlined import (
     Photo,
     Region,
     chosen,
-    reason_of,
     path_within,
+    reason_of,
     size_checked,
 )
 from segzoo.data.outlines import Polygon, Runs, drawing_library

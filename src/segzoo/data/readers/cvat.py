@@ -27,8 +27,8 @@ from segzoo.data.outlined import (
     Photo,
     Shape,
     chosen,
-    reason_of,
     path_within,
+    reason_of,
     size_checked,
 )
 from segzoo.data.outlines import (
