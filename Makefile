@@ -9,6 +9,7 @@
 #   make docs       write what pages take from elsewhere: docs/models.md, files shown in pages
 #   make site       these pages as a site, in build/site/html
 #   make bench      measure; writes bench/results/
+#   make gpu        on a machine with a CUDA card: its tests, training, speed; under ten minutes
 #   make clean      delete .venv and everything that was built
 #
 # PYTHON=python3.12 chooses the interpreter. TORCH="torch==2.13.0" chooses the torch that is
@@ -27,7 +28,7 @@ EDITABLE := $(PLUGINS:%=-e %)
 ALONE := tests/test_artefacts.py tests/test_every_runtime.py
 QUICK := not slow and not stress and not gpu and not browser and not site and not network
 
-.PHONY: demo test test-all wheels release check docs site bench clean
+.PHONY: demo test test-all wheels release check docs site bench gpu clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo cutout demo/photos -o demo-out --overwrite
@@ -64,6 +65,9 @@ site: .venv/for-development
 bench: .venv/for-development
 	.venv/bin/python bench/startup.py
 	.venv/bin/python bench/load.py
+
+gpu: .venv/for-development
+	.venv/bin/python bench/gpu.py
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
