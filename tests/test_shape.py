@@ -26,7 +26,6 @@ FLAT = {
     "segzoo.engine.settings.Settings": "written by users, by keyword; in run.json as it is",
     "segzoo.saved.config.Config": "config.json, field by field",
     "segzoo.publish.request.PublishRequest": "said by callers, by keyword",
-    "segzoo.publish.request.PublishRequest": "said by callers, by keyword",
     "segzoo.publish.facts.Facts": "the card, field by field: filled once, read once",
     "segzoo.pictures.tiff.Layout": "the directory of a TIFF, tag by tag",
     "segzoo_unet.model.Variant": "a row of the table of the networks called U-Net",
