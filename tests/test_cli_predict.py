@@ -550,7 +550,8 @@ def test_quiet_shows_errors_alone(predict):
         ),
         pytest.param(
             ["a.png", "-o", "out", "--as", "mask,cut-out"],
-            "--as 'cut-out' is no output; expected mask, cutout, color, overlay, probability",
+            "--as 'cut-out' is no output; expected mask, cutout, color, overlay, "
+            "probability, confidence",
             id="kind",
         ),
         pytest.param(

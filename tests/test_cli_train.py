@@ -44,7 +44,7 @@ def test_from_pictures_to_masks(capsys):
     line = ["train", *MODEL, *BOTH, *FAST, "steps=4", "--eval-every", "2", "-o", "run"]
     assert run(line) == 0
     shown = capsys.readouterr()
-    saved, measure, how = shown.out.splitlines()
+    saved, measure, how, look = shown.out.splitlines()
     best = max(record["val"]["iou"] for record in journal.read("run") if "val" in record)
     assert saved.startswith("run/model: the weights of step ")
     assert saved.endswith(f", the best iou in 4: {best:.4f}")
@@ -52,6 +52,7 @@ def test_from_pictures_to_masks(capsys):
     assert run([*shlex.split(measure)[1:], "--quiet"]) == 0
     capsys.readouterr()
     assert how == "segzoo predict run/model PHOTO -o out"
+    assert look == "segzoo report run"
     assert "takes         4 steps of 2 samples: 1 epoch\n" in shown.err
     there = {path.name for path in Path("run").iterdir()}
     assert {"model", "config.json", "run.json", "metrics.jsonl", "curves.png"} <= there
@@ -64,7 +65,7 @@ def test_from_pictures_to_masks(capsys):
 
 def test_a_folder_without_a_separator_is_still_found(capsys):
     assert run(["train", *MODEL, "--data", TRAIN, *FAST, "steps=1", "-o", "."]) == 0
-    *_, how = capsys.readouterr().out.splitlines()
+    *_, how, _ = capsys.readouterr().out.splitlines()
     assert how == "segzoo predict local-dir:model PHOTO -o out"
     assert run(how.replace("PHOTO", "photo.png").split()[1:]) == 0
 
@@ -156,7 +157,7 @@ def test_quiet(capsys):
 def test_a_spec_of_ones_own(capsys):
     line = ["train", "tiny:TINY", "--data", TRAIN, *FAST, "steps=1", "--loss"]
     assert run([*line, "binary_cross_entropy"]) == 0
-    *_, how = capsys.readouterr().out.splitlines()
+    *_, how, _ = capsys.readouterr().out.splitlines()
     weights = "run/model/model.safetensors"
     assert how == f"segzoo predict tiny:TINY --weights {weights} PHOTO -o out"
     assert run(how.replace("PHOTO", "photo.png").split()[1:]) == 0
@@ -170,7 +171,10 @@ def test_of_several_processes_one_speaks():
         [*command, "-m", "segzoo.cli.main", *line], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[2:] == ["segzoo predict run/model PHOTO -o out"]
+    assert done.stdout.splitlines()[2:] == [
+        "segzoo predict run/model PHOTO -o out",
+        "segzoo report run",
+    ]
     assert done.stderr.count("2 processes, fp32") == 1
     assert segzoo.load("run/model").classes == ("square",)
 

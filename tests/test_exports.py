@@ -45,6 +45,7 @@ def test_the_public_names():
         "Predictor",
         "Recipe",
         "SegzooError",
+        "auto",
         "cutout",
         "evaluate",
         "list_models",

@@ -321,7 +321,7 @@ def test_what_no_client_would_send_is_refused(hub):
         status, headers, _ = send_commit(hub, {"key": "file", "value": value})
         assert status == 400 and text in headers["X-Error-Message"]
     assert send_commit(hub, summary="")[0] == 400
-    assert fetch(hub, "GET", "/api/datasets/alice/m")[0] == 501
+    assert fetch(hub, "GET", "/api/collections/alice/m")[0] == 501
 
 
 @pytest.mark.parametrize(

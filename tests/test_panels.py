@@ -13,7 +13,7 @@ from segzoo.pictures.labels import default_palette
 from segzoo.predict import outputs
 from segzoo.predict.prediction import Prediction
 from segzoo.report.panels import (
-    background_of,
+    background_class,
     coloured,
     of_samples,
     overlaid,
@@ -149,7 +149,7 @@ def test_a_sample_of_any_channels_is_shown_in_rgb(channels):
 )
 def test_colours_where_none_are_given(classes, colours, num_classes, background, palette):
     info = Info(classes=classes, palette=colours)
-    assert background_of(info) == background
+    assert background_class(info) == background
     assert palette_of(info, num_classes) == palette
 
 

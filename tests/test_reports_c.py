@@ -210,6 +210,6 @@ def test_c8_the_doctor_knows_everything_that_the_extras_name():
     named = set()
     for requirement in metadata.requires("segzoo-core"):
         name, _, extra = requirement.partition("; extra == ")
-        if extra.strip("'") in ("train", "convert", "data", "heic", "signing"):
+        if extra.strip("'") in ("train", "convert", "data", "fast", "heic", "signing"):
             named.add(name.partition(">=")[0])
     assert named == {*doctor.OPTIONAL, *doctor.UNTOUCHED}

@@ -1,6 +1,7 @@
 """segzoo.train: from a model and data, whatever they are, to a folder that predicts."""
 
 import json
+import re
 import os
 import sys
 from dataclasses import replace
@@ -133,7 +134,7 @@ def test_the_table_at_the_start(capsys):
     assert rows["trains"] == "on    Squares: 8 samples"
     assert rows["measures"] == "on  Squares: 3 samples"
     assert rows["takes"] == "2 steps of 2 samples: 0.5 epochs"
-    assert rows["runs"] == "on      cpu, 1 process, fp32"
+    assert re.fullmatch(r"on      cpu, 1 process of (1 thread|\d+ threads), fp32", rows["runs"])
     assert rows["writes"] == "to    run"
     assert rows["recipe"] == "optimizer=adam lr=0.01 frozen=nodes.0_0. eval_metric=iou"
 
@@ -531,9 +532,12 @@ def test_published_weights_by_their_tag():
     published = segzoo.load("u2netp.duts").network.state_dict()
     assert torch.equal(found.network.state_dict()["fuse.weight"], published["fuse.weight"])
     assert found.preprocess.rescale == "255"  # as these weights were trained
-    for reference, pretrained in (("segzoo-u2net/u2netp.duts", False), ("u2netp", True)):
+    for reference, pretrained, size, ref in (
+        ("segzoo-u2net/u2netp.duts", False, (176, 176), "u2netp.duts"),
+        ("u2netp", True, (320, 320), "u2netp.tuned"),
+    ):
         _, config, weighs = subject.origin_of(reference, pretrained)
-        assert (config.preprocess.size, weighs) == ((176, 176), "u2netp.duts")
+        assert (config.preprocess.size, weighs) == (size, ref)
     assert not subject.origin_of("u2netp", False)[2]
 
 

@@ -123,5 +123,5 @@ def test_a_refused_pair_is_refused_by_smp():
 
 
 def test_an_encoder_that_is_missing_in_the_table_is_no_default():
-    with pytest.raises(ValueError, match=r"the default is 'vit', not an encoder of SMP's; "):
+    with pytest.raises(ValueError, match=r"the default is 'vit', not a choice; there are 978, "):
         spec_of("unet", "none", find_spec("smp_unet")[1].paper, encoder="vit")
