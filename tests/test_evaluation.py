@@ -211,8 +211,8 @@ def test_names_tags_folders_and_files(tmp_path):
     assert origins["folder"]["weights"] == str(tmp_path / "saved")
     assert plain["weights"] == str(file)
     assert origins["object"]["weights"] is origins["object"]["sha256"] is None
-    values = [one.values for one in found.values()]
-    assert values[0] == values[1] == values[2] == values[3]
+    values = [found[name].values for name in ("u2netp.duts", "folder", "object")]
+    assert values[0] == values[1] == values[2]
 
 
 def test_the_protocol_says_how_to_measure_again(tmp_path):

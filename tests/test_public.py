@@ -114,7 +114,7 @@ APART = {
     *("Finding", "Header", "Layout", "Network", "Plan", "Published", "Row", "Rule", "Stages"),
     "State",
     *("Stored", "Subject", "build", "compared", "declared", "dump", "encode", "find"),
-    *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of", "opened"),
+    *("flatten", "home", "judge", "judged", "layout_of", "load_network", "loss_of"),
     *("parse", "read", "record_of", "refuse_links", "refuse_others", "remove", "restore", "run"),
     *("save",),
     *("tell", "update", "write"),

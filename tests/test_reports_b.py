@@ -310,7 +310,7 @@ def test_b5_what_is_above_the_peak_is_said_and_what_is_no_brightness_is_refused(
     for values in ([[-1.0, 5]], [[np.nan, 5]], [[np.inf, 5]]):
         with pytest.raises(
             PictureError,
-            match=r"values that are no (brightness; found .* expected fi|numbers; found NaN in 1 of 2)",
+            match=r"that are no (brightness; found .* expected fi|numbers; found NaN in 1 of 2)",
         ):
             read(np.array(values), peak=10)
     assert (read(RGB, peak=10).image == RGB).all()  # 8 bits are what they are

@@ -1,8 +1,8 @@
 """segzoo.train: from a model and data, whatever they are, to a folder that predicts."""
 
 import json
-import re
 import os
+import re
 import sys
 from dataclasses import replace
 from importlib import util
