@@ -59,6 +59,7 @@ ROOMS = (
     Room(6, "model", TENSORS),
     Room(6, "data.readers", ARRAYS, FORMATS),
     Room(7, "checks", TENSORS, frozenset({"model_signing"})),
+    Room(7, "export", ARRAYS, frozenset({"onnx", "onnxruntime", "openvino"})),
     Room(7, "engine", TENSORS, frozenset({"accelerate", "rich", "timm"})),
     Room(8, "report", ARRAYS, frozenset({"jinja2", "markupsafe", "matplotlib"})),
     Room(8, "testing"),

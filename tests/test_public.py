@@ -98,7 +98,7 @@ COMMANDS = {
     "compose_digits": 2,
     "cutout": 3,  # the command; of any picture; of a prediction
     "convert": 2,
-    "export": 2,  # of a data set
+    "export": 3,  # of a model; of a data set: the command, and what it does
     "evaluate": 3,  # the command; a run's folder; the loop over pictures
     "features": 2,
     "list_models": 2,

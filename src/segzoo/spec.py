@@ -33,6 +33,7 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Expect",
+    "ExporterSpec",
     "Graph",
     "ImportPath",
     "Json",
@@ -663,6 +664,36 @@ class ReaderSpec(Record):
             (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
             (not _is_import_path(self.open), f"open={self.open!r} is not 'module:attribute'"),
             *((not o.isidentifier(), f"no option can be named {o!r}") for o in self.options),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterSpec(Record):
+    """One format of `segzoo export`, named in the group "segzoo.exporters".
+
+    summary: one line. suffix: of the file that a user names, ".onnx". make: a function
+        (network, config) -> {suffix: bytes}, the files of a model by their endings, `suffix` among
+        them. network: the module, in eval mode, on the CPU. config: what its config.json says.
+    run: a function of these files that gives one from pictures (N, H, W, C) uint8 to (probabilities
+        (N, K, H, W) float32, mask (N, H, W) uint8), by which they are compared with torch.
+    requires: module name -> pip requirement, checked before `make` is called.
+    """
+
+    summary: str
+    suffix: str
+    make: ImportPath
+    run: ImportPath
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+    def _faults(self) -> list[str]:
+        return failed(
+            (not self.summary or not self.summary.isprintable(), "summary is not one line of text"),
+            (
+                re.fullmatch(r"(\.[a-z0-9_]+)+", self.suffix) is None,
+                f"suffix={self.suffix!r} is not an ending such as '.onnx'",
+            ),
+            (not _is_import_path(self.make), f"make={self.make!r} is not 'module:attribute'"),
+            (not _is_import_path(self.run), f"run={self.run!r} is not 'module:attribute'"),
         )
 
 

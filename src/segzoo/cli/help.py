@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "segzoo eval run/model --data 'folder:cells?val=0.2' -o figures",
         "segzoo eval MODEL --data folder:photos --metric boundary",
     ),
+    "export": (
+        "segzoo export MODEL -o model.onnx",
+        "segzoo export run/model --format openvino -o model.xml",
+    ),
     "features": ("segzoo features MODEL --size 320",),
     "help": ("segzoo help train", "segzoo help data check"),
     "info": ("segzoo info MODEL", "segzoo info run/model"),

@@ -53,6 +53,7 @@ GROUP = "segzoo.models"  # a group's name is the contract's version
 READERS, LOSSES, METRICS = "segzoo.readers", "segzoo.losses", "segzoo.metrics"
 CONVERTERS = "segzoo.converters"  # under the names of models
 FOLDERS = "segzoo.folders"  # of other libraries
+EXPORTERS = "segzoo.exporters"
 GROUPS = MappingProxyType(
     {
         GROUP: "model",
@@ -61,6 +62,7 @@ GROUPS = MappingProxyType(
         METRICS: "metric",
         CONVERTERS: "converters",
         FOLDERS: "kind of folder",
+        EXPORTERS: "format",
     }
 )
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""A model as one file for other programs: pictures in, masks out."""

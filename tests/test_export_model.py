@@ -1,0 +1,279 @@
+"""Models as one file: what the graph holds is what segzoo does around the network."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import segzoo
+from segzoo.cli.main import run
+from segzoo.errors import ConfigError, PluginError
+from segzoo.export import exporting, formats
+from segzoo.export.before import bands_of
+from segzoo.export.exporting import export_model, target_of
+from segzoo.export.formats import ONNX, run_onnx
+from segzoo.export.whole import joined, whole_graph
+from segzoo.predict.predictor import Predictor
+from segzoo.saved.config import Config
+from segzoo.spec import ExporterSpec, Postprocess, Preprocess
+from segzoo.zoo import registry
+
+pytest.importorskip("onnxruntime")
+
+SIZES = ((1, 1), (24, 32), (97, 60), (13, 50))
+SIZE = {"size": (24, 32), "resize": "stretch"}
+BOX = {"size": (24, 32), "resize": "letterbox"}
+MASKS = Postprocess(activation="none")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGZOO_MODELS", "shrinking=shrinking_spec:ANY")
+    monkeypatch.chdir(tmp_path)
+
+
+def nothing(channels):
+    """A network that gives its input."""
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
+        for name in ("x", "logits")
+    )
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["logits"])], "g", [x], [y])
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+def config_of(preprocess, postprocess, channels):
+    return Config(
+        model="nothing",
+        distribution="",
+        version="",
+        in_channels=channels,
+        num_classes=channels,
+        task="multilabel",
+        preprocess=preprocess,
+        postprocess=postprocess,
+    )
+
+
+def both(preprocess, postprocess=MASKS, channels=3):
+    """What a graph gives for pictures, and what a predictor gives."""
+    config = config_of(preprocess, postprocess, channels)
+    bands = bands_of(preprocess, channels)
+    files = {".onnx": joined(nothing(channels), config, bands)}
+    predictor = Predictor(
+        lambda x, all_heads=False: (x,),
+        preprocess=preprocess,
+        postprocess=postprocess,
+        in_channels=channels,
+        num_classes=channels,
+    )
+    run, random = run_onnx(files), np.random.default_rng(0)
+    for size in SIZES:
+        pictures = random.integers(0, 256, (2, *size, bands), np.uint8)
+        yield run(pictures), predictor.predict(list(pictures))
+
+
+KINDS = [
+    {"interpolation": interpolation, "antialias": antialias, "border": border}
+    for interpolation in ("bilinear", "bicubic", "nearest")
+    for antialias in ("none", "triangle", "gaussian")
+    for border in ("edge", "zero")
+]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "postprocess", "channels"),
+    [
+        *((Preprocess(**BOX, **kind), MASKS, 3) for kind in KINDS),
+        (Preprocess(), MASKS, 3),
+        (Preprocess(multiple_of=16, remainder=4), MASKS, 3),
+        (Preprocess(**SIZE, multiple_of=20), MASKS, 3),
+        (Preprocess(**SIZE, rescale="image_max"), MASKS, 3),
+        (Preprocess(**SIZE, rescale="none", mean=(1, 2, 3), std=(90, 80, 70)), MASKS, 3),
+        (Preprocess(mode="L"), MASKS, 1),
+        (Preprocess(), MASKS, 4),
+        (Preprocess(mean=(0.5,), std=(0.1,)), Postprocess(), 3),
+        (Preprocess(mean=(0.5,), std=(0.1,)), Postprocess(normalize="minmax"), 1),
+        (Preprocess(), Postprocess(activation="softmax", threshold=None), 3),
+        (Preprocess(), Postprocess(activation="softmax", threshold=0.4), 3),
+    ],
+    ids=lambda value: (
+        "-".join(v for v in vars(value).values() if type(v) is str)
+        if isinstance(value, Preprocess)
+        else ""
+    ),
+)
+def test_the_graph_does_what_the_predictor_does(preprocess, postprocess, channels):
+    """For pictures of one pixel, of the network's size, larger, and of another shape."""
+    for (likely, masks), wanted in both(preprocess, postprocess, channels):
+        for one, mask, prediction in zip(likely, masks, wanted, strict=True):
+            probability = prediction.probability.reshape(one.shape)
+            np.testing.assert_allclose(one, probability, rtol=0, atol=2e-5)
+            top = np.sort(probability, axis=0)
+            threshold = 0.5 if postprocess.threshold is None else postprocess.threshold
+            sure = np.abs(top[-1] - threshold) > 1e-4
+            sure &= channels == 1 or top[-1] - top[max(-2, -channels)] > 1e-4
+            assert (mask == prediction.mask)[sure].all()
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "postprocess", "message"),
+    [
+        (
+            Preprocess(custom="my.module:prepare"),
+            Postprocess(),
+            "preprocess.custom=my.module:prepare is Python, which no graph can hold",
+        ),
+        (
+            Preprocess(),
+            Postprocess(resize="levels"),
+            "postprocess.resize='levels' rounds as Pillow does, which ONNX has no operator for",
+        ),
+        (Preprocess(mean=(1, 2)), Postprocess(), "preprocess.mean does not fit"),
+    ],
+)
+def test_what_no_graph_can_hold_is_refused_with_its_name(preprocess, postprocess, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        whole_graph(None, config_of(preprocess, postprocess, 3))
+
+
+# --- the verb -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGZOO_MODELS", "shrinking=shrinking_spec:ANY")
+        folder = tmp_path_factory.mktemp("saved") / "model"
+        segzoo.load("shrinking", seed=1).save_pretrained(folder)
+        return str(folder)
+
+
+def test_a_model_is_written_with_what_was_compared_and_runs_elsewhere(saved, tmp_path, capsys):
+    import onnxruntime
+
+    assert run(["export", saved, "-o", "a.onnx"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 250x203" in shown and "a.onnx.json" in shown
+    record = json.loads((tmp_path / "a.onnx.json").read_text())
+    assert [each["pictures"] for each in record["compared"]] == [
+        [1, 64, 64],
+        [2, 97, 160],
+        [1, 250, 203],
+    ]
+    assert all(each["difference"] <= 1e-4 for each in record["compared"])
+    model = onnx.load(tmp_path / "a.onnx")
+    assert [each.version for each in model.opset_import if not each.domain] == [record["opset"]]
+    session = onnxruntime.InferenceSession("a.onnx", providers=["CPUExecutionProvider"])
+    picture = np.random.default_rng(3).integers(0, 256, (41, 90, 3), np.uint8)
+    mask, likely = session.run(["mask", "probabilities"], {"pictures": picture[None]})
+    wanted = segzoo.load(saved).predict(picture)
+    np.testing.assert_allclose(likely[0, 0], wanted.probability, rtol=0, atol=1e-4)
+    assert (mask[0] == wanted.mask)[np.abs(wanted.probability - 0.5) > 1e-4].all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "a.onnx", "--format", "onx"], "no format 'onx'. Did you mean 'onnx'?"),
+        (
+            ["-o", "a.pt"],
+            "a file of the format onnx ends in .onnx; found a.pt. Give -o a.onnx",
+        ),
+        (["-o", "no/a.onnx"], "no: there is no such folder"),
+        (
+            ["-o", "there.onnx"],
+            "there.onnx: is there already. Choose another name or give --overwrite",
+        ),
+        (["-o", "b.onnx"], "b.onnx.json: is there already. Choose another name or give"),
+        (["-o", "folder.onnx", "--overwrite"], "folder.onnx: is a folder. Choose another name"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_made(words, message, tmp_path, capsys):
+    (tmp_path / "there.onnx").write_bytes(b"old")
+    (tmp_path / "b.onnx.json").write_bytes(b"old")
+    (tmp_path / "folder.onnx").mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert run(["export", "no_such_model", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "there.onnx").read_bytes() == b"old"
+
+
+def test_a_model_without_weights_is_refused(tmp_path, capsys):
+    assert run(["export", "shrinking", "-o", "a.onnx"]) == 2
+    assert "weights" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
+    lacking = replace(ONNX, requires={"no_such_onnx": "no-such-onnx>=1"})
+    monkeypatch.setattr(formats, "ONNX", lacking)
+    assert run(["export", "shrinking", "-o", "a.onnx"]) == 2
+    message = "the format onnx needs no-such-onnx>=1. Run: pip install 'no-such-onnx>=1'"
+    assert message in capsys.readouterr().err
+
+
+def wrong(files):
+    def run(pictures):
+        n, h, w, _ = pictures.shape
+        return np.zeros((n, 1, h, w), np.float32), np.zeros((n, h, w), np.uint8)
+
+    return run
+
+
+def words(network, config):
+    return {".txt": config.model.encode(), ".more": b"more"}
+
+
+def test_a_format_of_a_plugin_is_held_to_torchs_answers(monkeypatch, tmp_path):
+    """Its files are written where they answer as torch does, and else nothing is."""
+    spec = ExporterSpec(
+        summary="words", suffix=".txt", make="made_words:make", run="made_words:run"
+    )
+    target = exporting.Target(tmp_path / "a.txt", "words", spec)
+    own = {"made_words:make": words, "made_words:run": wrong}
+    monkeypatch.setattr(
+        registry,
+        "resolve",
+        lambda path, before=registry.resolve: own[path] if path in own else before(path),
+    )
+    model = segzoo.load("shrinking", seed=1)
+    with pytest.raises(PluginError, match=r"shrinking as words gives other probabilities than"):
+        export_model(model, target)
+    assert list(tmp_path.iterdir()) == []
+    predicted = model.predict
+
+    def right(files):
+        def run(pictures):
+            found = predicted(list(pictures))
+            return np.stack([f.probability[None] for f in found]), np.stack([f.mask for f in found])
+
+        return run
+
+    own["made_words:run"] = right
+    done = export_model(model, target)
+    assert {file.name for file in done.files} == {"a.txt", "a.more", "a.txt.json"}
+    assert (tmp_path / "a.txt").read_bytes() == b"shrinking"
+    with pytest.raises(segzoo.SegzooError, match="is there already"):
+        export_model(model, target)
+
+
+@pytest.mark.slow
+def test_openvinos_own_form_gives_torchs_masks(saved, tmp_path):
+    pytest.importorskip("openvino")
+    assert run(["export", saved, "--format", "openvino", "-o", "a.xml"]) == 0
+    assert {"a.xml", "a.bin", "a.xml.json"} == {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lite0", "u2netp", "unet", "unetpp", "fcn_vgg16", "digit_unet"])
+def test_a_model_of_each_family_is_exported(name, tmp_path):
+    model = segzoo.load(name, seed=0)
+    done = export_model(model, target_of(tmp_path / "a.onnx", "onnx"))
+    assert max(each.difference for each in done.compared) <= 1e-4
