@@ -21,12 +21,14 @@ __all__ = [
     "replacing",
     "sweep",
     "sweep_old",
+    "sweep_unheld",
     "unwritable",
     "write",
 ]
 
 TEMPORARY = ".segzoo-*.tmp"
 LEFT_SECONDS = 86_400.0  # what nothing was added to for a day is nobody's any more
+EMPTY_SECONDS = 60.0  # a new file is held long before
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk without room
 
 
@@ -93,6 +95,22 @@ def sweep_old(folder: str | PathLike[str], pattern: str = TEMPORARY) -> None:
         with contextlib.suppress(OSError):
             status = path.lstat()
             if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > LEFT_SECONDS:
+                with open(path, "rb") as file:
+                    if hold(file):
+                        path.unlink()
+
+
+def sweep_unheld(folder: str | PathLike[str]) -> None:
+    """Remove what killed processes left in a folder, at once.
+
+    For a file system where locks are known to work. What is still empty may not be held yet.
+    """
+    for path in Path(folder).glob(TEMPORARY):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and (
+                status.st_size or time.time() - status.st_mtime > EMPTY_SECONDS
+            ):
                 with open(path, "rb") as file:
                     if hold(file):
                         path.unlink()

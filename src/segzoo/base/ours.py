@@ -8,6 +8,7 @@ generator, an archive by its members; others by a file beside them that is known
 
 import json
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -35,6 +36,7 @@ __all__ = [
 KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "config.json": frozenset({"library", "plugin", "preprocess", "postprocess"}),
+        "done.jsonl": frozenset({"settings", "listed", "pictures"}),
         "errors.jsonl": frozenset({"input", "error", "message"}),
         "folds.json": frozenset({"values", "mean", "standard_deviation"}),
         "labels.json": frozenset({"model", "license", "trained_on", "confidence"}),
@@ -68,7 +70,8 @@ SHEET, PREDICTED = b"segzoo data preview", b"segzoo predict"  # what a PNG says 
 PAGE = b"segzoo"  # what a page says that wrote it
 PAGE_HEAD = b'<meta name="generator" content="' + PAGE + b'">'  # near its beginning
 SOFTWARE = b"Software\0"  # before that, in the chunk after it
-MAX_BYTES = 1 << 26  # of a file of JSON
+MAX_BYTES = 1 << 26  # of a file of JSON, or of the first line of one of lines
+PART = re.compile(r"-[0-9]{1,7}-of-[0-9]{1,7}(?=\.jsonl$)")  # in the name of a part's own file
 
 
 def refuse_others(paths: Iterable[str | PathLike[str]], *, next_step: str = "") -> None:
@@ -90,6 +93,7 @@ def refuse_others(paths: Iterable[str | PathLike[str]], *, next_step: str = "") 
 def is_ours(path: str | PathLike[str]) -> bool:
     """Whether segzoo wrote what stands there, as far as that can be seen. An empty file is free."""
     folder, name = os.path.split(os.fsdecode(path))
+    name = PART.sub("", name)
     try:
         status = os.stat(path)
         is_file = stat.S_ISREG(status.st_mode)
@@ -100,7 +104,8 @@ def is_ours(path: str | PathLike[str]) -> bool:
         if not is_file:
             return False
         if name in KEYS:
-            return status.st_size <= MAX_BYTES and KEYS[name] <= _keys(path, name)
+            bounded = name.endswith(".jsonl") or status.st_size <= MAX_BYTES
+            return bounded and KEYS[name] <= _keys(path, name)
         if name.endswith(".npz"):
             with zipfile.ZipFile(path) as archive:
                 return set(archive.namelist()) == MEMBERS
@@ -142,5 +147,5 @@ def signed(png: bytes, *, by: bytes) -> bytes:
 
 def _keys(path: str | PathLike[str], name: str) -> set[str]:
     with open(path, "rb") as file:
-        found = json.loads(file.readline() if name.endswith(".jsonl") else file.read())
+        found = json.loads(file.readline(MAX_BYTES) if name.endswith(".jsonl") else file.read())
     return set(found) if isinstance(found, dict) else set()

@@ -20,7 +20,9 @@ from segzoo.cli.options import (
     Overwrite,
     Precision,
     PrecisionOf,
+    Resume,
     RuntimeName,
+    ShardOf,
     SkipExisting,
     spelled_out,
 )
@@ -55,6 +57,8 @@ class CutOuts:
     crop: Crop = False
     skip_existing: SkipExisting = False
     overwrite: Overwrite = False
+    resume: Resume = False
+    shard: ShardOf = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,9 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
     A photo that cannot be read costs itself alone, and exit code 1 at the end. What is there
     already is left, and said, unless --overwrite or --skip-existing is given.
     """
-    predict.refuse_both(skip_existing=outputs.skip_existing, overwrite=outputs.overwrite)
+    predict.refuse_both(
+        skip_existing=outputs.skip_existing, overwrite=outputs.overwrite, resume=outputs.resume
+    )
     if choice.model is not None:
         refs.parse(choice.model)
     _refuse_models(pictures.inputs)
@@ -117,6 +123,8 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
         crop=outputs.crop,
         skip_existing=outputs.skip_existing,
         overwrite=outputs.overwrite,
+        resume=outputs.resume,
+        shard=outputs.shard,
     )
     predict.carry_out(folders, layout, chosen, carried, pictures, Together(), told)
 

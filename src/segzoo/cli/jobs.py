@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from segzoo.base import ours
 from segzoo.base.formats import endings, left_out
+from segzoo.cli.shards import WHOLE, Shard
 from segzoo.errors import OutputError, UsageError, printable
 from segzoo.zoo import registry
 
@@ -30,12 +31,14 @@ __all__ = [
     "jobs_of",
     "layout_of",
     "others_of",
+    "part_of",
     "put_beside",
     "refuse_clashes",
+    "refuse_shared",
 ]
 
 STDIO = "-"  # standard input, standard output
-ERRORS = "errors.jsonl"
+ERRORS, DONE = "errors.jsonl", "done.jsonl"
 OUTPUTS = ".png that segzoo predicted"  # as a kind of files that are left out
 SHOWN = 10  # of a list in a message
 
@@ -66,7 +69,8 @@ class Layout(NamedTuple):
     """Where outputs go: a folder, or one file. heads: side outputs too.
 
     beside: each to its picture, whose name it has with this behind it; `out` is empty then.
-    folders: where a kind's folder is not called as the kind is.
+    folders: where a kind's folder is not called as the kind is. shard: the part of the pictures
+    that this process is about. resumable: it is noted what is done.
     """
 
     out: str
@@ -75,6 +79,8 @@ class Layout(NamedTuple):
     heads: bool = False
     beside: str = ""
     folders: Mapping[str, str] = {}
+    shard: Shard = WHOLE
+    resumable: bool = False
 
     @property
     def folder(self) -> str:
@@ -84,7 +90,15 @@ class Layout(NamedTuple):
     @property
     def errors(self) -> str:
         """The file that says which pictures failed; empty where outputs have no folder."""
-        return "" if self.is_file or self.beside else os.path.join(self.out, ERRORS)
+        return self._own("" if self.is_file or self.beside else ERRORS)
+
+    @property
+    def done(self) -> str:
+        """The file that says which pictures are done; empty where that is not noted."""
+        return self._own(DONE if self.resumable else "")
+
+    def _own(self, name: str) -> str:
+        return name and os.path.join(self.out, self.shard.named(name))
 
     @property
     def heads_there(self) -> list[int]:
@@ -184,6 +198,20 @@ def jobs_of(folders: Iterable[InputFolder]) -> Iterator[Job]:
             yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
 
 
+def part_of(folders: Iterable[InputFolder], shard: Shard) -> list[InputFolder]:
+    """The pictures of the folders that are of one part."""
+    return [
+        folder._replace(
+            names=tuple(
+                name
+                for name in folder.names
+                if shard.has(os.path.normpath(os.path.join(folder.out, _stem(name))))
+            )
+        )
+        for folder in folders
+    ]
+
+
 def others_of(folders: Iterable[InputFolder]) -> Counter[str]:
     """How many files of other kinds lie in the folders, by their endings."""
     return sum((Counter(folder.others) for folder in folders), Counter())
@@ -218,8 +246,8 @@ def refuse_clashes(
     folders: Sequence[InputFolder], layout: Layout, *, overwrite: bool, skip_existing: bool
 ) -> None:
     """Raise for outputs that would overwrite each other, an input, or what is there already."""
-    _refuse_shared(folders, layout)
-    ours.refuse_others(filter(None, [layout.errors]))
+    refuse_shared(folders, layout)
+    ours.refuse_others(filter(None, [layout.errors, layout.done]))
     real = cache(os.path.realpath)
     inputs = {real(folder.path or ".") for folder in folders}
     existing: list[str] = []
@@ -250,7 +278,8 @@ def refuse_clashes(
         )
 
 
-def _refuse_shared(folders: Sequence[InputFolder], layout: Layout) -> None:
+def refuse_shared(folders: Sequence[InputFolder], layout: Layout) -> None:
+    """UsageError for pictures of one output."""
     groups: dict[str, list[Iterable[tuple[str, str]]]] = {}
     for folder in folders:
         jobs = ((job.stem, job.source) for job in jobs_of([folder]))

@@ -26,8 +26,10 @@ __all__ = [
     "Overwrite",
     "Precision",
     "PrecisionOf",
+    "Resume",
     "RuntimeName",
     "RuntimeOf",
+    "ShardOf",
     "SkipExisting",
     "WeightsFile",
     "Workers",
@@ -65,6 +67,21 @@ Crop: TypeAlias = Annotated[
 ]
 SkipExisting: TypeAlias = Annotated[
     bool, typer.Option("--skip-existing", help="Leave pictures whose outputs are all there.")
+]
+Resume: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Note in OUT what is done, and go on where a process that did so was ended.",
+    ),
+]
+ShardOf: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        help="Do one of N equal parts, so that N processes or machines do all.",
+        metavar="I/N",
+    ),
 ]
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Write outputs anew that are there.")

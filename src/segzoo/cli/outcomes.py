@@ -60,9 +60,10 @@ class Outcomes:
             self._summarize()
         elif issubclass(kind, KeyboardInterrupt) and self.errors:
             done = self.written + self.skipped
+            option = "--resume" if self.layout.resumable else "--skip-existing"
             tell(
                 f"interrupted; {done} of {self.total} pictures are done, "
-                "--skip-existing goes on from there"
+                f"{option} goes on from there"
             )
 
     @property

@@ -17,6 +17,8 @@ import typer
 from segzoo.base.formats import left_out
 from segzoo.base.records import Json
 from segzoo.cli import jobs
+from segzoo.cli.depends import depends_on, listed
+from segzoo.cli.done import Done, Head, named
 from segzoo.cli.jobs import STDIO, Job
 from segzoo.cli.options import (
     AsJson,
@@ -30,14 +32,17 @@ from segzoo.cli.options import (
     Overwrite,
     Precision,
     PrecisionOf,
+    Resume,
     RuntimeName,
     RuntimeOf,
+    ShardOf,
     SkipExisting,
     WeightsFile,
     options_of,
     spelled_out,
 )
 from segzoo.cli.outcomes import Outcomes
+from segzoo.cli.shards import WHOLE, shard_of
 from segzoo.cli.text import tell
 from segzoo.cli.watching import Claims, arrivals
 from segzoo.cli.writing import Writer, Written, probe, ready
@@ -55,6 +60,7 @@ from segzoo.zoo import refs
 if TYPE_CHECKING:
     from segzoo.model.served import Served
     from segzoo.predict.outputs import Background
+    from segzoo.predict.prediction import Prediction
     from segzoo.predict.predictor import Predictor
     from segzoo.predict.stages import Source
 
@@ -113,6 +119,8 @@ class Outputs:
     ] = None
     skip_existing: SkipExisting = False
     overwrite: Overwrite = False
+    resume: Resume = False
+    shard: ShardOf = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +240,9 @@ def predict(
     the end. Files appear when they are complete. A folder's own folders are kept (-r). For names
     that begin with a hyphen, put -- before the model.
     """
-    refuse_both(skip_existing=outputs.skip_existing, overwrite=outputs.overwrite)
+    refuse_both(
+        skip_existing=outputs.skip_existing, overwrite=outputs.overwrite, resume=outputs.resume
+    )
     if network.random_init and network.weights is not None:
         raise UsageError("give --weights or --random-init, not both")
     refs.parse(model)  # before the pictures: the two may have been exchanged
@@ -245,7 +255,7 @@ def predict(
     def chosen() -> "tuple[Served, dict[str, Json]]":
         return served_of(model, network, total=total, heads=heads, quiet=told.quiet)
 
-    carry_out(folders, layout, chosen, outputs, pictures, together, told, sizes=network.random_init)
+    carry_out(folders, layout, chosen, outputs, pictures, together, told, network=network)
 
 
 def served_of(
@@ -256,10 +266,16 @@ def served_of(
     return served, {"model": model, "weights": _weights_name(served, network.weights)}
 
 
-def refuse_both(*, skip_existing: bool, overwrite: bool) -> None:
+def refuse_both(*, skip_existing: bool, overwrite: bool, resume: bool = False) -> None:
     """UsageError where outputs that are there should be left and written anew."""
     if skip_existing and overwrite:
         raise UsageError("give --skip-existing or --overwrite, not both")
+    if resume and (skip_existing or overwrite):
+        other = "--skip-existing" if skip_existing else "--overwrite"
+        raise UsageError(
+            f"give --resume or {other}, not both",
+            next_step="--resume leaves what is done, and writes anew what is not",
+        )
 
 
 def carry_out(
@@ -271,13 +287,14 @@ def carry_out(
     together: Together,
     told: Told,
     *,
-    sizes: bool = False,
+    network: Network | None = None,
     writer_of: type[Writer] = Writer,
 ) -> None:
     """Predict the pictures of the folders and write what the layout says.
 
     chosen: gives the predictor, and what the JSON says of it first; called when nothing stands in
-    the way of the outputs. sizes: tell those of every picture, too. writer_of: of what is written.
+    the way of the outputs. network: what was said of it, where a line can; the sizes of a random
+    one are told, too. writer_of: of what is written.
     """
     from segzoo.predict.outputs import SHOWING
 
@@ -286,9 +303,16 @@ def carry_out(
         raise UsageError(
             "--watch has many outputs", found=f"-o {layout.out}", next_step="Give a folder with -o"
         )
+    layout = _noted(layout, outputs, pictures)
+    everything, folders = folders, _part(folders, layout)
     if outputs.out != STDIO:
+        jobs.refuse_shared(everything, layout)
+        going_on = outputs.resume and Done(layout).begun
         jobs.refuse_clashes(
-            folders, layout, overwrite=outputs.overwrite, skip_existing=outputs.skip_existing
+            folders,
+            layout,
+            overwrite=outputs.overwrite or going_on,
+            skip_existing=outputs.skip_existing,
         )
     others = jobs.others_of(folders)
     if others and not told.quiet:
@@ -301,7 +325,12 @@ def carry_out(
         head |= {"runtime": served.runtime, "precision": served.precision}
         total = 0 if pictures.watch else sum(len(folder.names) for folder in folders)
         outcomes = Outcomes(
-            layout, total, head, as_json=told.as_json, quiet=told.quiet, sizes=sizes
+            layout,
+            total,
+            head,
+            as_json=told.as_json,
+            quiet=told.quiet,
+            sizes=network is not None and network.random_init,
         )
         writer = writer_of(
             layout=layout,
@@ -310,13 +339,20 @@ def carry_out(
             edges=outputs.edges.value,
             crop=outputs.crop,
         )
-        with outcomes:
-            pixels = pictures.decode is Decode.full or bool(SHOWING & {*layout.kinds})
+        pixels = pictures.decode is Decode.full or bool(SHOWING & {*layout.kinds})
+
+        def head_of_done() -> Head:
+            settings = _settings(served, writer, outputs, network, pixels=pixels)
+            return Head(settings, *listed(map(named, jobs.jobs_of(everything))))
+
+        with _noting(layout, head_of_done, resume=outputs.resume) as done, outcomes:
             if pictures.watch:
                 _watch(writer, outcomes, outputs, pictures, pixels=pixels)
             else:
                 todo = jobs.jobs_of(folders)
-                _work(todo, writer, outcomes, skip_existing=outputs.skip_existing, pixels=pixels)
+                todo = todo if done is None else done.left(todo, outcomes)
+                skip = outputs.skip_existing
+                _work(todo, writer, outcomes, skip_existing=skip, pixels=pixels, done=done)
     if outcomes.failed:
         raise typer.Exit(outcomes.exit_code)
 
@@ -344,6 +380,61 @@ def _background(outputs: Outputs, pictures: Pictures) -> "Background | None":
     if outputs.background is None:
         return None
     return background_of(outputs.background, max_pixels=_max_pixels(pictures))
+
+
+def _noted(layout: jobs.Layout, outputs: Outputs, pictures: Pictures) -> jobs.Layout:
+    """The layout with what --shard and --resume say. UsageError where they cannot be."""
+    if outputs.shard is None and not outputs.resume:
+        return layout
+    option = "--shard" if outputs.shard is not None else "--resume"
+    if layout.is_file or layout.beside or pictures.inputs == [STDIO]:
+        raise UsageError(
+            f"{option} is about a folder of outputs",
+            next_step="Give pictures, and a folder with -o",
+        )
+    if pictures.watch:
+        raise UsageError(
+            f"give --watch or {option}, not both",
+            next_step="With --skip-existing --watch goes on with what is not there",
+        )
+    return layout._replace(shard=shard_of(outputs.shard), resumable=True)
+
+
+def _part(folders: Sequence[jobs.InputFolder], layout: jobs.Layout) -> Sequence[jobs.InputFolder]:
+    return folders if layout.shard == WHOLE else jobs.part_of(folders, layout.shard)
+
+
+def _settings(
+    served: "Served", writer: Writer, outputs: Outputs, network: Network | None, *, pixels: bool
+) -> dict[str, Json]:
+    """What the outputs depend on. pixels: whether every pixel of a picture's file is decoded."""
+    return depends_on(
+        served,
+        writer.predictor,
+        weights=network.weights if network else None,
+        seed=network.seed if network and network.random_init else None,
+        behind=writer.background,
+        written={
+            "as": list(writer.layout.kinds),
+            "heads": outputs.heads.value,
+            "edges": writer.edges,
+            "crop": writer.crop,
+            "every pixel decoded": pixels,
+        },
+    )
+
+
+@contextlib.contextmanager
+def _noting(
+    layout: jobs.Layout, head: Callable[[], Head], *, resume: bool
+) -> Iterator[Done | None]:
+    """Where it is noted what is done, if it is; head: what the outputs depend on."""
+    if not layout.resumable:
+        yield None
+        return
+    with Done(layout) as done:
+        done.begin(head(), resume=resume)
+        yield done
 
 
 def _max_pixels(pictures: Pictures) -> int:
@@ -456,9 +547,18 @@ def _watch(
 
 
 def _work(
-    todo: Iterator[Job], writer: Writer, outcomes: Outcomes, *, skip_existing: bool, pixels: bool
+    todo: Iterator[Job],
+    writer: Writer,
+    outcomes: Outcomes,
+    *,
+    skip_existing: bool,
+    pixels: bool,
+    done: Done | None = None,
 ) -> None:
-    """Predict, write and tell of every job, in order, with a bounded number on their way."""
+    """Predict, write and tell of every job, in order, with a bounded number on their way.
+
+    done: where it is noted what is written.
+    """
     layout, predictor = writer.layout, writer.predictor
     writers = min(WRITERS, os.cpu_count() or 1)
     predicted: deque[Job] = deque()
@@ -471,6 +571,12 @@ def _work(
             else:
                 predicted.append(job)
                 yield sys.stdin.buffer.read() if job.source == STDIO else job.source
+
+    def write(job: Job, result: "Prediction | SegzooError") -> Written:
+        written = writer(job, result)
+        if done is not None:
+            done.add(job, written)
+        return written
 
     def settle() -> None:
         job, future = writing.popleft()
@@ -493,7 +599,7 @@ def _work(
         try:
             for _, result in stream:
                 job = predicted.popleft()
-                writing.append((job, pool.submit(writer, job, result)))
+                writing.append((job, pool.submit(write, job, result)))
                 if len(writing) > writers:
                     settle()
         except KeyboardInterrupt:

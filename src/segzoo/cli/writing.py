@@ -50,14 +50,15 @@ def probe(layout: Layout) -> None:
     """OutputError or ResourceError when nothing can be written: no permission, no space."""
     if layout.beside:
         return
-    path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}")
+    path = os.path.join(layout.folder, f".segzoo-probe-{os.getpid()}.tmp")
     try:
         files.make_folder(layout.folder)
         files.write(path, bytes(PROBE_BYTES))
     except (OutputError, ResourceError) as error:
         error.file = printable(layout.out)
         raise
-    os.unlink(path)
+    with contextlib.suppress(FileNotFoundError):  # swept by another process
+        os.unlink(path)
 
 
 class Written(NamedTuple):
