@@ -37,6 +37,7 @@ from segzoo.saved.config import Config
 from segzoo.spec import (
     Dataset,
     Expect,
+    ExporterSpec,
     Graph,
     Metric,
     ModelSpec,
@@ -274,6 +275,13 @@ READER = ReaderSpec(
     license="MIT",
     requires={"torch": "torch>=2"},
 )
+EXPORTER = ExporterSpec(
+    summary="writes",
+    suffix=".tiny",
+    make="tiny:make",
+    run="tiny:run",
+    requires={"torch": "torch>=2"},
+)
 
 
 def holds_text(hint: object) -> bool:
@@ -307,14 +315,14 @@ def kinds_below(record: Record) -> set[type]:
 
 def test_a5_the_examples_have_text_in_every_field_of_every_record():
     """A new field of text, or a new record, is to be put into the examples above."""
-    found = [*texts_of(FULL), *texts_of(READER)]
+    found = [*texts_of(FULL), *texts_of(READER), *texts_of(EXPORTER)]
     assert {name for name, given in found} == {name for name, given in found if given}
     declared = {
         kind
         for kind in vars(records).values()
         if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
     }
-    assert kinds_below(FULL) | kinds_below(READER) == declared
+    assert kinds_below(FULL) | kinds_below(READER) | kinds_below(EXPORTER) == declared
 
 
 def leaves(value: object, path: tuple = ()) -> Iterator[tuple]:
