@@ -443,6 +443,7 @@ IMPORTS = {  # where a path becomes an object, and whose word the path is
     "model.folders": "a plugin's, of the folders of another library",
     "data.augment": "a recipe's, judged by begun.py where it comes from a run",
     "data.source": "a reader's spec",
+    "export.exporting": "an exporter's spec",
     "base.extras": "a table of its own",
     "checks.doctor": "a table of its own",
     "checks.kit": "the person's, who checks a plugin",
