@@ -9,7 +9,7 @@ from typing import Any
 from segzoo.base.strictyaml import strict_yaml
 from segzoo.errors import HubError, HubNotFoundError, UnsafeFormatError, printable
 from segzoo.hub.cache import COMMIT
-from segzoo.hub.session import TRIES, HubSession, RetryableError, backoff
+from segzoo.hub.session import HubSession, tried
 
 __all__ = ["registered"]
 
@@ -56,17 +56,12 @@ def _tasks(session: HubSession, dataset: str, commit: str) -> list[str]:
 
 def _text(session: HubSession, path: str) -> str:
     """A small file as text. UnicodeDecodeError, a ValueError, for one that is none."""
-    for attempt in range(TRIES):
-        try:
-            with session.opened(path, name=TASKS) as (response, _):
-                return _bounded(response).decode()
-        except RetryableError as caught:
-            failed = caught
-        if failed.is_final or failed.is_too_long:
-            break
-        if attempt + 1 < TRIES:
-            backoff(attempt, failed)
-    raise failed.error
+
+    def answered() -> str:
+        with session.opened(path, name=TASKS) as (response, _):
+            return _bounded(response).decode()
+
+    return tried(answered)
 
 
 def _bounded(response: Any) -> bytes:

@@ -14,13 +14,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from segzoo.errors import (
@@ -51,6 +51,7 @@ __all__ = [
     "retry_after",
     "said_wait",
     "token",
+    "tried",
 ]
 
 Response: TypeAlias = Any  # of the HTTP library that huggingface_hub uses
@@ -59,6 +60,7 @@ MAIN = "main"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 ANSWER_SECONDS = 30.0  # from the request to the end of an answer's headers, and of all its JSON
+T = TypeVar("T")
 TRIES = 3  # of one request, or in a row without progress
 MAX_WAIT = 8.0  # seconds before another try, whatever the server asks for
 SLOWEST = 256  # bytes a second, over READ_SECONDS; what is slower is as good as cut
@@ -183,22 +185,17 @@ class HubSession:
         self, path: str, query: Mapping[str, str], *, whole: bool = True
     ) -> tuple[Any, str]:
         """A page of a list, and the cursor of the next one; empty when there is none."""
-        for attempt in range(TRIES):
-            try:
-                with self.opened(path, query=query) as (response, watchdog):
-                    found = self._json(response, watchdog)
-                    following = response.links.get("next", {}).get("url", "")
-                if whole and not isinstance(found, list):
-                    raise self.strange()
-                # The Hub names its own address there, also when it was asked through a mirror.
-                return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
-            except RetryableError as caught:
-                failed = caught
-            if failed.is_final or failed.is_too_long:
-                break
-            if attempt + 1 < TRIES:
-                backoff(attempt, failed)
-        raise failed.error
+
+        def answered() -> tuple[Any, str]:
+            with self.opened(path, query=query) as (response, watchdog):
+                found = self._json(response, watchdog)
+                following = response.links.get("next", {}).get("url", "")
+            if whole and not isinstance(found, list):
+                raise self.strange()
+            # The Hub names its own address there, also when it was asked through a mirror.
+            return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
+
+        return tried(answered)
 
     def _json(self, response: Response, watchdog: "Watchdog") -> Any:
         raw = bytearray()
@@ -438,6 +435,20 @@ def said_wait(headers: Mapping[str, str]) -> str:
     """How long a server asks to wait, for a person; empty when it does not say."""
     wait = retry_after(headers)
     return f"it asks to wait {wait:,.0f} s" if wait and math.isfinite(wait) else ""
+
+
+def tried(request: Callable[[], T]) -> T:
+    """What a request gives, asked again after failures that pass; the error of the last."""
+    for attempt in range(TRIES):
+        try:
+            return request()
+        except RetryableError as caught:
+            failed = caught
+        if failed.is_final or failed.is_too_long:
+            break
+        if attempt + 1 < TRIES:
+            backoff(attempt, failed)
+    raise failed.error
 
 
 def backoff(attempt: int, failed: RetryableError) -> None:
