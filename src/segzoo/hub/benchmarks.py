@@ -9,7 +9,7 @@ from typing import Any
 from segzoo.base.strictyaml import strict_yaml
 from segzoo.errors import HubError, HubNotFoundError, UnsafeFormatError, printable
 from segzoo.hub.cache import COMMIT
-from segzoo.hub.session import HubSession, tried
+from segzoo.hub.session import HubSession, persistently
 
 __all__ = ["registered"]
 
@@ -61,7 +61,7 @@ def _text(session: HubSession, path: str) -> str:
         with session.opened(path, name=TASKS) as (response, _):
             return _bounded(response).decode()
 
-    return tried(answered)
+    return persistently(answered)
 
 
 def _bounded(response: Any) -> bytes:

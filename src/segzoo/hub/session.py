@@ -48,10 +48,10 @@ __all__ = [
     "flow",
     "http",
     "in_words",
+    "persistently",
     "retry_after",
     "said_wait",
     "token",
-    "tried",
 ]
 
 Response: TypeAlias = Any  # of the HTTP library that huggingface_hub uses
@@ -195,7 +195,7 @@ class HubSession:
             # The Hub names its own address there, also when it was asked through a mirror.
             return found, parse_qs(urlsplit(following).query).get("cursor", [""])[0]
 
-        return tried(answered)
+        return persistently(answered)
 
     def _json(self, response: Response, watchdog: "Watchdog") -> Any:
         raw = bytearray()
@@ -437,7 +437,7 @@ def said_wait(headers: Mapping[str, str]) -> str:
     return f"it asks to wait {wait:,.0f} s" if wait and math.isfinite(wait) else ""
 
 
-def tried(request: Callable[[], T]) -> T:
+def persistently(request: Callable[[], T]) -> T:
     """What a request gives, asked again after failures that pass; the error of the last."""
     for attempt in range(TRIES):
         try:
