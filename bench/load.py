@@ -17,7 +17,8 @@ folder first      segzoo.load(FOLDER) of a saved model with a manifest: config a
 folder repeated   the same, the file stamped by an earlier load
 library           constructor on "meta", safetensors.torch.load_file, load_state_dict(assign=True):
                   nothing is checked, and the file is mapped, so that its bytes come later
-before            "first", with segzoo and its plugins of another commit (a worktree)
+before            "first" of another commit: CHECKOUT is a worktree of it with a .venv of its own
+                  (`make .venv/for-use` there), and its own bench/load.py runs
 bytes             reading the file into memory, no more
 hash              reading the file and its sha256
 """
@@ -92,16 +93,21 @@ def measure(rounds: int, before: Path | None) -> dict[str, list[float]]:
         saved.save_pretrained(folder / FOLDER)
         time.sleep(2.5)  # a file that has just changed is not stamped
         environment = os.environ | {"SEGZOO_HOME": folder}
-        ways = {name: (name, environment) for name in WAYS}
+        here = [sys.executable, str(Path(__file__).resolve()), "--way"]
+        commands = {name: [*here, name] for name in WAYS}
         if before is not None:
-            ways["before"] = "first", environment | {"PYTHONPATH": machine.sources(before)}
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
+            python, script = before / ".venv/bin/python", before / "bench/load.py"
+            commands["before"] = [str(python.absolute()), str(script.absolute()), "--way", "first"]
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(rounds + 1):
             for name, values in seconds.items():
-                way, where = ways[name]
-                command = [sys.executable, str(Path(__file__).resolve()), "--way", way]
                 done = subprocess.run(
-                    command, capture_output=True, text=True, check=True, cwd=folder, env=where
+                    commands[name],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                    cwd=folder,
+                    env=environment,
                 )
                 values.append(float(done.stdout))
     return {name: values[1:] for name, values in seconds.items()}

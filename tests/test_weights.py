@@ -36,6 +36,7 @@ from segzoo.errors import (
 from segzoo.weights.safetensors import (
     CODES,
     DTYPES,
+    Given,
     adapt_channels,
     load_network,
     read,
@@ -114,7 +115,7 @@ def settle(path):
 
 
 def test_a_network_gets_its_weights(trained, file):
-    network, replaced = load_network(Net, file)
+    network, replaced, _ = load_network(Net, file)
     assert replaced == ()
     assert_same(network.state_dict(), trained.state_dict())
     x = torch.randn(2, 3, 8, 8)
@@ -124,12 +125,12 @@ def test_a_network_gets_its_weights(trained, file):
 def test_the_u2netp_that_is_installed(tmp_path):
     first = u2netp()
     save(first, tmp_path / "a.safetensors")
-    second, _ = load_network(u2netp, tmp_path / "a.safetensors")
+    second, _, _ = load_network(u2netp, tmp_path / "a.safetensors")
     assert_same(first.state_dict(), second.state_dict())
 
 
 def test_a_loaded_network_can_be_trained(file):
-    network, _ = load_network(Net, file)
+    network, _, _ = load_network(Net, file)
     assert network.training
     before = network.head.weight.detach().clone()
     network(torch.randn(2, 3, 8, 8)).square().mean().backward()
@@ -145,7 +146,7 @@ def test_the_mode_and_requires_grad_are_as_built(file):
         network.mid.requires_grad_(False)
         return network
 
-    network, _ = load_network(build, file)
+    network, _, _ = load_network(build, file)
     assert not network.training
     frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"mid.weight", "mid.bias"}
@@ -167,7 +168,7 @@ def test_no_parameter_is_initialised_to_be_overwritten(file):
 
 
 def test_saving_one_loaded_tensor_does_not_save_all(file):
-    network, _ = load_network(Net, file)
+    network, _, _ = load_network(Net, file)
     kept = io.BytesIO()
     torch.save(network.head.bias, kept)
     assert network.head.bias.untyped_storage().nbytes() == 8
@@ -193,19 +194,19 @@ class LooksAtValues(Net):
 
 
 def test_buffers_that_are_not_saved_have_their_values(trained, file):
-    network, _ = load_network(WithBuffers, file)
+    network, _, _ = load_network(WithBuffers, file)
     assert network.grid.tolist() == [0, 1, 2, 3, 4]
     assert_same(network.state_dict(), trained.state_dict())
 
 
 def test_tensors_that_are_mere_attributes_have_their_values(trained, file):
-    network, _ = load_network(WithAttribute, file)
+    network, _, _ = load_network(WithAttribute, file)
     assert network.sizes["all"][0].tolist() == [3, 4]
     assert_same(network.state_dict(), trained.state_dict())
 
 
 def test_a_builder_that_looks_at_values_builds_on_the_cpu(trained, file):
-    network, _ = load_network(LooksAtValues, file)
+    network, _, _ = load_network(LooksAtValues, file)
     assert network.rates == [0, 0.5, 1]
     assert_same(network.state_dict(), trained.state_dict())
 
@@ -229,7 +230,7 @@ def test_tied_parameters_are_saved_under_each_name_and_tied_again(tmp_path):
     network = Tied()
     save(network, tmp_path / "a.safetensors")
     assert sorted(read(tmp_path / "a.safetensors")) == sorted(network.state_dict())
-    loaded, _ = load_network(Tied, tmp_path / "a.safetensors")
+    loaded, _, _ = load_network(Tied, tmp_path / "a.safetensors")
     assert loaded.second.weight is loaded.first.weight
     assert len(list(loaded.parameters())) == 3
     assert_same(loaded.state_dict(), network.state_dict())
@@ -250,7 +251,7 @@ def test_tied_parameters_with_two_values_are_refused(tmp_path):
 def test_a_declared_half_is_widened(dtype, trained, tmp_path):
     path = tmp_path / "half.safetensors"
     save(trained, path, dtype=dtype)
-    network, _ = load_network(Net, path, stored_dtype=dtype)
+    network, _, _ = load_network(Net, path, given=Given(dtype=dtype))
     for name, tensor in trained.state_dict().items():
         stored = tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
         assert network.state_dict()[name].dtype == tensor.dtype
@@ -259,7 +260,7 @@ def test_a_declared_half_is_widened(dtype, trained, tmp_path):
 
 def test_declared_halves_may_stand_beside_float32(trained, tmp_path):
     path = changed(trained, tmp_path / "a.safetensors", mid__weight=trained.mid.weight.half())
-    network, _ = load_network(Net, path, stored_dtype="float16")
+    network, _, _ = load_network(Net, path, given=Given(dtype="float16"))
     assert torch.equal(network.mid.weight, trained.mid.weight.half().float())
 
 
@@ -279,7 +280,7 @@ def test_a_half_that_is_not_declared_is_refused(dtype, code, trained, tmp_path):
 
 
 def test_the_head_is_replaced_when_its_shape_differs(trained, file):
-    network, replaced = load_network(lambda: Net(num_classes=5), file, replace=("head",))
+    network, replaced, _ = load_network(lambda: Net(num_classes=5), file, replace=("head",))
     assert replaced == ("head.bias", "head.weight")
     assert network.head.weight.shape == (5, 6, 1, 1)
     assert network.head.weight.std() > 0
@@ -294,12 +295,12 @@ def test_the_new_head_is_what_its_builder_draws(file):
         torch.manual_seed(3)
         return Net(num_classes=5)
 
-    network, _ = load_network(build, file, replace=("head",))
+    network, _, _ = load_network(build, file, replace=("head",))
     assert torch.equal(network.head.weight, build().head.weight)
 
 
 def test_a_head_that_fits_is_not_replaced(trained, file):
-    network, replaced = load_network(Net, file, replace=("head",), adapt=("stem",))
+    network, replaced, _ = load_network(Net, file, replace=("head",), adapt=("stem",))
     assert replaced == ()
     assert_same(network.state_dict(), trained.state_dict())
 
@@ -311,7 +312,7 @@ def test_a_prefix_ends_at_a_dot(file):
 
 @pytest.mark.parametrize("in_channels", [1, 2, 4, 7])
 def test_the_stem_is_adapted(in_channels, trained, file):
-    network, replaced = load_network(lambda: Net(in_channels), file, adapt=("stem",))
+    network, replaced, _ = load_network(lambda: Net(in_channels), file, adapt=("stem",))
     assert replaced == ("stem.weight",)
     assert torch.equal(network.stem.bias, trained.stem.bias)
     old, new = trained.stem.weight, network.stem.weight
@@ -331,7 +332,7 @@ def test_a_gray_picture_gives_what_it_gave_as_rgb():
 
 def test_a_stem_that_is_no_convolution_starts_afresh(tmp_path):
     save(nn.Linear(3, 4), tmp_path / "a.safetensors")
-    network, replaced = load_network(
+    network, replaced, _ = load_network(
         lambda: nn.Linear(5, 4), tmp_path / "a.safetensors", adapt=("weight",)
     )
     assert replaced == ("weight",)
@@ -340,7 +341,7 @@ def test_a_stem_that_is_no_convolution_starts_afresh(tmp_path):
 
 def test_a_stored_stem_without_channels_starts_afresh(trained, tmp_path):
     path = changed(trained, tmp_path / "a.safetensors", stem__weight=torch.zeros(4, 0, 3, 3))
-    network, replaced = load_network(Net, path, adapt=("stem",))
+    network, replaced, _ = load_network(Net, path, adapt=("stem",))
     assert replaced == ("stem.weight",)
     assert network.stem.weight.std() > 0
 
@@ -348,7 +349,7 @@ def test_a_stored_stem_without_channels_starts_afresh(trained, tmp_path):
 def test_the_heads_of_u2netp(tmp_path):
     path = tmp_path / "a.safetensors"
     save(u2netp(), path)
-    network, replaced = load_network(
+    network, replaced, _ = load_network(
         lambda: u2netp(in_channels=1, num_classes=3),
         path,
         replace=("heads", "fuse"),
@@ -375,7 +376,7 @@ def test_another_dtype_is_refused(dtype, code, trained, tmp_path):
     path = changed(trained, tmp_path / "a.safetensors", mid__weight=tensor)
     Net().load_state_dict(read(path))  # what torch makes of it: it fits
     with pytest.raises(WeightsMismatchError) as caught:
-        load_network(Net, path, stored_dtype="float16")
+        load_network(Net, path, given=Given(dtype="float16"))
     assert str(caught.value) == (
         f"{path}: weights of another network: 1 of another dtype: mid.weight (found {code}, "
         "expected F32). Save its floating-point tensors as float32"
@@ -508,7 +509,7 @@ def test_values_that_no_network_can_use(values, message, trained, tmp_path):
             "To use them all the same, give allow_nonfinite=True"
         )
         assert caught.value.exit_code == 3
-    loaded, _ = load_network(Net, path, allow_nonfinite=True)
+    loaded, _, _ = load_network(Net, path, allow_nonfinite=True)
     for name, tensor in values.items():
         assert raw(loaded.state_dict()[name.replace("__", ".")]) == raw(tensor)
 
@@ -646,7 +647,7 @@ def test_w14_a_file_changed_while_it_is_read(change, file):
 
 
 def test_w14_a_file_cut_after_it_was_loaded(trained, file):
-    network, _ = load_network(Net, file)
+    network, _, _ = load_network(Net, file)
     os.truncate(file, 0)
     assert_same(network.state_dict(), trained.state_dict())
 
@@ -922,7 +923,7 @@ def test_several_files_are_one_network(trained, tmp_path):
     assert read_index(index) == {
         n: tmp_path / f"part-{1 + (i >= 5)}.safetensors" for i, n in enumerate(NAMES)
     }
-    network, replaced = load_network(Net, index)
+    network, replaced, _ = load_network(Net, index)
     assert replaced == ()
     assert_same(network.state_dict(), trained.state_dict())
     assert_same(read(index), trained.state_dict())

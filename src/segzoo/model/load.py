@@ -219,14 +219,12 @@ def _from_file(
             )
     if record or has.files:
         _refuse_more_than_there_is(spec, has, wanted, file)
-    given = weights.as_given(file, builder) if found.given else None
-    declared = record.dtype if record else has.dtype
-    network, replaced = weights.load_network(
+    declared = weights.Given(dtype=record.dtype if record else has.dtype)
+    network, replaced, given = weights.load_network(
         builder,
         file,
         sha256=sha256,
-        prefix=given.prefix if given else "",
-        stored_dtype=given.dtype if given else declared,
+        given=None if found.given else declared,
         replace=spec.head if new_head else (),
         adapt=spec.stem if new_stem else (),
         whole=build.builder_of(spec, has) if _is_part(spec, has, wanted) else None,
@@ -235,9 +233,9 @@ def _from_file(
         inside=found.place is not None,
     )
     notes = []
-    if given and given.prefix:
+    if given.prefix:
         notes.append(f"{wanted.model}: '{short(given.prefix)}' was taken off the names in the file")
-    if given and given.dtype != "float32":
+    if found.given and given.dtype != "float32":
         made = "narrowed" if given.dtype == "float64" else "widened"
         notes.append(f"{wanted.model}: the file is of {given.dtype}; {made} to float32")
     if replaced:

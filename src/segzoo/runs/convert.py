@@ -160,7 +160,8 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="segzoo-") as folder, _blaming(source):
         weights.save(state, os.path.join(folder, "model.safetensors"))
         between = os.path.join(folder, "model.safetensors")
-        network, _ = weights.load_network(builder, between, stored_dtype=_dtype_of(state))
+        written = weights.Given(dtype=_dtype_of(state))
+        network = weights.load_network(builder, between, given=written).network
     model = Model(network, spec=spec, config=config).eval()
     deviation = None if check is None else _proven(model, check)
 

@@ -16,7 +16,7 @@ import mmap
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BufferedReader
@@ -51,9 +51,10 @@ from segzoo.weights.prefixes import prefix_before
 from segzoo.weights.within import open_within, within
 
 __all__ = [
+    "Filled",
     "FoundDtype",
+    "Given",
     "StoredDtype",
-    "as_given",
     "judge",
     "load_network",
     "read",
@@ -104,32 +105,46 @@ STORED: Mapping[FoundDtype, str] = {
 }
 
 
+class Given(NamedTuple):
+    """What a file has of its own: what stands before all names, and the type of its floats."""
+
+    prefix: str = ""
+    dtype: FoundDtype = "float32"
+
+
+class Filled(NamedTuple):
+    """A network with a file's weights. replaced: the names of those that are not the file's."""
+
+    network: nn.Module
+    replaced: tuple[str, ...]
+    given: Given
+
+
 def load_network(
     build: Callable[[], nn.Module],
     path: AnyPath,
     *,
     sha256: str | None = None,
-    stored_dtype: FoundDtype = "float32",
-    prefix: str = "",
+    given: Given | None = Given(),  # noqa: B008  # a tuple
     replace: tuple[str, ...] = (),
     adapt: tuple[str, ...] = (),
     whole: Callable[[], nn.Module] | None = None,
     allow_nonfinite: bool = False,
     verify: bool = False,
     inside: bool = False,
-) -> tuple[nn.Module, tuple[str, ...]]:
+) -> Filled:
     """The network that `build` makes, with the weights of a safetensors file or of an index.
 
     It is built on the "meta" device, so that no parameter is initialised only to be overwritten;
     once more on the CPU where it needs values that the file does not hold (buffers that are not
     saved, replaced parameters) or cannot be built on "meta". Its mode is left as built.
 
-    stored_dtype: the file may hold this type where the network has float32, which it becomes.
-    prefix: what stands before all names in the file.
+    given: the file may hold its type where the network has float32, which it becomes, and has its
+    prefix before all names. None: both are found from the file, which is somebody else's.
     replace, adapt: prefixes of parameters ("heads", "encoder.0.conv_in"). Where such a parameter's
     shape is not the file's, it keeps its fresh values; under `adapt` the weight of a convolution
-    with other input channels is made from the file's by `adapt_channels` instead. Their names are
-    returned, sorted.
+    with other input channels is made from the file's by `adapt_channels` instead. They are
+    `replaced`, sorted.
     whole: makes the network that the file is of, where `build` makes a part of it; the file's
     tensors that only the whole has are left out.
     sha256, allow_nonfinite, verify, inside: as in `read`, which names the errors besides
@@ -137,29 +152,27 @@ def load_network(
     under each of their names, and are tied again.
     """
     with _opened(path, inside=inside) as parts:
-        stored = {
-            name.removeprefix(prefix): info
-            for part in parts
-            for name, info in part.header.tensors.items()
-        }
+        stored = {name: info for part in parts for name, info in part.header.tensors.items()}
         network = _build_blank(build)
         expected = _tensors_of(network)
+        given = given or _given(stored, expected)
+        stored = {name.removeprefix(given.prefix): info for name, info in stored.items()}
         changed = judge(
             stored,
             expected,
             path=path,
             replaced=(*replace, *adapt),
             spare=frozenset(_tensors_of(_build_blank(whole)) if whole else ()),
-            stored_dtype=stored_dtype,
+            stored_dtype=given.dtype,
         )
         tensors = _read(parts, path, sha256, allow_nonfinite=allow_nonfinite, verify=verify)
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    tensors = {name.removeprefix(given.prefix): tensor for name, tensor in tensors.items()}
     state = {
         name: tensors[name].to(tensor.dtype)
         for name, tensor in expected.items()
         if name not in changed
     }
-    if stored_dtype == "float64" and not allow_nonfinite:
+    if given.dtype == "float64" and not allow_nonfinite:
         _refuse_values(_bad_values(state), path, "They are beyond float32's range")
     for name in changed:
         old, new = tensors[name], expected[name]
@@ -170,30 +183,12 @@ def load_network(
     if any(tensor.is_meta and name not in state for name, tensor in own):
         network = _build_real(build)
     _assign(network, state, path)
-    return network, changed
+    return Filled(network, changed, given)
 
 
 def state_names(build: Callable[[], nn.Module]) -> frozenset[str]:
     """The names of the tensors of the network that `build` makes."""
     return frozenset(_tensors_of(_build_blank(build)))
-
-
-class Given(NamedTuple):
-    """What `load_network` is told of somebody else's file: `prefix` and `stored_dtype`."""
-
-    prefix: str
-    dtype: FoundDtype
-
-
-def as_given(path: AnyPath, build: Callable[[], nn.Module]) -> Given:
-    """What stands before every name in a file, and the one type of its floats beside float32."""
-    with _opened(path) as parts:
-        stored = {name: info for part in parts for name, info in part.header.tensors.items()}
-    expected = state_names(build)
-    prefix = "" if stored.keys() == expected else prefix_before(stored.keys(), expected)
-    codes = {info.dtype for info in stored.values()}
-    dtypes = [d for d, code in STORED.items() if code in codes and d != "float32"]
-    return Given(prefix, dtypes[0] if len(dtypes) == 1 else "float32")
 
 
 def read(
@@ -216,6 +211,15 @@ def read(
     """
     with _opened(path, inside=inside) as parts:
         return _read(parts, path, sha256, allow_nonfinite=allow_nonfinite, verify=verify)
+
+
+def _given(stored: Mapping[str, TensorInfo], expected: Collection[str]) -> Given:
+    """What stands before every name of a file, and the one type of its floats beside float32."""
+    own = stored.keys() == set(expected)
+    prefix = "" if own else prefix_before(stored.keys(), expected)
+    codes = {info.dtype for info in stored.values()}
+    dtypes = [d for d, code in STORED.items() if code in codes and d != "float32"]
+    return Given(prefix, dtypes[0] if len(dtypes) == 1 else "float32")
 
 
 def judge(
