@@ -66,7 +66,7 @@ def test_a_table_of_totals_with_intervals(place, capsys):
     assert "CLASS" not in captured.out
 
 
-def test_the_numbers_of_the_task_come_first(place, capsys):
+def test_d6_the_numbers_of_the_task_come_first(place, capsys):
     """Of two numbers of one name, as well; saliency of a binary model where it is asked for."""
     common = ("--data", "gray", "--no-bootstrap")
     captured = evaluated(capsys, "saved/bright", *common, "--metric", "saliency")

@@ -121,6 +121,23 @@ def test_the_tutorial_works_as_printed(place, monkeypatch, capsys):
     assert np.asarray(Image.open(place / "out/0.png")).shape == (24, 32)
 
 
+def test_d14_the_function_that_makes_pictures_ready_works_as_printed(place, monkeypatch, capsys):
+    text = TUTORIAL.read_text("utf-8")
+    (code,) = re.findall(r"^```text\n(import numpy.*?)^```$", text, re.M | re.S)
+    (field,) = re.findall(r"`(preprocess=Preprocess\(custom=.*?\))`", text)
+    assert run(["new", "my-net"]) == 0
+    pip_install(monkeypatch, place / "my-net")
+    package = place / "my-net/src/segzoo_my_net"
+    (package / "prepare.py").write_text(code, "utf-8")
+    spec = (package / "spec.py").read_text("utf-8")
+    changed, count = re.subn(r"preprocess=Preprocess\(.*?\)(?=,\n)", field, spec, flags=re.S)
+    assert count == 1
+    (package / "spec.py").write_text(changed, "utf-8")
+    capsys.readouterr()
+    assert run(["check", "my_net"]) == 0
+    assert ", 0 broken, " in capsys.readouterr().out
+
+
 def test_the_tutorial_names_every_file(place):
     assert run(["new", "my-net"]) == 0
     files = {str(f.relative_to(place)) for f in place.rglob("*") if f.is_file()}

@@ -40,7 +40,7 @@ VAL = "arrays:val.npz?classes=background,square"
 BOTH = ["--data", TRAIN, "--val", VAL]
 
 
-def test_from_pictures_to_masks(capsys):
+def test_d12_from_pictures_to_masks(capsys):
     line = ["train", *MODEL, *BOTH, *FAST, "steps=4", "--eval-every", "2", "-o", "run"]
     assert run(line) == 0
     shown = capsys.readouterr()

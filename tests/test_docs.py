@@ -4,6 +4,7 @@ import dataclasses
 import re
 import runpy
 import shutil
+import subprocess
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_the_makefile_has_the_targets_that_the_pages_name():
     text = "\n".join(present(page) for page in PAGES)
     for target in set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_d11_make_demo_says_what_it_downloads_and_how_to_download_less(tmp_path):
+    """What `make` would run, in a folder that has no .venv yet."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = ["make", "--dry-run", "--no-print-directory", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    said, installs = done.stdout.split("pip install torch\n")
+    assert "5 GB in all" in said and "segzoo cutout" in installs
+    (small,) = re.findall(r"make demo TORCH=\"[^\"]+\"", said)
+    assert small in (ROOT / "README.md").read_text("utf-8")
 
 
 # --- links and the file tree ----------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_a_map_of_one_value_is_taken_as_it_is(value):
     assert all(0 <= number <= 1 for number in numbers.values())
 
 
-def test_the_tables_max_f_is_of_the_mean_precision_and_recall():
+def test_e1_the_tables_max_f_is_of_the_mean_precision_and_recall():
     """Precision and recall are scikit-learn's."""
     pairs = [blob(seed=seed, at=(0.3 + 0.2 * seed, 0.5)) for seed in range(3)]
     pairs = [(p ** (1 + 3 * seed), t) for seed, (p, t) in enumerate(pairs)]  # one pale, one strong

@@ -28,7 +28,7 @@ def sums(measure, count=3):
     return added(measure.sums(m[None], (m > 0.5).long(), target) for m in maps)
 
 
-def test_the_first_version_called_the_maximum_of_the_mean_max_f():
+def test_e1_the_first_version_called_the_maximum_of_the_mean_max_f():
     now = Saliency().result(sums(Saliency()))
     then = as_in(FIRST, Saliency()).result(sums(Saliency()))
     assert list(then) == [name for name in now if name != "max_f_of_mean"]

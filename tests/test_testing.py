@@ -82,7 +82,7 @@ TASKS = ("binary", "multiclass", "multilabel")
 
 
 @pytest.mark.parametrize(("task", "path"), losses())
-def test_every_loss_counts_what_counts(task, path):
+def test_d4_every_loss_counts_what_counts(task, path):
     spec = spec_of("SIDED" if path.startswith(("segzoo.", "segzoo_u2net.")) else "GOOD")
     defaults = TaskDefaults(loss=path, postprocess=Postprocess())
     many = 1 if task in ("binary", "saliency") else 3
