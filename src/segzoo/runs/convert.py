@@ -157,11 +157,8 @@ def convert(
     state, notes = _state_of(mapped(found, names, converter, source), converter, builder)
     taken = {place.named[name] for name in names}
     left_out = (*(n for n in foreign.tensors if n not in taken), *foreign.left_out)
-    with tempfile.TemporaryDirectory(prefix="segzoo-") as folder, _blaming(source):
-        weights.save(state, os.path.join(folder, "model.safetensors"))
-        between = os.path.join(folder, "model.safetensors")
-        written = weights.Given(dtype=_dtype_of(state))
-        network = weights.load_network(builder, between, given=written).network
+    with _blaming(source):
+        network = _filled(builder, state)
     model = Model(network, spec=spec, config=config).eval()
     deviation = None if check is None else _proven(model, check)
 
@@ -350,8 +347,14 @@ def _blaming(source: Path) -> Iterator[None]:
         raise
 
 
-def _dtype_of(state: Mapping[str, Tensor]) -> weights.FoundDtype:
-    return "float64" if any(t.dtype == torch.float64 for t in state.values()) else "float32"
+def _filled(builder: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
+    """The network with these tensors, by way of a file, whose walls judge them too."""
+    double = any(tensor.dtype == torch.float64 for tensor in state.values())
+    given = weights.Given(dtype="float64" if double else "float32")
+    with tempfile.TemporaryDirectory(prefix="segzoo-") as folder:
+        between = os.path.join(folder, "model.safetensors")
+        weights.save(state, between)
+        return weights.load_network(builder, between, given=given).network
 
 
 def _proven(model: Model, check: str | os.PathLike[str]) -> float:
