@@ -142,9 +142,9 @@ def test_relative_links_lead_somewhere(page):
     assert broken == []
 
 
-def tree_of_readme() -> dict[str, str]:
-    """The paths of the README's file tree, which are told by their indents, with what is said."""
-    (tree,) = (b.code for b in blocks(ROOT / "README.md") if "src/segzoo/" in b.code)
+def tree_of_files() -> dict[str, str]:
+    """The paths of CONTRIBUTING's file tree, which are told by their indents, with what is said."""
+    (tree,) = (b.code for b in blocks(ROOT / "CONTRIBUTING.md") if "src/segzoo/" in b.code)
     found, folders = {}, []
     for line in filter(str.strip, tree.splitlines()):
         indent = len(line) - len(line.lstrip())
@@ -157,8 +157,8 @@ def tree_of_readme() -> dict[str, str]:
     return found
 
 
-def test_the_file_tree_of_the_readme_is_whole():
-    tree = tree_of_readme()
+def test_the_file_tree_is_whole():
+    tree = tree_of_files()
     assert [path for path in tree if not (ROOT / path).exists()] == []
     assert [path for path, says in tree.items() if not says] == []
     files = {f"src/segzoo/{p.name}" for p in SOURCE.iterdir() if p.suffix == ".py"}
