@@ -504,7 +504,7 @@ def test_windows_too_many_for_the_device_are_halved():
 
 @pytest.mark.parametrize(
     ("settings", "tile"),
-    [({}, 512), ({"tile": 600}, 300), ({"tile": (10, 100)}, 50)],
+    [({"tile": 600}, 300), ({"tile": (10, 100)}, 50)],
 )
 def test_memory_that_runs_out_in_a_large_picture_calls_for_tiles(settings, tile):
     def runtime(x, *, all_heads=False):

@@ -66,6 +66,7 @@ BESIDE: Mapping[str, str] = MappingProxyType(
 )
 MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy"})  # of a composed data set
 PNG_HEAD = 33  # bytes: the signature and the chunk IHDR
+TIFF, TIFF_HEADS = b"II", (8, 16)  # bytes of a TIFF and a BigTIFF, behind which ours say the word
 SHEET, PREDICTED = b"segzoo data preview", b"segzoo predict"  # what a PNG says wrote it
 PAGE = b"segzoo"  # what a page says that wrote it
 PAGE_HEAD = b'<meta name="generator" content="' + PAGE + b'">'  # near its beginning
@@ -120,7 +121,7 @@ def known_by(name: str) -> tuple[str, ...]:
 
 
 def is_output(path: str | PathLike[str]) -> bool:
-    """Whether a file is a PNG that a prediction has made."""
+    """Whether a file is a PNG, or a TIFF in tiles, that a prediction has made."""
     try:
         return _is_signed(path, PREDICTED)
     except (OSError, ValueError):
@@ -129,7 +130,10 @@ def is_output(path: str | PathLike[str]) -> bool:
 
 def _is_signed(path: str | PathLike[str], by: bytes) -> bool:
     with open(path, "rb") as file:
-        return SOFTWARE + by in file.read(PNG_HEAD + 64)[PNG_HEAD:]
+        head = file.read(PNG_HEAD + 64)
+    if head.startswith(TIFF):
+        return any(head[place:].startswith(by + b"\0") for place in TIFF_HEADS)
+    return SOFTWARE + by in head[PNG_HEAD:]
 
 
 def _is_page(path: str | PathLike[str]) -> bool:

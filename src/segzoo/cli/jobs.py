@@ -35,31 +35,43 @@ __all__ = [
     "put_beside",
     "refuse_clashes",
     "refuse_shared",
+    "with_parts",
 ]
 
 STDIO = "-"  # standard input, standard output
 ERRORS, DONE = "errors.jsonl", "done.jsonl"
-OUTPUTS = ".png that segzoo predicted"  # as a kind of files that are left out
+OUTPUTS = "that segzoo predicted"  # behind an ending, as a kind of files that are left out
 SHOWN = 10  # of a list in a message
 
 
 class Job(NamedTuple):
-    """A picture and the name of its outputs, relative to their folder and without ".png"."""
+    """A picture and the name of its outputs, relative to their folder and without their ending.
+
+    in_parts: it is larger than what is read as a whole, and its outputs are TIFFs in tiles.
+    """
 
     source: str
     stem: str
+    in_parts: bool = False
+
+    @property
+    def ending(self) -> str:
+        """Of the names of its outputs."""
+        return ".tif" if self.in_parts else ".png"
 
 
 class InputFolder(NamedTuple):
     """Pictures of one folder, in the order of their stems, whose outputs go to `out`.
 
-    others: how many files of other kinds lie there, by their endings.
+    others: how many files of other kinds lie there, by their endings. in_parts: the names of those
+    that are too large to be read as a whole.
     """
 
     path: str
     out: str
     names: tuple[str, ...]
     others: Mapping[str, int] = {}
+    in_parts: frozenset[str] = frozenset()
 
 
 STDIN = InputFolder("", "", (STDIO,))  # a picture from standard input
@@ -109,7 +121,7 @@ class Layout(NamedTuple):
         return sorted({0, *(int(match[1]) for match in found if match)})
 
     def path(self, job: Job, kind: str, head: int = 0) -> str:
-        """OUT/STEM.png, with a folder for each head and for each kind where there are several."""
+        """OUT/STEM.png or .tif, with a folder for each head, and each kind where there are more."""
         if self.is_file:
             return self.out
         if self.beside:
@@ -118,7 +130,7 @@ class Layout(NamedTuple):
             self.out,
             f"head-{head}" if self.heads else "",
             self.folders.get(kind, kind) if len(self.kinds) > 1 else "",
-            f"{job.stem}.png",
+            f"{job.stem}{job.ending}",
         )
 
     def paths(self, job: Job) -> list[str]:
@@ -195,7 +207,8 @@ def jobs_of(folders: Iterable[InputFolder]) -> Iterator[Job]:
             yield Job(STDIO, "stdin")
             continue
         for name in folder.names:
-            yield Job(os.path.join(folder.path, name), os.path.join(folder.out, _stem(name)))
+            stem = os.path.join(folder.out, _stem(name))
+            yield Job(os.path.join(folder.path, name), stem, name in folder.in_parts)
 
 
 def part_of(folders: Iterable[InputFolder], shard: Shard) -> list[InputFolder]:
@@ -210,6 +223,20 @@ def part_of(folders: Iterable[InputFolder], shard: Shard) -> list[InputFolder]:
         )
         for folder in folders
     ]
+
+
+def with_parts(folders: Iterable[InputFolder], max_pixels: int) -> list[InputFolder]:
+    """The same, with which pictures are read in parts, as far as their headers say."""
+    from segzoo.pictures import parts
+
+    def of(folder: InputFolder) -> frozenset[str]:
+        return frozenset(
+            name
+            for name in folder.names
+            if parts.is_larger(os.path.join(folder.path, name), max_pixels)
+        )
+
+    return [each if each is STDIN else each._replace(in_parts=of(each)) for each in folders]
 
 
 def others_of(folders: Iterable[InputFolder]) -> Counter[str]:
@@ -324,14 +351,16 @@ def _scan(root: str, depth: int | None, out: str) -> Iterator[InputFolder]:
 def _inputs_of(path: str, names: list[str], others: Counter[str]) -> list[str]:
     """The names without those of outputs of an earlier run, which are counted instead.
 
-    A folder whose first PNG is none has none: a file of each folder is looked into, not each file.
+    A folder whose first PNG is none has none, and so its TIFFs: two files of each folder are looked
+    into, not each file.
     """
-    images = [name for name in names if name.endswith(".png")]
-    if not images or not ours.is_output(os.path.join(path, images[0])):
-        return names
-    outputs = {name for name in images if ours.is_output(os.path.join(path, name))}
-    others[OUTPUTS] += len(outputs)
-    return [name for name in names if name not in outputs]
+    for ending in (".png", ".tif"):
+        images = [name for name in names if name.endswith(ending)]
+        if images and ours.is_output(os.path.join(path, images[0])):
+            outputs = {name for name in images if ours.is_output(os.path.join(path, name))}
+            others[f"{ending} {OUTPUTS}"] += len(outputs)
+            names = [name for name in names if name not in outputs]
+    return names
 
 
 def _entries(path: str) -> tuple[list[str], list[str], Counter[str]]:

@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from segzoo.base.records import Json
 from segzoo.cli.jobs import STDIO, Job, Layout
+from segzoo.cli.progress import counting
 from segzoo.cli.text import progress_bar, tell
 from segzoo.cli.writing import Written
 from segzoo.errors import OutputError, SegzooError, printable
@@ -115,6 +117,22 @@ class Outcomes:
         if not self.quiet and not self.as_json:
             failed = f", {self.failed} failed" * bool(self.failed)
             tell(f"{self.written} written{failed}; waiting for more, Ctrl-C ends it")
+
+    @contextlib.contextmanager
+    def within(self) -> Iterator[Callable[[int, int], object] | None]:
+        """Draws how far a large picture is when called with (done, total), where a person watches.
+
+        Below the bar of all pictures, where there is one.
+        """
+        if self.bar is None:
+            with counting(self.quiet or self.as_json) as draw:
+                yield draw
+            return
+        task = self.bar.add_task("", total=None)
+        try:
+            yield lambda done, total: self.bar.update(task, completed=done, total=total)
+        finally:
+            self.bar.remove_task(task)
 
     def _tell(self, job: Job, what: dict[str, Json]) -> None:
         if self.bar is not None:

@@ -149,7 +149,9 @@ class Pictures:
     max_pixels: Annotated[
         int | None,
         typer.Option(
-            help="Refuse pictures with more.  [default: 89 million]", min=1, show_default=False
+            help="Refuse pictures with more; of TIFFs, read them in parts.  [default: 89 million]",
+            min=1,
+            show_default=False,
         ),
     ] = None
     watch: Annotated[
@@ -304,6 +306,7 @@ def carry_out(
             "--watch has many outputs", found=f"-o {layout.out}", next_step="Give a folder with -o"
         )
     layout = _noted(layout, outputs, pictures)
+    folders = _with_parts(folders, layout, outputs, pictures)
     everything, folders = folders, _part(folders, layout)
     if outputs.out != STDIO:
         jobs.refuse_shared(everything, layout)
@@ -398,6 +401,28 @@ def _noted(layout: jobs.Layout, outputs: Outputs, pictures: Pictures) -> jobs.La
             next_step="With --skip-existing --watch goes on with what is not there",
         )
     return layout._replace(shard=shard_of(outputs.shard), resumable=True)
+
+
+def _with_parts(
+    folders: Sequence[jobs.InputFolder], layout: jobs.Layout, outputs: Outputs, pictures: Pictures
+) -> Sequence[jobs.InputFolder]:
+    """The pictures with which of them are read in parts, where what is asked for can be.
+
+    UsageError for one that would be written to a PNG.
+    """
+    from segzoo.predict.large import KINDS
+
+    whole = layout.beside or layout.heads or outputs.crop or pictures.watch
+    if whole or not KINDS >= {*layout.kinds}:
+        return folders
+    found = jobs.with_parts(folders, _max_pixels(pictures))
+    if layout.is_file and any(folder.in_parts for folder in found):
+        raise UsageError(
+            "what is found in so large a picture is written as a TIFF in tiles",
+            found=f"-o {printable(layout.out)}",
+            next_step="Give a folder with -o",
+        )
+    return found
 
 
 def _part(folders: Sequence[jobs.InputFolder], layout: jobs.Layout) -> Sequence[jobs.InputFolder]:
@@ -570,13 +595,29 @@ def _work(
                 outcomes.skip(job)
             else:
                 predicted.append(job)
-                yield sys.stdin.buffer.read() if job.source == STDIO else job.source
+                if job.in_parts:
+                    yield b""  # its turn; it is read then
+                else:
+                    yield sys.stdin.buffer.read() if job.source == STDIO else job.source
 
     def write(job: Job, result: "Prediction | SegzooError") -> Written:
         written = writer(job, result)
         if done is not None:
             done.add(job, written)
         return written
+
+    def in_parts(job: Job) -> Future[Written]:
+        """Done here and now: the network runs in this thread alone."""
+        future: Future[Written] = Future()
+        try:
+            with outcomes.within() as progress:
+                written = writer.in_parts(job, progress)
+            if done is not None:
+                done.add(job, written)
+            future.set_result(written)
+        except SegzooError as error:
+            future.set_exception(error)
+        return future
 
     def settle() -> None:
         job, future = writing.popleft()
@@ -599,7 +640,8 @@ def _work(
         try:
             for _, result in stream:
                 job = predicted.popleft()
-                writing.append((job, pool.submit(write, job, result)))
+                future = in_parts(job) if job.in_parts else pool.submit(write, job, result)
+                writing.append((job, future))
                 if len(writing) > writers:
                     settle()
         except KeyboardInterrupt:

@@ -3,18 +3,27 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from segzoo.base import files, ours
 from segzoo.cli.jobs import STDIO, Job, Layout
-from segzoo.errors import OutputError, ResourceError, SegzooError, printable
+from segzoo.errors import (
+    OutputError,
+    PictureTooLargeError,
+    ResourceError,
+    SegzooError,
+    printable,
+)
 
 if TYPE_CHECKING:
+    from segzoo.pictures.parts import OnDisk
     from segzoo.predict.outputs import Background, Edges
     from segzoo.predict.prediction import Prediction
     from segzoo.predict.predictor import Predictor
+    from segzoo.predict.tiling import Grid
 
 __all__ = ["Writer", "Written", "probe", "ready"]
 
@@ -90,9 +99,7 @@ class Writer:
         """The record of a written prediction; raises the error that a job has instead."""
         if isinstance(result, SegzooError):
             raise result
-        from segzoo.predict.network import logits_size
         from segzoo.predict.outputs import encode, render, subject_box
-        from segzoo.predict.preprocess import network_size
 
         predictor, notes = self.predictor, result.picture.notes
         box = subject_box(result) if self.crop else None
@@ -115,19 +122,118 @@ class Writer:
                 written[f"head-{number}/{kind}" if self.layout.heads else kind] = path
         height, width = result.mask.shape
         grid = predictor.grid(height, width)
-        h, w = grid.largest if grid else network_size(height, width, predictor.preprocess)
-        return Written(
-            size=(height, width),
-            tiles=(len(grid.rows), len(grid.columns)) if grid else (1, 1),
-            network_input=(predictor.in_channels, h, w),
-            logits=(
-                predictor.num_classes,
-                *logits_size(h, w, predictor.preprocess, predictor.postprocess),
-            ),
+        return _written(
+            predictor,
+            (height, width),
+            grid,
             outputs=written,
             classes=result.present,
             notes=notes,
         )
+
+    def in_parts(self, job: Job, progress: "Callable[[int, int], object] | None") -> Written:
+        """A picture that is read, seen and written some rows at a time; its outputs are TIFFs.
+
+        progress: told how many of all its rows are done. Raises the error that it has.
+        """
+        from segzoo.pictures import parts
+        from segzoo.predict.large import in_pieces
+
+        preprocess = self.predictor.preprocess
+        try:
+            for predictor in in_pieces(self.predictor):
+                with (
+                    contextlib.suppress(MemoryError),
+                    parts.on_disk(
+                        job.source, peak=preprocess.peak, bands=preprocess.mode == "bands"
+                    ) as picture,
+                ):
+                    return self._by_rows(job, picture, predictor, progress)
+        except SegzooError as error:
+            error.file = error.file or printable(job.source)
+            raise
+        raise PictureTooLargeError(
+            "memory ran out while the network ran",
+            file=job.source,
+            next_step="Give a smaller --tile",
+        )
+
+    def _by_rows(
+        self,
+        job: Job,
+        picture: "OnDisk",
+        predictor: "Predictor",
+        progress: "Callable[[int, int], object] | None",
+    ) -> Written:
+        from segzoo.pictures.tiled import TiledTiff
+        from segzoo.predict.large import found_in
+        from segzoo.predict.outputs import render
+        from segzoo.predict.windows import AtOnce
+
+        height, width = picture.size
+        at_once = AtOnce(predictor.batch_size)
+        classes = Counter[str]()
+        kinds = {kind: self.layout.path(job, kind) for kind in self.layout.kinds}
+        tiffs: dict[str, TiledTiff] = {}
+        with contextlib.ExitStack() as stack:
+            for top, prediction in found_in(predictor, picture, at_once=at_once):
+                classes.update(prediction.present)
+                for kind, path in kinds.items():
+                    output = render(kind, prediction, palette=predictor.palette)
+                    if kind not in tiffs:
+                        files.make_folder(os.path.dirname(path) or ".")
+                        file = stack.enter_context(files.replacing(path))
+                        tiff = TiledTiff(
+                            file,
+                            picture.size,
+                            like=output.image,
+                            palette=output.palette,
+                            software=ours.PREDICTED,
+                        )
+                        tiffs[kind] = stack.enter_context(tiff)
+                    tiffs[kind].add(output.image)
+                if progress is not None:
+                    progress(top + len(prediction.mask), height)
+        tile = predictor.tile
+        notes = [*picture.notes, *at_once.notes]
+        if self.predictor.tile is None:
+            notes.append(f"read in parts, and run in windows: --tile {tile} (tile={tile})")
+        return _written(
+            predictor,
+            picture.size,
+            predictor.windows(height, width),
+            outputs=kinds,
+            classes=dict(classes),
+            notes=tuple(notes),
+        )
+
+
+def _written(
+    predictor: "Predictor",
+    size: tuple[int, int],
+    grid: "Grid | None",
+    *,
+    outputs: dict[str, str],
+    classes: dict[str, int],
+    notes: tuple[str, ...],
+) -> Written:
+    """The record of a picture of this size. grid: its windows, if it was run in such."""
+    from segzoo.predict.network import logits_size
+    from segzoo.predict.preprocess import network_size
+
+    h, w = grid.largest if grid else network_size(*size, predictor.preprocess)
+    return Written(
+        size=size,
+        tiles=(len(grid.rows), len(grid.columns)) if grid else (1, 1),
+        network_input=(predictor.in_channels, h, w),
+        logits=(
+            predictor.num_classes,
+            *logits_size(h, w, predictor.preprocess, predictor.postprocess),
+        ),
+        outputs=outputs,
+        classes=classes,
+        notes=notes,
+    )
 
 
 def _put(path: str, content: bytes) -> None:

@@ -43,11 +43,12 @@ from segzoo.pictures.metadata import (
 from segzoo.pictures.raw import Raw, raw_of
 from segzoo.pictures.streams import PictureStream, one_error, open_stream, pillow
 
-__all__ = ["MAX_PIXELS", "Picture", "encode", "flatten", "read", "visible"]
+__all__ = ["ALPHA", "MAX_PIXELS", "Picture", "encode", "flatten", "of_file", "read", "visible"]
 
 Colour: TypeAlias = tuple[int, int, int]  # red, green, blue in 0..255
 
 MAX_PIXELS = 89_000_000
+ALPHA = "its last band is taken as alpha, as the file says"
 WHITE: Colour = (255, 255, 255)
 
 OPAQUE_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
@@ -218,7 +219,7 @@ def _decode(source: PictureStream | Image.Image, max_pixels: int, wish: Wish) ->
     if stream is not None:
         found = array_in(stream, max_pixels, exact=wish.bands or wish.peak is not None)
         if found is not None:
-            return _of_file(found, wish)
+            return of_file(found, peak=wish.peak, bands=wish.bands)
     with pillow(max_pixels):
         raw = raw_of(source, max_pixels, notes, enough=wish.enough)
         low = _low_bytes(raw, stream, wish)
@@ -236,7 +237,7 @@ def _decode(source: PictureStream | Image.Image, max_pixels: int, wish: Wish) ->
         note_frames(raw.im, stream, notes)
     upright = max(raw.stored, orientation)
     if raw.im.format == "TIFF" and alpha is not None and alpha.min() < 255:
-        notes.append("its last band is taken as alpha, as the file says")
+        notes.append(ALPHA)
     full = raw.full
     if full is not None and is_on_its_side(upright):
         full = full[::-1]
@@ -375,8 +376,9 @@ def _of_array(array: NDArray[Any], wish: Wish) -> Picture:
     return Picture(image, alpha, notes=tuple(notes))
 
 
-def _of_file(found: InFile, wish: Wish) -> Picture:
-    """The picture of an array in a file: its bands, or its colours and alpha."""
+def of_file(found: InFile, *, peak: float | None = None, bands: bool = False) -> Picture:
+    """The picture of an array in a file: its bands, or its colours and alpha; see `read`."""
+    wish = Wish(peak, bands)
     values, layout = found.values, found.layout
     if layout is None:
         return _of_array(values, wish)

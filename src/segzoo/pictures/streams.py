@@ -15,7 +15,15 @@ from segzoo.base.home import expanded
 from segzoo.errors import PictureError, PictureTooLargeError, UnsafeFormatError, printable
 from segzoo.pictures.limits import ALLOW_MORE, MAX_CHUNKS, SCAN, judge_chunks, judge_scans
 
-__all__ = ["COUNT_BYTES", "HEADER_BYTES", "PictureStream", "one_error", "open_stream", "pillow"]
+__all__ = [
+    "COUNT_BYTES",
+    "HEADER_BYTES",
+    "PictureStream",
+    "one_error",
+    "open_stream",
+    "pillow",
+    "stream_of",
+]
 
 HEADER_BYTES = 64 << 20  # read before the first pixel; a header can point at the same bytes often
 COUNT_BYTES = 4 << 20  # read to count frames
@@ -76,6 +84,11 @@ class PictureStream(io.BufferedReader):
                 return number + 1
             self.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
         return MAX_CHUNKS + 1
+
+
+def stream_of(file: str | PathLike[str]) -> PictureStream:
+    """A file to read parts of, to be closed. PictureError when there is none."""
+    return PictureStream(_open_file(expanded(file)))
 
 
 @contextlib.contextmanager

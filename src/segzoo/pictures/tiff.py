@@ -10,6 +10,7 @@ number of bands is read, of any depth that numpy has, by the code that reads eve
 floating-point differences.)
 """
 
+import dataclasses
 import io
 import re
 import struct
@@ -30,7 +31,10 @@ __all__ = [
     "MAGIC",
     "MULTIPLIED",
     "PHOTOMETRIC",
+    "RGB",
     "Layout",
+    "chunks_of",
+    "extent_of",
     "layout_of",
     "pages",
     "samples",
@@ -41,6 +45,7 @@ Entries: TypeAlias = dict[int, tuple[int, ...]]
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 INVERTED = 0  # the photometric interpretation in which 0 is white; also of files that say none
+RGB = 2
 # The colours that a photometric interpretation is about, and how many samples they take.
 COLOURS = {
     0: ("gray, 0 is white", 1),
@@ -116,7 +121,7 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """What `samples` takes: whole strips and tiles, also where they reach over the edge."""
-        across, down = self._grid()
+        across, down = self.grid
         high, wide = self.tile
         size = self.bands * (1 if self.dtype is None else self.dtype.itemsize)
         return max(self.height, down * high) * max(self.width, across * wide) * size
@@ -165,7 +170,7 @@ class Layout:
             return "its samples are of a type that numpy has not"
         if self.predictor not in (1, 2, 3) or (self.predictor == 3 and self.dtype.kind != "f"):
             return f"its predictor is {self.predictor}"
-        across, down = self._grid()
+        across, down = self.grid
         size = self.height * self.width * self.bands * self.dtype.itemsize
         if self.nbytes > MOST_SPARE * size + (1 << 20):
             return "its tiles are far larger than it is"
@@ -173,7 +178,8 @@ class Layout:
             return "its strips or tiles do not cover it"
         return ""
 
-    def _grid(self) -> tuple[int, int]:
+    @property
+    def grid(self) -> tuple[int, int]:
         """Chunks across and down, of one band where they lie apart."""
         high, wide = self.tile
         return -(-self.width // wide), -(-self.height // high)
@@ -187,6 +193,19 @@ def layout_of(stream: IO[bytes]) -> Layout | None:
         return _layout(entries, order)
     except (struct.error, KeyError, IndexError, ValueError):
         return None
+
+
+def extent_of(stream: IO[bytes]) -> tuple[int, int]:
+    """The height and width of a file's first picture, by little of its directory; else zeros."""
+    stream.seek(0)
+    try:
+        if stream.read(4) in MAGIC:
+            stream.seek(0)
+            entries, _ = _directory(stream, frozenset((WIDTH, HEIGHT)))
+            return entries[HEIGHT][0], entries[WIDTH][0]
+    except (struct.error, KeyError, IndexError, ValueError):
+        pass
+    return 0, 0
 
 
 def pages(stream: IO[bytes]) -> int:
@@ -214,6 +233,18 @@ def scans(content: bytes, layout: Layout) -> int:
         for chunk in layout.chunks
     )
     return max(counts, default=0)
+
+
+def chunks_of(layout: Layout, first: int, last: int) -> Layout:
+    """Some rows of its chunks, from the one to before the other, as a picture of their own."""
+    across, _ = layout.grid
+    many = layout.bands if layout.planar else 1
+    each, high = len(layout.chunks) // many, layout.tile[0]
+    chunks = (
+        layout.chunks[n * each + first * across : n * each + last * across] for n in range(many)
+    )
+    height = min(last * high, layout.height) - first * high
+    return dataclasses.replace(layout, height=height, chunks=tuple(chain.from_iterable(chunks)))
 
 
 def samples(stream: IO[bytes], layout: Layout) -> NDArray[Any]:
@@ -263,8 +294,8 @@ def _beginning(stream: IO[bytes]) -> tuple[str, int, Rule]:
     return order, first, rule
 
 
-def _directory(stream: IO[bytes]) -> tuple[Entries, str]:
-    """The entries of the first directory that matter here, and the order of bytes."""
+def _directory(stream: IO[bytes], wanted: frozenset[int] = WANTED) -> tuple[Entries, str]:
+    """The entries of the first directory that matter, and the order of bytes."""
     order, first, rule = _beginning(stream)
     stream.seek(first)
     (number,) = struct.unpack(order + rule.number, stream.read(rule.number_size))
@@ -277,7 +308,7 @@ def _directory(stream: IO[bytes]) -> tuple[Entries, str]:
         found.append((*head, row[rule.head_size :]))
     values: Entries = {}
     for tag, kind, length, raw in found:
-        if tag in WANTED and kind in TYPES and tag not in values:
+        if tag in wanted and kind in TYPES and tag not in values:
             size = struct.calcsize(f"={TYPES[kind]}") * length
             if size > rule.inline:
                 stream.seek(struct.unpack(order + rule.place, raw)[0])
@@ -330,7 +361,7 @@ def _plane(stream: IO[bytes], layout: Layout, chunks: tuple[Chunk, ...]) -> NDAr
     """(H, W, bands) of chunks that hold all bands, or (H, W, 1) of one's."""
     assert layout.dtype is not None
     bands = 1 if layout.planar else layout.bands
-    across, down = layout._grid()
+    across, down = layout.grid
     high, wide = layout.tile
     row = wide * bands * layout.dtype.itemsize  # bytes of a chunk's row
     rows = layout.height if across == 1 and wide == layout.width else down * high

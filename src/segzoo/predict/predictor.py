@@ -5,7 +5,8 @@ its postprocess and its classes. Many pictures go through `stream`, whose memory
 their number. A picture larger than a tile goes through the network in windows.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+import dataclasses
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -30,7 +31,7 @@ __all__ = ["Predictor"]
 S = TypeVar("S", bound=Source)
 
 OWN_TILE = 1024  # pixels; the tile of a network whose windows give what the whole gives
-SMALL_TILE = 512  # what to try when memory runs out
+SMALLER_TILES = (512, 256, 128)  # what is tried when memory is not enough, one after the other
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,30 @@ class Predictor:
         tile = _sides(OWN_TILE if self.tile is None else self.tile)
         if height <= tile[0] and width <= tile[1]:
             return None
+        if self.tile is None and not self._is_seamless:
+            return None
+        return self.windows(height, width)
+
+    def windows(self, height: int, width: int) -> Grid:
+        """The windows for a picture of this size, also where one is enough for all of it."""
+        tile = _sides(OWN_TILE if self.tile is None else self.tile)
         if self.overlap is not None:
             overlap = _sides(self.overlap)
         elif self._is_seamless:
             overlap = (0, 0)
-        elif self.tile is None:
-            return None
         else:
             overlap = (tile[0] // 4, tile[1] // 4)
         return Grid.of((height, width), self.preprocess, tile=tile, overlap=overlap)
+
+    def smaller_windows(self, height: int, width: int) -> Iterator[tuple[int, Grid]]:
+        """What to try when memory is not enough for a picture: a tile, and its windows.
+
+        Nothing where a tile was asked for, or where the network sees no windows.
+        """
+        if self.tile is None and self.preprocess.size is None:
+            for tile in SMALLER_TILES:
+                if tile < max(height, width):
+                    yield tile, dataclasses.replace(self, tile=tile).windows(height, width)
 
     @cached_property
     def _is_seamless(self) -> bool:
@@ -168,16 +184,15 @@ class Predictor:
             batch_size=self.batch_size,
             max_pixels=self.max_pixels,
             grid=self.grid,
+            smaller_windows=self.smaller_windows,
             smaller=self._smaller,
             pixels=pixels,
         )
 
     def _smaller(self, height: int, width: int) -> str:
         """What helps when the network runs out of memory for one picture of this size."""
-        tile = SMALL_TILE
-        if self.grid(height, width) is not None:
-            tile = max(_sides(self.tile or OWN_TILE)) // 2
-        if self.preprocess.size is None and 0 < tile < max(height, width):
+        tile = 0 if self.tile is None else max(_sides(self.tile)) // 2
+        if 0 < tile < max(height, width):
             return f"Run it in smaller pieces: --tile {tile} (tile={tile})"
         return "Make the picture smaller"
 

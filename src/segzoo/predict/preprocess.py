@@ -29,11 +29,13 @@ __all__ = [
     "NO_CLASS",
     "Geometry",
     "Maps",
+    "as_input",
     "at_picture",
     "channels",
     "custom_values",
     "enough",
     "framed",
+    "in_range",
     "mask_of",
     "mirror_index",
     "network_size",
@@ -120,7 +122,7 @@ def prepare(
     if preprocess.size is not None:
         values = framed(values, preprocess.size, offset, preprocess.border)
     if preprocess.custom is None:
-        x = _normalized(values, preprocess, in_channels)
+        x = as_input(values, preprocess, in_channels)
     else:
         x = custom_values(preprocess.custom, values, in_channels)
     network = network_size(height, width, preprocess)
@@ -192,7 +194,7 @@ class Maps:
                 np.greater_equal(rows[:, 0], least, out=part.view(np.bool_))
                 part *= 255
             else:
-                likely = _stretched(_activated(np.moveaxis(rows, 1, 0), self.postprocess), stretch)
+                likely = in_range(_activated(np.moveaxis(rows, 1, 0), self.postprocess), stretch)
                 part[:] = mask_of(likely, self.postprocess)
         return mask
 
@@ -254,10 +256,10 @@ def _normalized_maps(values: Floats, postprocess: Postprocess) -> Floats:
     if postprocess.normalize == "minmax":
         low = values.min(axis=(1, 2), keepdims=True)
         stretch = low, values.max(axis=(1, 2), keepdims=True)
-    return _stretched(values, stretch)
+    return in_range(values, stretch)
 
 
-def _stretched(values: Floats, stretch: tuple[Floats, Floats] | None) -> Floats:
+def in_range(values: Floats, stretch: tuple[Floats, Floats] | None) -> Floats:
     """Values of 0..1, each map first stretched from its least and largest; in place."""
     if stretch is not None:
         low, high = stretch
@@ -277,7 +279,7 @@ def _least(postprocess: Postprocess, stretch: tuple[Floats, Floats] | None) -> n
     def is_above(logit: np.float32) -> bool:
         one = np.full((1, 1, 1), logit, np.float32)
         with np.errstate(over="ignore"):  # the largest numbers, which no network gives
-            return bool(_stretched(_activated(one, postprocess), stretch)[0, 0, 0] > threshold)
+            return bool(in_range(_activated(one, postprocess), stretch)[0, 0, 0] > threshold)
 
     low, high = -np.finfo(np.float32).max, np.finfo(np.float32).max
     if not is_above(high):
@@ -405,13 +407,22 @@ def framed(values: NDArray[Any], size: Size, offset: Size, border: Border) -> ND
     return np.pad(values, [*around, (0, 0)], mode="edge" if border == "edge" else "constant")
 
 
-def _normalized(values: NDArray[Any], preprocess: Preprocess, in_channels: int) -> Floats:
-    """(h, w, C) of 0..255 -> (C, h, w): rescaled, less mean, over std."""
+def as_input(
+    values: NDArray[Any],
+    preprocess: Preprocess,
+    in_channels: int,
+    *,
+    brightest: float | None = None,
+) -> Floats:
+    """(h, w, C) of 0..255 -> (C, h, w): rescaled, less mean, over std.
+
+    brightest: the largest value of the whole picture, where these are a part of it.
+    """
     x = np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
     if preprocess.rescale == "255":
         x /= 255
     elif preprocess.rescale == "image_max":
-        peak = x.max()
+        peak = x.max() if brightest is None else np.float32(brightest)
         x /= peak if peak >= 255 * BLACK else 1
     x -= per_channel("mean", preprocess.mean, in_channels)
     x /= per_channel("std", preprocess.std, in_channels)

@@ -9,7 +9,7 @@ raised. What is raised concerns every picture: settings that do not fit, say.
 import copy
 import dataclasses
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ from segzoo.predict.network import Network
 from segzoo.predict.prediction import Prediction
 from segzoo.predict.preprocess import Geometry, Maps, enough, mask_of, prepare
 from segzoo.predict.tiling import Grid
-from segzoo.predict.windows import in_windows
+from segzoo.predict.windows import AtOnce, in_windows
 
 __all__ = ["Ran", "Read", "Source", "Stages"]
 
@@ -80,7 +80,8 @@ class Stages:
     """The stages for one network; `stream.stream` says when and in which thread each is called.
 
     grid: the windows in which a picture of a size is run, or None. batch_size: of windows.
-    classes: of the predictions. smaller: what to do when memory runs out for a picture of a size.
+    classes: of the predictions. smaller_windows: what to try when memory runs out for a picture of
+    a size; smaller: what a person can do then.
     pixels: whether the predictions' pictures are wanted too, and not only what is found in them.
     """
 
@@ -90,6 +91,7 @@ class Stages:
     batch_size: int
     max_pixels: int
     grid: Callable[[int, int], Grid | None]
+    smaller_windows: Callable[[int, int], Iterable[tuple[int, Grid]]]
     smaller: Callable[[int, int], str]
     pixels: bool = True
 
@@ -137,8 +139,7 @@ class Stages:
             if len(batch) > 1:
                 half = len(batch) // 2
                 return self.run(batch[:half]) + self.run(batch[half:])
-            next_step = self.smaller(*batch[0].geometry.picture)
-            return [self._too_large("the network ran", batch[0].name, next_step)]
+            return [self._in_smaller_windows(batch[0])]
         return [
             Ran(read.name, read.picture, tuple(output[n] for output in outputs), read.geometry)
             for n, read in enumerate(batch)
@@ -166,9 +167,24 @@ class Stages:
     def _grid(self, read: Read) -> Grid | None:
         return self.grid(*read.geometry.picture)
 
-    def _in_windows(self, read: Read, grid: Grid) -> Ran:
-        maps = in_windows(self.network, read.x, grid, batch_size=self.batch_size)
-        return Ran(read.name, read.picture, maps, None)
+    def _in_windows(self, read: Read, grid: Grid, note: str = "") -> Ran:
+        at_once = AtOnce(self.batch_size)
+        maps = in_windows(self.network, read.x, grid, at_once)
+        notes = (*read.picture.notes, *([note] if note else []), *at_once.notes)
+        return Ran(read.name, dataclasses.replace(read.picture, notes=notes), maps, None)
+
+    def _in_smaller_windows(self, read: Read) -> Ran | SegzooError:
+        """A picture for which memory was not enough, in windows for which it is; which is said."""
+        for tile, grid in self.smaller_windows(*read.geometry.picture):
+            note = f"memory ran out, so it was run in windows: --tile {tile} (tile={tile})"
+            try:
+                return self._in_windows(read, grid, note)
+            except PluginError as error:
+                return _of_its_own(error, read.name)
+            except MemoryError:
+                continue
+        next_step = self.smaller(*read.geometry.picture)
+        return self._too_large("the network ran", read.name, next_step)
 
     def _heads(self, ran: Ran) -> Iterator[Maps | NDArray[np.float32]]:
         """What each head's probabilities are made of, or these."""
