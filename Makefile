@@ -3,6 +3,7 @@
 #   make demo       cut out the photos in demo/photos
 #   make test       the tests, without those that take minutes or need a GPU, browser or network
 #   make test-all   all that this machine can run
+#   make gradio     the page on Gradio's server, in an environment of its own; part of test-all
 #   make wheels     build all wheels, and test them together without their sources
 #   make release    build every distribution into dist/, check them, and say what is left to do
 #   make check      lint, formatting, types
@@ -26,9 +27,9 @@ EDITABLE := $(PLUGINS:%=-e %)
 # test_hub*.py, then those of test_publish.py, each before OpenVINO and a child of some of
 # test_artefacts.py. Of what is loaded, torch, grpc and OpenBLAS of scipy ask to be told of a fork.
 ALONE := tests/test_artefacts.py tests/test_every_runtime.py
-QUICK := not slow and not stress and not gpu and not browser and not site and not network
+QUICK := not slow and not stress and not gpu and not gradio and not browser and not site and not network
 
-.PHONY: demo test test-all wheels release check docs site bench gpu clean
+.PHONY: demo test test-all gradio wheels release check docs site bench gpu clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo cutout demo/photos -o demo-out --overwrite
@@ -40,6 +41,11 @@ test: .venv/for-development
 
 test-all: .venv/for-development
 	.venv/bin/pytest -rs
+	$(MAKE) gradio
+
+# gradio wants an older Pillow than the tests are held to, and so has an environment of its own.
+gradio: build/gradio/for-use
+	build/gradio/bin/pytest -rs -m gradio tests/test_page.py
 
 wheels: .venv/for-development
 	.venv/bin/python .ci/wheels.py
@@ -71,6 +77,12 @@ gpu: .venv/for-development
 
 clean:
 	rm -rf .venv demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+build/gradio/for-use: $(PROJECTS)
+	$(PYTHON) -m venv build/gradio
+	build/gradio/bin/pip install $(TORCH)
+	build/gradio/bin/pip install -e ".[test]" $(EDITABLE) "gradio>=6"
+	touch $@
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv .venv

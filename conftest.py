@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MARKERS = ("slow", "stress", "gpu", "browser", "site", "network")
+MARKERS = ("slow", "stress", "gpu", "gradio", "browser", "site", "network")
 SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")
 THREADS = "1"  # sums of floats alike on every machine; tests run side by side, a core for each
 

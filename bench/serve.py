@@ -1,14 +1,15 @@
 """How many pictures a second `segzoo serve` answers, alone and under attack, beside `rembg s`.
 
     python bench/serve.py                                  # ten minutes under attack
-    python bench/serve.py --seconds 60 --rembg PYTHON      # of an environment with rembg[cli]
+    U2NET_HOME=FOLDER python bench/serve.py --runtime onnxruntime --rembg PYTHON
+                                                           # of an environment with rembg[cli]
 
 Clients send photos one after the other, as many at once as --clients says, first alone, then with
 attackers beside them: bodies without an end, a megabyte of zeros, pictures of 400 megapixels in a
 few bytes, forms of thousands of parts, connections that say nothing or a byte a second. What is
 counted: answers a second, the median and the 99th percentile of the seconds of each, memory of the
-server and its worker, restarts. `rembg s` is asked alone, with the weights of u2netp that
-$U2NET_HOME has. Written to bench/results/serve.json with the machine.
+server (its peak too) and of its worker, restarts. `rembg s` is asked alone, with the weights of
+u2netp that $U2NET_HOME has. Written to bench/results/serve.json with the machine.
 """
 
 import argparse
@@ -180,7 +181,7 @@ def server(
         process.wait(60)
 
 
-def memory(port: int) -> dict[str, object]:
+def memory(process: "subprocess.Popen[str]", port: int) -> dict[str, object]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", "/metrics")
@@ -188,23 +189,37 @@ def memory(port: int) -> dict[str, object]:
     found = dict(re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE))
     return {
         "server_mib": round(float(found["process_resident_memory_bytes"]) / 2**20),
+        "server_peak_mib": peak(process.pid),
         "worker_mib": round(float(found["segzoo_worker_resident_bytes"]) / 2**20),
         "worker_restarts": int(float(found["segzoo_worker_restarts_total"])),
     }
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in MiB; 0 where Linux does not tell."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        if match := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return round(int(match[1]) / 1024)
+    return 0
 
 
 def of_segzoo(model: str, options: argparse.Namespace) -> dict[str, object]:
     command = [sys.executable, "-P", "-m", "segzoo.cli.main", "serve", model, "--port", "0"]
     command += ["--runtime", options.runtime]
     found: dict[str, object] = {"runtime": options.runtime}
-    with server(command, r"at http://127\.0\.0\.1:(\d+)") as (_, port):
+    with server(command, r"at http://127\.0\.0\.1:(\d+)") as (process, port):
         Load(port, "/predict", 1, 3)
-        found["alone"] = Load(port, "/predict", options.clients, options.alone).record()
-        found["memory_alone"] = memory(port)
+        alone = Load(port, "/predict", options.clients, options.alone).record()
+        found["alone"], found["memory_alone"] = alone, memory(process, port)
         if options.seconds:
             with Attack(port, options.attackers):
                 load = Load(port, "/predict", options.clients, options.seconds)
-            found["attacked"], found["memory_attacked"] = load.record(), memory(port)
+            attacked = load.record()
+            found["attacked"], found["memory_attacked"] = attacked, memory(process, port)
+            found["p99_attacked_over_alone"] = round(
+                float(str(attacked["p99_seconds"])) / float(str(alone["p99_seconds"])), 2
+            )
     return found
 
 

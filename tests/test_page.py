@@ -1,5 +1,6 @@
 """The page for people: what it is made of; and, in a browser, what a person does with it."""
 
+import base64
 import io
 import re
 from importlib.resources import files
@@ -8,20 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import chromium
 from PIL import Image
-from serving import form, png, running, saved_moody
+from serving import form, on_gradio, png, running, saved_moody
 
 from segzoo.cli.demo import models_here
 from segzoo.model.choice import best
 from segzoo.serve.pages import INDEX, TYPES, page_routes
 from segzoo.serve.settings import Networks, ServerSettings
 from segzoo.zoo import registry
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
-).split()
 
 
 def index(*names):
@@ -66,26 +62,30 @@ def test_the_demo_offers_what_is_here_and_the_best_first():
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+HOSTS = ["own", pytest.param("gradio", marks=pytest.mark.gradio)]
+MOST = 400_000  # pixels
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def server(request, tmp_path_factory):
+    """The page on our own server, and on Gradio's as a Space has it."""
+    if request.param == "gradio" and find_spec("gradio") is None:
+        pytest.skip("gradio is not installed: make gradio")
     with pytest.MonkeyPatch.context() as patch:
         folder = saved_moody(tmp_path_factory.mktemp("saved") / "moody", patch)
-    home = tmp_path_factory.mktemp("home")
-    networks = {"max_pixels": 400_000}
-    with running({"moody": folder, "other": folder}, home, page=True, networks=networks) as found:
+    home, models = tmp_path_factory.mktemp("home"), {"moody": folder, "other": folder}
+    if request.param == "gradio":
+        with on_gradio(models, tmp_path_factory.mktemp("space"), home, MOST) as found:
+            yield found
+        return
+    with running(models, home, page=True, networks={"max_pixels": MOST}) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if not CHROMIUM.exists():
-        pytest.skip("there is no /usr/bin/chromium")
-    if find_spec("playwright") is None:
-        pytest.skip("playwright is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture
@@ -194,6 +194,71 @@ def test_a_picture_that_is_too_large_is_made_smaller_first(page):
     choose(page, png(np.zeros((800, 1000, 3))))
     page.wait_for_selector("#status span:has-text('Sent at')")
     assert "Sent at 707 × 565" in page.inner_text("#status")
+
+
+DROP = """([name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+}"""
+
+
+@pytest.mark.browser
+def test_50_megapixels_are_dropped(page):
+    content = png(np.full((6250, 8000, 3), 200))
+    page.evaluate(DROP, ["large.png", "image/png", base64.b64encode(content).decode()])
+    page.wait_for_selector("#facts dt")
+    assert "Sent at 715 × 559" in page.inner_text("#status")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_a_heic_is_dropped_which_the_browser_cannot_open(page):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    content = io.BytesIO()
+    square = Image.open(io.BytesIO(png(side=64)))
+    pillow_heif.from_pillow(square).save(content, quality=-1)
+    file = base64.b64encode(content.getvalue()).decode()
+    page.evaluate(DROP, ["phone.heic", "image/heic", file])
+    page.wait_for_selector("#facts dt")
+    alpha = shown(page)[..., 3]
+    assert alpha.shape == (64, 68) and alpha[32, 34] > 200 and alpha[2, 2] < 50
+    assert not page.is_visible("#split")
+
+
+@pytest.mark.browser
+def test_two_tabs_are_two_visitors(page, server):
+    other = page.context.new_page()
+    other.goto(page.url)
+    choose(page, png())
+    choose(other, png(side=24))
+    for tab, size in ((page, "20 × 16"), (other, "28 × 24")):
+        tab.wait_for_selector("#facts dt")
+        assert size in tab.inner_text("#facts")
+    page.fill("#threshold", "0.9")
+    assert other.input_value("#threshold") == "0.5"
+    other.close()
+
+
+FOCUSED = "() => document.activeElement.id || document.activeElement.name"
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_everything(page):
+    """From the top of the page by the Tab key alone, to a picture's every setting."""
+    choose(page, png())
+    page.wait_for_selector("#facts dt")
+    page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("() => document.activeElement.id || document.activeElement.name")
+        )
+    for wanted in ("split", "model", "shown", "behind", "edges", "threshold", "softness"):
+        assert wanted in reached, reached
+    assert "download" in reached and "another" in reached
 
 
 @pytest.mark.browser

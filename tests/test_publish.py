@@ -45,6 +45,7 @@ from segzoo.publish import privacy, rules, vocabulary
 from segzoo.publish.folder import build_folder, dataset_of
 from segzoo.publish.publish import publish
 from segzoo.publish.request import PublishRequest
+from segzoo.publish.space import build_space
 from segzoo.publish.trained import _git_revision
 from segzoo.runs.training import train
 from segzoo.saved import config as configs
@@ -650,7 +651,7 @@ def test_a_run_is_checked_before_it_is_published(place, capsys):
     assert main.run(line) == 0
     assert "0 broken; nothing was sent" in capsys.readouterr().out
     assert main.run(["publish", "run", "--check", "--eval", "report", *LINE]) == 2
-    assert "'' cannot be a repository; expected user/name" in capsys.readouterr().err
+    assert "it is not said where to. Give USER/NAME behind the model" in capsys.readouterr().err
 
 
 EVAL_YAML = b"name: Squares\nevaluation_framework: other\ntasks:\n- id: semantic\n"
@@ -1054,3 +1055,78 @@ def test_the_command_says_what_is_wrong_in_one_line(place, capsys, line, code, w
     assert main.run([*line, "--dry-run", "/dev/null/out"]) == code
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+
+
+# --- a Space --------------------------------------------------------------------------------------
+
+
+def front_of(folder):
+    return yaml.safe_load((folder / "README.md").read_text("utf-8").split("---\n")[1])
+
+
+def models_of(folder):
+    """The table of a Space's program, as it would be there."""
+    tree = ast.parse((folder / "app.py").read_text("utf-8"))
+    [value] = [
+        n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "MODELS"
+    ]
+    return eval(compile(ast.Expression(value), "app", "eval"), {"HERE": folder})
+
+
+def test_a_space_of_a_run_holds_the_model(place, tmp_path, capsys):
+    line = ["publish", "run", REPO, *LINE, "--eval", "report", "--space", str(tmp_path / "space")]
+    assert main.run(line) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == f"hf upload USER/NAME {tmp_path / 'space'} . --repo-type space"
+    folder = tmp_path / "space"
+    manifest.check(folder / "model")
+    [(name, reference)] = models_of(folder).items()
+    assert (name, reference) == ("squares", f"local-dir:{folder}/model")
+    ours = segzoo.load(reference).network.state_dict()
+    run = segzoo.load("./run").network.state_dict()
+    assert all(torch.equal(ours[key], value) for key, value in run.items())
+    told = front_of(folder)
+    assert told["sdk"] == "gradio" and told["app_file"] == "app.py"
+    assert told["license"] == "apache-2.0" and len(told["title"]) <= 60
+    needs = (folder / "requirements.txt").read_text().splitlines()
+    assert [n.partition("==")[0] for n in needs[2:]] == ["segzoo-core[serve]", "segzoo-unetpp"]
+    files = (file for file in folder.rglob("*") if file.suffix in (".py", ".md", ".txt", ".json"))
+    assert not [file for file in files if "anna-secret" in file.read_text("utf-8")]
+
+
+def test_a_space_of_a_run_asks_for_what_a_publication_does(place, tmp_path, capsys):
+    assert main.run(["publish", "run", REPO, "--space", str(tmp_path / "space")]) == 2
+    assert "not to be published without a licence" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_space_names_what_a_plugin_or_the_hub_has(to_hub, place, tmp_path):
+    build_space(PublishRequest("lite0", ""), tmp_path / "named")
+    assert models_of(tmp_path / "named") == {"lite0.duts": "lite0.duts"}
+    assert "segzoo-lite==" in (tmp_path / "named/requirements.txt").read_text()
+    assert sorted(file.name for file in (tmp_path / "named").iterdir()) == [
+        "README.md",
+        "app.py",
+        "requirements.txt",
+    ]
+    publish(PublishRequest("run", REPO, tag="r1", **SAID))
+    space = build_space(PublishRequest(f"hf-hub:{REPO}@r1", ""), tmp_path / "hub")
+    assert models_of(space.path) == {"squares": f"hf-hub:{REPO}@r1"}
+    assert front_of(space.path)["models"] == [REPO]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["lite0", "--space", "run"], "there is something already"),
+        (["lite0", "--space", "new", "--check"], "give one of --check and --space"),
+        (["local-dir:run/model", "--space", "new"], "is a folder of this machine alone"),
+        (["segnet", "--space", "new"], "no model 'segnet'"),
+        (["unet_slim", "--space", "new"], "has no weights"),
+    ],
+)
+def test_what_cannot_be_a_space(place, capsys, line, words):
+    assert main.run(["publish", *line]) in (2, 4, 5)
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert not Path("new").exists()

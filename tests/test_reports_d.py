@@ -217,6 +217,26 @@ def test_d8_summaries_are_whole_and_examples_can_be_typed(capsys, path):
         assert name.startswith(path)
 
 
+@pytest.mark.parametrize("path", VERBS)
+def test_d8_a_value_is_shown_by_what_it_is_and_an_argument_by_its_name(capsys, path):
+    """Not by types of Python, and no bracket around what must be there."""
+    assert run(["help", *path.split()]) == 0
+    shown = capsys.readouterr().out
+    assert not re.search(
+        r"<(str|int|float|list|bool)|\[\[|[{}]|\.\.\.\.", shown.partition("Examples")[0]
+    )
+    for parameter in getattr(VERBS[path], "params", ()):
+        if parameter.param_type_name == "argument":
+            assert parameter.metavar in shown and parameter.metavar.upper() == parameter.metavar
+
+
+@pytest.mark.parametrize("line", ["cutout", "info", "data check", "export x", "list --nonsense"])
+def test_d8_who_types_a_line_wrong_is_told_where_help_is(capsys, line):
+    assert run(line.split()) == 2
+    words = line.split()[: 2 if line.startswith("data") else 1]
+    assert capsys.readouterr().err.endswith(f". See: segzoo help {' '.join(words)}\n")
+
+
 @pytest.mark.parametrize("verb", ["predict", "train"])
 def test_d8_the_options_of_long_verbs_are_in_groups(capsys, verb):
     assert run(["help", verb]) == 0

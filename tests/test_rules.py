@@ -157,4 +157,4 @@ def test_the_command_says_what_is_broken_and_where_that_stands(folder, capsys):
 
 def test_to_check_and_to_make_a_folder_are_two_things(folder, capsys):
     assert run(["publish", str(folder), "--check", "--dry-run", "x"]) == 2
-    assert "give --check or --dry-run FOLDER, not both" in capsys.readouterr().err
+    assert "give one of --check and --dry-run" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import os
+import shutil
 import socket
 import struct
 import time
@@ -411,6 +412,24 @@ def test_s10_ones_own_page_may_ask(lively):
 def test_nothing_of_a_request_is_written_down(server):
     server.predict(b"secret-bytes", "?model=secret-name")
     assert "secret" not in "".join(server.lines)
+
+
+@pytest.mark.slow  # a server of its own
+def test_a_model_that_is_removed_meanwhile(tmp_path, monkeypatch):
+    """What is in memory answers on; what was to be loaded later is missed by name alone."""
+    gone = [saved_moody(tmp_path / name, monkeypatch) for name in ("early", "late", "stays")]
+    models = dict(zip(("early", "late", "stays"), gone, strict=True))
+    with running(models, tmp_path / "home", networks={"at_once": False}) as server:
+        assert server.predict(png(), "?model=early").status == 200
+        for name in ("early", "late"):
+            shutil.rmtree(tmp_path / name)
+        assert server.predict(png(), "?model=early").status == 200
+        said = server.predict(png(), "?model=late")
+        assert said.status == 500
+        assert said.json["detail"].startswith("the model 'late' cannot be loaded: ")
+        assert str(tmp_path) not in said.json["detail"]
+        assert server.predict(png(), "?model=stays").status == 200
+        assert [m["loaded"] for m in server.ask("/models").json["models"]] == [True, False, True]
 
 
 BLOCK = """

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 
 import segzoo
 from segzoo.base.records import asdict
+from segzoo.publish.space import app_text
 from segzoo.serve.settings import Limits, Networks, ServerSettings
 
 SUPPORT = Path(__file__).parent
@@ -30,6 +32,7 @@ import json, sys
 from segzoo.base.records import from_dict
 from segzoo.base.terminal import to_stderr
 from segzoo.serve.running import run_server
+from segzoo.publish.space import app_text
 from segzoo.serve.settings import ServerSettings
 settings = from_dict(ServerSettings, json.loads(sys.argv[1]))
 run_server(settings, lambda address: to_stderr("at " + address))
@@ -121,17 +124,11 @@ def running(
         port=0,
         **settings,
     )
-    more = {
-        "SEGZOO_MODELS": MODELS,
-        "SEGZOO_HOME": str(home),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
-    }
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, json.dumps(asdict(made))],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **more, **(environment or {})},
+        env={**os.environ, **_surroundings(home), **(environment or {})},
     )
     found = Running(process)
     begun = threading.Event()
@@ -158,6 +155,47 @@ def running(
             process.kill()
         listener.join()
         process.stderr.close()
+
+
+@contextlib.contextmanager
+def on_gradio(
+    models: Mapping[str, str], folder: Path, home: Path, max_pixels: int
+) -> Iterator[Running]:
+    """The program of a Space, with these models, on Gradio's server; until the block ends."""
+    said = {name: json.dumps(reference) for name, reference in models.items()}
+    text = app_text(said).replace("max_pixels=32_000_000", f"max_pixels={max_pixels}")
+    assert f"{max_pixels}" in text
+    (folder / "app.py").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **_surroundings(home), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        for line in process.stdout:
+            if match := re.search(r"local URL: +http://127\.0\.0\.1:(\d+)", line):
+                break
+        found = Running(process, int(match[1]))
+        until = time.monotonic() + 120
+        while found.ask("/ready").status != 200:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        yield found
+    finally:
+        process.kill()
+        process.wait(60)
+        process.stdout.close()
+
+
+def _surroundings(home: Path) -> dict[str, str]:
+    return {
+        "SEGZOO_MODELS": MODELS,
+        "SEGZOO_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
+    }
 
 
 def png(pixels: Any = None, *, corner: tuple[int, int, int] | None = None, side: int = 16) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import AsJson
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say
 from segzoo.errors import PluginError, UnknownModelError, printable
 from segzoo.model.load import find_spec
@@ -49,7 +50,9 @@ def check(
             unknown.next_step = _install_again(model) or unknown.next_step
             raise
         results = testing.check_folder(folder)
-    results = results or testing.check_model(model, slow=slow, gpu=gpu)
+    if not results:
+        with working(f"checking {model}"):
+            results = testing.check_model(model, slow=slow, gpu=gpu)
 
     broken_ones = sum(not result.ok for result in results)
     if as_json:

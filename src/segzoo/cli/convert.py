@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import AsJson, Options, options_of, spelled_out
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say
 from segzoo.errors import printable
 
@@ -96,7 +97,7 @@ def convert(
             metavar="GOLDEN",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make another program's weights a model of segzoo.
@@ -106,20 +107,21 @@ def convert(
     """
     from segzoo.runs.convert import convert
 
-    done = convert(
-        file,
-        to=to,
-        out=out,
-        layout=read.layout,
-        part=read.part,
-        num_classes=built.num_classes,
-        in_channels=built.in_channels,
-        options=options_of(built.option),
-        averaged=read.averaged,
-        leave_out=read.leave_out or (),
-        check=check,
-        overwrite=overwrite,
-    )
+    with working(f"converting {file}"):
+        done = convert(
+            file,
+            to=to,
+            out=out,
+            layout=read.layout,
+            part=read.part,
+            num_classes=built.num_classes,
+            in_channels=built.in_channels,
+            options=options_of(built.option),
+            averaged=read.averaged,
+            leave_out=read.leave_out or (),
+            check=check,
+            overwrite=overwrite,
+        )
     if as_json:
         print_json({**dataclasses.asdict(done), "file": file, "out": str(done.out)})
     else:

@@ -12,6 +12,7 @@ import typer
 from segzoo.base.records import Json, asdict
 from segzoo.cli.help import Command, Group, completed
 from segzoo.cli.options import AsJson
+from segzoo.cli.progress import working
 from segzoo.cli.text import columns, print_json, say, table, wrapped_lines
 from segzoo.errors import DatasetError, PluginError, UsageError, printable
 from segzoo.model.load import find_spec
@@ -71,15 +72,16 @@ def check(
     from segzoo.data.check import check as check_data
     from segzoo.data.source import held_out, open_data
 
-    others = {other: open_data(other) for other in against or ()}
-    report = check_data(
-        open_data(words),
-        num_classes=classes,
-        ignore_index=ignore_index,
-        val=open_data(words, part="val") if held_out(words) else None,
-        others=others,
-        workers=workers,
-    )
+    with working(f"reading {words}"):
+        others = {other: open_data(other) for other in against or ()}
+        report = check_data(
+            open_data(words),
+            num_classes=classes,
+            ignore_index=ignore_index,
+            val=open_data(words, part="val") if held_out(words) else None,
+            others=others,
+            workers=workers,
+        )
     if as_json:
         print_json({"data": words, "ok": report.ok, **dataclasses.asdict(report)})
     else:
@@ -178,8 +180,9 @@ def traits(
     from segzoo.data.traits import TRAITS
     from segzoo.runs.training import data_of
 
-    train, held = data_of(words, val)
-    look = look_at(train, held)
+    with working(f"reading {words}"):
+        train, held = data_of(words, val)
+        look = look_at(train, held)
     if as_json:
         print_json({"data": words, **asdict(look)})
         return
@@ -255,25 +258,26 @@ def preview(
     from segzoo.report.preview_page import page_of_samples
 
     ours.refuse_others([out], next_step="choose another name with -o")
-    dataset = open_data(words)
-    info = info_of(dataset)
-    numbered, numbers = _chosen(dataset, count, seed)
-    ignore_index = info.ignore_index
-    if model or changes:
-        chosen = _recipe(model, recipe, changes or (), seed=seed, ignore_index=ignore_index)
-        samples = _prepared(numbered, numbers, model, chosen, info)
-        ignore_index = chosen.ignore_index
-    else:
-        samples = [checked(numbered[number]) for number in numbers]
-    if out.lower().endswith(".html"):
-        note = "As a network is given them in the first epoch." if model or changes else ""
-        page = page_of_samples(
-            samples, words=words, info=info, ignore_index=ignore_index, note=note
-        )
-        write_page(out, page)
-    else:
-        sheet = of_samples(samples, info=info, ignore_index=ignore_index)
-        files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
+    with working(f"drawing {words}"):
+        dataset = open_data(words)
+        info = info_of(dataset)
+        numbered, numbers = _chosen(dataset, count, seed)
+        ignore_index = info.ignore_index
+        if model or changes:
+            chosen = _recipe(model, recipe, changes or (), seed=seed, ignore_index=ignore_index)
+            samples = _prepared(numbered, numbers, model, chosen, info)
+            ignore_index = chosen.ignore_index
+        else:
+            samples = [checked(numbered[number]) for number in numbers]
+        if out.lower().endswith(".html"):
+            note = "As a network is given them in the first epoch." if model or changes else ""
+            page = page_of_samples(
+                samples, words=words, info=info, ignore_index=ignore_index, note=note
+            )
+            write_page(out, page)
+        else:
+            sheet = of_samples(samples, info=info, ignore_index=ignore_index)
+            files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
     say(f"{out}: {_many(len(samples), 'sample')}")
 
 
@@ -372,14 +376,15 @@ def export(
     from segzoo.data.export import export as export_data
     from segzoo.data.source import open_data
 
-    found = export_data(
-        open_data(words),
-        out,
-        format=format.value,
-        split=split,
-        background=background,
-        tolerance=tolerance,
-    )
+    with working(f"writing {out}"):
+        found = export_data(
+            open_data(words),
+            out,
+            format=format.value,
+            split=split,
+            background=background,
+            tolerance=tolerance,
+        )
     classes = ", ".join(map(printable, found.classes))
     say(f"{found.words}: {_many(found.samples, 'sample')} of {classes}")
     if found.lost:
@@ -418,17 +423,18 @@ def compose_digits(
     """
     from segzoo.data.compose import write_digits
 
-    paths = write_digits(
-        out,
-        source=source,
-        count=count,
-        size=_size(size),
-        seed=seed,
-        most=most,
-        overlap=overlap,
-        val=val,
-        test=test,
-    )
+    with working(f"making {count:,} pictures"):
+        paths = write_digits(
+            out,
+            source=source,
+            count=count,
+            size=_size(size),
+            seed=seed,
+            most=most,
+            overlap=overlap,
+            val=val,
+            test=test,
+        )
     for path in paths.values():
         say(f"arrays:{path}")
 

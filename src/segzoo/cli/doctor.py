@@ -4,6 +4,7 @@ import typer
 
 from segzoo.base.records import Json
 from segzoo.cli.options import AsJson
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say, size_of, table
 
 
@@ -18,7 +19,8 @@ def doctor(
     """
     from segzoo.checks.doctor import examine
 
-    report = examine()
+    with working("looking around"):
+        report = examine()
     if as_json:
         print_json(report)
     else:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from segzoo.cli.options import AsJson, ModelName, Options, WeightsFile, options_of
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say, size_of, table
 
 
@@ -16,7 +17,7 @@ def export(
     ] = "onnx",
     weights: WeightsFile = None,
     option: Options = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a model as one file: pictures in, masks out.
@@ -29,8 +30,9 @@ def export(
     from segzoo.model.load import load
 
     target = target_of(out, format, overwrite=overwrite)
-    loaded = load(model, pretrained=weights is None, weights=weights, **options_of(option))
-    done = export_model(loaded, target, overwrite=overwrite)
+    with working(f"exporting {model}"):
+        loaded = load(model, pretrained=weights is None, weights=weights, **options_of(option))
+        done = export_model(loaded, target, overwrite=overwrite)
     if as_json:
         print_json({**done.record, "files": [str(file) for file in done.files]})
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import AsJson
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say, table
 from segzoo.errors import UsageError, printable
 from segzoo.model.load import find_spec
@@ -42,7 +43,8 @@ def features(
 
     wanted = None if size is None else _size_of(size)
     height, width = profile.input_size(spec.preprocess, wanted)
-    found = _features(spec, height, width)
+    with working(f"building {model}"):
+        found = _features(spec, height, width)
     shape = [spec.in_channels, height, width]
     if as_json:
         rows = [

@@ -1,16 +1,18 @@
 """What `--help` shows: options in groups, examples; and what the Tab key completes."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import ArgumentInfo
 
 from segzoo.cli.text import say
 from segzoo.errors import PluginError, UsageError
 
-__all__ = ["COMPLETIONS", "EXAMPLES", "Command", "Group", "completed", "explain"]
+__all__ = ["COMPLETIONS", "EXAMPLES", "Command", "Group", "Interrupted", "completed", "explain"]
 
 # By the words of a verb; two lines at most; MODEL is any that `segzoo list` shows.
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -70,7 +72,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "publish": (
         "segzoo publish run user/cells --license Apache-2.0 "
         "--trained-on cells=CC-BY-4.0 --dry-run folder",
-        "segzoo publish folder --check",
+        "segzoo publish MODEL --space space",
     ),
     "serve": (
         "segzoo serve MODEL cells=run/model --port 8000",
@@ -91,8 +93,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 
 
+# How some versions of typer show what a value is; ours, where a verb does not say it itself.
+TYPE = re.compile(r"<(?:(int|float)(?: range)?|str|list\[str\])>")
+
+
 class Command(TyperCommand):
     """A verb whose help has its options in groups, and examples."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = (p for p in self.get_params(ctx) if p.param_type_name == "argument")
+        return ["[OPTIONS]", *map(_usage_of, arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _format_parameters(self, ctx, formatter)
@@ -101,8 +111,25 @@ class Command(TyperCommand):
         _format_examples(ctx, formatter)
 
 
+class Interrupted(Exception):
+    """Ctrl-C, by a name that typer does not make a silent exit code of.
+
+    told: whether a line has said so already.
+    """
+
+    def __init__(self, *, told: bool = False) -> None:
+        super().__init__()
+        self.told = told
+
+
 class Group(TyperGroup):
     """Several verbs; alone it shows its help, on standard output."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -134,6 +161,16 @@ def explain(
     say(*here.get_help().split("\n"))
 
 
+def _usage_of(argument: Any) -> str:
+    """ "MODEL", "INPUT...", "[GLOB]..."; a name that says all of that itself stays."""
+    name: str = argument.metavar or argument.name.upper()
+    if "[" in name:
+        return name
+    name = name.removesuffix("...")
+    several = "..." if argument.nargs != 1 else ""
+    return f"{name}{several}" if argument.required else f"[{name}]{several}"
+
+
 def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
     """A section for each group of parameters, in the order of their first ones."""
     sections: dict[str, list[tuple[str, str]]] = {}
@@ -142,10 +179,15 @@ def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
         if record is not None:
             is_argument = parameter.param_type_name == "argument"
             group = getattr(parameter, "rich_help_panel", None) or "Options"
-            sections.setdefault("Arguments" if is_argument else group, []).append(record)
+            name = parameter.metavar if is_argument else TYPE.sub(_kind, record[0])
+            sections.setdefault("Arguments" if is_argument else group, []).append((name, record[1]))
     for title, records in sections.items():
         with formatter.section(title):
             formatter.write_dl(records)
+
+
+def _kind(match: re.Match[str]) -> str:
+    return "NUMBER" if match[1] else "TEXT"
 
 
 def _format_examples(ctx: Any, formatter: Any) -> None:
@@ -198,9 +240,11 @@ COMPLETIONS: dict[str, Callable[[str], Iterator[str]]] = {
 
 
 def completed(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """The verb, whose parameters know what they are completed to."""
+    """The verb, whose parameters know what they are completed to, and arguments how to be shown."""
     for parameter in inspect.signature(verb, eval_str=True).parameters.values():
         for about in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(about, ArgumentInfo) and about.metavar is None:
+                about.metavar = parameter.name.upper()
             if parameter.name in COMPLETIONS:
                 about.autocompletion = COMPLETIONS[parameter.name]
     return verb

@@ -165,6 +165,8 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except SegzooError as error:
         _trace(debug)
         return _complain(str(error), error.exit_code)
+    except help_.Interrupted as stop:
+        return EXIT_INTERRUPTED if stop.told else _complain("interrupted", EXIT_INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
     except SystemExit as stop:  # typer ends the process itself for a closed pipe and for Ctrl-C
@@ -216,6 +218,9 @@ def _usage(error: Exception, arguments: list[str]) -> int:
         if takes_fields and (field := _field(getattr(error, "option_name", ""), arguments)):
             option = printable(error.option_name)  # type: ignore[attr-defined]
             message = f"{option} is no option: it is a field of the recipe. Write {field}"
+        else:
+            verb = context.command_path.partition(" ")[2]
+            message = f"{message.removesuffix('.')}. See: segzoo help {verb}".rstrip()
     return _complain(message, error.exit_code)  # type: ignore[attr-defined]
 
 

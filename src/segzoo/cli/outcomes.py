@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from segzoo.base.records import Json
+from segzoo.cli.help import Interrupted
 from segzoo.cli.jobs import STDIO, Job, Layout
 from segzoo.cli.progress import counting
 from segzoo.cli.text import progress_bar, tell
@@ -67,6 +68,7 @@ class Outcomes:
                 f"interrupted; {done} of {self.total} pictures are done, "
                 f"{option} goes on from there"
             )
+            raise Interrupted(told=True) from None
 
     @property
     def exit_code(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segzoo.cli.options import AsJson, BatchSize, Device, ModelName, Workers
+from segzoo.cli.progress import working
 from segzoo.cli.text import amount, print_json, say, table
 from segzoo.errors import UsageError
 
@@ -58,15 +59,16 @@ def prune(
     if out is not None:
         ours.refuse_others([os.path.join(out, PRUNED)])
         files.make_folder(out)
-    found = pruning.prune(
-        model,
-        data,
-        weights=weights,
-        within=within,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-    )
+    with working(f"measuring the parts of {model}"):
+        found = pruning.prune(
+            model,
+            data,
+            weights=weights,
+            within=within,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+        )
     record = {"data": data, "within": within} | dataclasses.asdict(found)
     if out is not None:
         text = json.dumps(record, indent=2) + "\n"

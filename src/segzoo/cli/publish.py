@@ -1,6 +1,8 @@
 """segzoo publish: weights to the Hub, with a card that says what they are."""
 
+import contextlib
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,13 +10,16 @@ import typer
 
 from segzoo.base.records import Json
 from segzoo.cli.options import AsJson, spelled_out
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say
 from segzoo.errors import UsageError
+from segzoo.zoo.refs import HUB
 
 if TYPE_CHECKING:
     from segzoo.publish.folder import BuiltFolder
     from segzoo.publish.publish import Published
     from segzoo.publish.rules import Verdict
+    from segzoo.publish.space import BuiltSpace
 
 EXIT_BROKEN = 3
 
@@ -95,6 +100,14 @@ class _How:
         str | None,
         typer.Option(help="Make the folder here and send nothing.", metavar="FOLDER"),
     ] = None
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Make a folder here that can be a Space of the Hub, with the page of segzoo demo; "
+            "send nothing.",
+            metavar="FOLDER",
+        ),
+    ] = None
 
 
 @spelled_out
@@ -111,6 +124,7 @@ def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
     from segzoo.publish.folder import build_folder, dataset_of
     from segzoo.publish.publish import publish
     from segzoo.publish.request import PublishRequest
+    from segzoo.publish.space import build_space
 
     if what.dtype not in (None, "float32", "float16", "bfloat16"):
         raise UsageError(f"no dtype {what.dtype!r}", expected="float32, float16 or bfloat16")
@@ -130,15 +144,28 @@ def publish(what: _What, how: _How, as_json: AsJson = False) -> None:
         create_pr=how.create_pr,
         replace_card=how.replace_card,
     )
+    instead = {"--check": how.check, "--dry-run": how.dry_run, "--space": how.space}
+    given = [name for name, value in instead.items() if value not in (None, False)]
+    if len(given) > 1:
+        raise UsageError(f"give one of {' and '.join(given)}")
+    # What comes from the Hub has a bar of its own.
+    seen = contextlib.nullcontext() if what.source.startswith(HUB) else working("making the folder")
     if how.check:
-        if how.dry_run is not None:
-            raise UsageError("give --check or --dry-run FOLDER, not both")
-        _tell_verdicts(verdicts_on(request), as_json)
-        return
-    if how.dry_run is not None:
-        _tell_folder(build_folder(request, how.dry_run), as_json)
+        with seen:
+            verdicts = verdicts_on(request)
+        _tell_verdicts(verdicts, as_json)
+    elif how.space is not None:
+        with seen:
+            space = build_space(request, how.space)
+        _tell_space(space, as_json)
+    elif how.dry_run is not None:
+        with seen:
+            folder = build_folder(request, how.dry_run)
+        _tell_folder(folder, as_json)
     else:
-        _tell(publish(request), as_json)
+        with working(f"publishing {what.repo}"):
+            published = publish(request)
+        _tell(published, as_json)
 
 
 def _tell_verdicts(verdicts: "list[Verdict]", as_json: bool) -> None:
@@ -178,6 +205,17 @@ def _tell_folder(folder: "BuiltFolder", as_json: bool) -> None:
         say(f"{size:>12,}  {name}")
     say(f"{folder.path}: {sum(sizes.values()):,} bytes; nothing was sent")
     say(f"read {folder.path / 'README.md'}, and publish without --dry-run")
+
+
+def _tell_space(space: "BuiltSpace", as_json: bool) -> None:
+    if as_json:
+        print_json({"folder": os.fspath(space.path)} | dict(space.sizes))
+        return
+    for name, size in space.sizes.items():
+        say(f"{size:>12,}  {name}")
+    folder = shlex.quote(os.fspath(space.path))
+    say(f"{space.path}: nothing was sent. A Space it becomes by")
+    say(f"hf upload USER/NAME {folder} . --repo-type space")
 
 
 def _tell(published: "Published", as_json: bool) -> None:

@@ -69,6 +69,9 @@ class Most:
 
 @spelled_out
 def serve(
+    place: Address,
+    running: Running,
+    most: Most,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -77,10 +80,7 @@ def serve(
             metavar="[MODEL]...",
             show_default=False,
         ),
-    ],
-    place: Address,
-    running: Running,
-    most: Most,
+    ] = None,
     page: Annotated[
         bool, typer.Option("--page", help="Serve the page of segzoo demo too.")
     ] = False,

@@ -25,6 +25,7 @@ __all__ = [
     "progress_bar",
     "say",
     "size_of",
+    "spinner",
     "table",
     "tell",
     "wrapped_lines",
@@ -169,6 +170,24 @@ def progress_bar() -> "Progress":
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
     )
+
+
+def spinner(text: str) -> "Progress":
+    """A line on stderr that says what is done, and for how long; it goes when it is stopped."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    found = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    found.add_task(printable(text), total=None)
+    return found
 
 
 def tell(text: str) -> None:

@@ -1,5 +1,6 @@
 """segzoo verify: are weights what was published, byte for byte and logit for logit?"""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,9 @@ from typing import Annotated
 import typer
 
 from segzoo.cli.options import AsJson
+from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say
+from segzoo.zoo.refs import HUB
 
 EXIT_BROKEN = 3
 
@@ -40,7 +43,8 @@ def verify(
     """
     from segzoo.checks.verify import verify as verified
 
-    results = verified(ref, local_files_only=offline, public_key=public_key)
+    with contextlib.nullcontext() if ref.startswith(HUB) else working(f"verifying {ref}"):
+        results = verified(ref, local_files_only=offline, public_key=public_key)
     broken = sum(not result.ok for result in results)
     if as_json:
         proofs = [dataclasses.asdict(result) for result in results]

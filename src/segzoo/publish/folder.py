@@ -39,7 +39,7 @@ from segzoo.spec import Dataset
 from segzoo.zoo import refs
 from segzoo.zoo.refs import HUB, REPO
 
-__all__ = ["BuiltFolder", "build_folder", "dataset_of"]
+__all__ = ["BuiltFolder", "build_folder", "dataset_of", "refuse_existing"]
 
 SHOWN = (PREVIEW, EXAMPLE, f"training/{CURVES}")  # on the card, or beside it
 NOT_STATED = "not stated"
@@ -65,7 +65,7 @@ def build_folder(request: PublishRequest, folder: str | os.PathLike[str]) -> Bui
     """
     target = Path(expanded(folder))
     _refuse_names(request)
-    _refuse_existing(target)
+    refuse_existing(target)
     origin = publishable(request.source)
     stated = _stated(request, origin)
     files.make_folder(target.parent)
@@ -252,6 +252,8 @@ def _masked(data: Dataset) -> Dataset:
 def _refuse_names(request: PublishRequest) -> None:
     """UsageError for what cannot be the name of a repository or of a tag."""
     repo, tag, base_model = request.repo, request.tag, request.base_model
+    if not repo:
+        raise UsageError("it is not said where to", next_step="Give USER/NAME behind the model")
     for name, what in ((repo, "repository"), (base_model or repo, "base model")):
         if not REPO.fullmatch(name) or name.endswith(".git"):
             raise UsageError(f"{printable(name)!r} cannot be a {what}", expected="user/name")
@@ -259,7 +261,7 @@ def _refuse_names(request: PublishRequest) -> None:
         raise UsageError(f"{printable(tag)!r} cannot be a tag", expected="such as r1")
 
 
-def _refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path) -> None:
     """OutputError for a folder that is not empty; an empty one is removed."""
     with contextlib.suppress(OSError):
         if target.is_dir() and not any(target.iterdir()):

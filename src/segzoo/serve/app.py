@@ -60,6 +60,16 @@ class Server:
             yield
             await self.processes.stop()
 
+        inner = Starlette(
+            routes=self.routes(),
+            lifespan=lifespan,
+            exception_handlers={HTTPException: self._refused, Exception: self._defect},
+        )
+        inner.router.redirect_slashes = False
+        return Door(inner, token=self.settings.token, local=local, ancestors=ancestors)
+
+    def routes(self) -> list[Route]:
+        """Every path that is answered."""
         routes = [
             Route("/predict", self._counted(self.predict), methods=["POST"]),
             Route("/models", self._counted(self.list_models)),
@@ -68,14 +78,7 @@ class Server:
             Route("/metrics", self.metrics),
             Route("/openapi.json", self.describe),
         ]
-        routes += page_routes(self.settings) if self.settings.page else []
-        inner = Starlette(
-            routes=routes,
-            lifespan=lifespan,
-            exception_handlers={HTTPException: self._refused, Exception: self._defect},
-        )
-        inner.router.redirect_slashes = False
-        return Door(inner, token=self.settings.token, local=local, ancestors=ancestors)
+        return routes + (page_routes(self.settings) if self.settings.page else [])
 
     # --- paths ---
 
@@ -101,6 +104,8 @@ class Server:
     async def predict(self, request: Request) -> Response:
         began = time.monotonic()
         asked_of(request.query_params.multi_items(), self.models)  # before the body is received
+        if not self.processes.are_ready:
+            raise Problem(503, "no worker is ready")
         if self.processes.are_full:
             raise Problem(503, "too many pictures wait")
         async with self.bodies.of(request) as body:

@@ -102,9 +102,12 @@ def _host_of(text: str) -> str:
 
 
 def _is_another_sites(headers: Headers) -> bool:
-    """Whether a browser says that a page of another site sends this."""
-    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return True
+    """Whether a browser says that a page of another site sends this.
+
+    What it says of the site itself goes first: behind a proxy the host may have another name.
+    """
+    if site := headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
     origin: Iterable[str] = headers.getlist("origin")
     host = headers.get("host", "").lower()
     return any(urlsplit(o).netloc.lower() != host for o in origin)

@@ -6,6 +6,7 @@ const [result, before, split] = ["result", "before", "split"].map(byId);
 const limits = { bytes: +document.body.dataset.maxBytes, pixels: +document.body.dataset.maxPixels };
 const PREVIEW = 1600; // pixels of the longer side that sliders work on; a download has them all
 const FAINT = 24; // of 255: below it the colours of a cut-out are not to be trusted
+const TRIES = 5; // of a server that is busy, or starts a worker
 const STEPS = { queue: "in the queue", load: "model loaded", decode: "opened", wait: "waited", network: "network", finish: "edges and file", total: "on the server" };
 
 let picture = null; // what a person gave: {file, name}
@@ -92,11 +93,17 @@ async function predicted(file, signal) {
   body.append("edges", byId("edges").value);
   body.append("output", secondOf[byId("model").value] ?? "cutout,probability,color");
   let response;
-  try {
-    response = await fetch("predict", { method: "POST", body, signal, headers: { Accept: "application/json" } });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running?");
+  for (let left = TRIES; left > 0; left--) {
+    try {
+      response = await fetch("predict", { method: "POST", body, signal, headers: { Accept: "application/json" } });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The server does not answer. Is it still running?");
+    }
+    if (response.status !== 503 || left === 1) break;
+    say("The server is busy. Asking again…");
+    const seconds = +response.headers.get("Retry-After") || 2;
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
   }
   const said = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(said.detail || `The server said ${response.status}.`);
