@@ -37,7 +37,7 @@ demo: .venv/for-use
 
 test: .venv/for-development
 	.venv/bin/pytest -n auto --dist loadfile -m "$(QUICK)" $(ALONE:%=--ignore %)
-	.venv/bin/pytest -m "$(QUICK)" $(ALONE)
+	.venv/bin/pytest -n auto --dist loadfile -m "$(QUICK)" $(ALONE)
 
 test-all: .venv/for-development
 	.venv/bin/pytest -rs

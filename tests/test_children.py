@@ -171,7 +171,7 @@ def test_a3_the_traps_work(downloads):
 
 
 def test_a3_check_runs_nothing_of_the_current_folder(downloads):
-    said = segzoo(downloads, "check", "u2netp")
+    said = segzoo(downloads, "check", "unet_slim")
     assert "0 broken" in said, said
     assert ran_in(downloads) == ""
 

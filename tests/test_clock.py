@@ -42,6 +42,15 @@ def test_the_schedule_follows_the_time_that_is_used():
     assert clock(used=94.0).share == clock(used=500.0).share == 1
 
 
+def test_the_schedule_never_goes_back():
+    found = clock(measurement=10.0)
+    found.look(1, used=92.0, accelerator=Alone)
+    assert found.share == 1
+    found.measurement = 2.0  # a quicker one after a slow one: there is more time than was thought
+    found.look(2, used=92.5, accelerator=Alone)
+    assert found.share == 1
+
+
 def test_a_machine_that_becomes_slower_takes_fewer_steps(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -84,7 +93,7 @@ def test_a_run_of_so_many_minutes_ends_in_time_with_its_schedule(tmp_path):
     result = run(tmp_path, 0.05, val=2)
     assert (result.stopped, result.exact) == ("", False)
     notes = [r for r in journal.read(tmp_path) if "lr" in r]
-    assert 1.5 < notes[-1]["seconds"] < 4  # 3, less the last measurement, on a busy machine too
+    assert 1 < notes[-1]["seconds"] < 6  # 3, less the last measurement; more on a busy machine
     rates = [r["lr"] for r in notes]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 0.09 > 0.01 > rates[-1]
@@ -96,7 +105,7 @@ def test_a_killed_run_goes_on_within_the_minutes_that_are_left(tmp_path):
     assert stopped.stopped == "max_minutes"
     assert run(tmp_path, 0.05, resume=True).stopped == ""
     notes = [r for r in journal.read(tmp_path) if "lr" in r]
-    assert notes[-1]["seconds"] == pytest.approx(3, abs=1)
+    assert notes[-1]["seconds"] == pytest.approx(3, abs=2)
     assert notes[-1]["lr"] < 0.01
 
 

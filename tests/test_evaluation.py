@@ -354,6 +354,7 @@ def run_script(tmp_path, words, *, blocked, outs, launcher=()):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_two_processes_without_accelerate(tmp_path):
     words, out = folder_of(tmp_path / "data", 5), tmp_path / "out"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -509,7 +509,11 @@ def test_h4_a_line_that_stalls(hub, large, monkeypatch, pace):
     content, snapshot = large
     monkeypatch.setattr(hubsession, "READ_SECONDS", 0.3)
     hub.faults.append(Fault("GET /lfs/*", times=2, stall=0.4, pace=pace))
+    began = time.monotonic()
     assert (hubs.fetch(snapshot, [WEIGHTS]) / WEIGHTS).read_bytes() == content
+    assert (
+        time.monotonic() - began < hubsession.ANSWER_SECONDS / 2
+    )  # which bounds the headers alone
 
 
 @pytest.mark.parametrize(

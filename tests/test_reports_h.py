@@ -102,7 +102,7 @@ def test_d9_info_fits_a_screen(entry):
     assert pairs[-1] == ("all of it", f"segzoo info {name} --full")
 
 
-@pytest.mark.parametrize("width", [60, 160])
+@pytest.mark.parametrize("width", [60, pytest.param(160, marks=pytest.mark.slow)])
 def test_d9_info_is_as_wide_as_the_terminal(width, capsys):
     lines = at_a_terminal(width, "info", "u2netp", "--size", "64")
     too_long = [line for line in lines if len(line) > width]

@@ -143,6 +143,7 @@ def test_no_more_is_held_of_a_thousand_than_of_a_hundred(keys):
     assert most(100) > 3
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_pictures():
     """Of real pictures, through a predictor: decoded, run, brought back to their size."""
 

@@ -28,8 +28,6 @@ from segzoo.testing import (
 )
 from segzoo.zoo import registry
 
-QUICK = 5_000_000  # parameters; larger models are checked by the tests of their plugins, and slowly
-
 
 @pytest.fixture(autouse=True)
 def contract(monkeypatch):
@@ -53,17 +51,13 @@ def by_name(results):
 # --- every model that is installed
 
 
-def installed():
-    for row in registry.rows():
-        large = row.spec is None or row.spec.num_parameters > QUICK
-        yield pytest.param(
-            row.entry.full_name, id=row.entry.name, marks=[pytest.mark.slow] if large else []
-        )
+INSTALLED = [row.entry for row in registry.rows()]
 
 
-@pytest.mark.parametrize("full_name", list(installed()))
-def test_every_installed_model_keeps_the_contract(full_name):
-    assert_keeps_contract(full_name)
+@pytest.mark.slow  # the tests of our plugins have the quick ones
+@pytest.mark.parametrize("entry", INSTALLED, ids=[entry.name for entry in INSTALLED])
+def test_every_installed_model_keeps_the_contract(entry):
+    assert_keeps_contract(entry.full_name)
 
 
 def losses():

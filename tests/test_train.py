@@ -144,6 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_killed_processes_go_on_to_the_same_bits(tmp_path):
     wishes = {**U2NETP, "settings": {"save_every": 1, "keep": 20}}
     wishes["recipe"] = {**U2NETP["recipe"], "steps": 4, "batch_size": 4}
@@ -327,6 +328,7 @@ def two_took_part(run: Path) -> bool:
     return "random-00001.json" in checkpoint.find(run, step=3).hashes
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path):
     said = launched(TORCHRUN, {**LAUNCHED, "run": str(tmp_path / "run")})
     assert said.startswith("0: "), said

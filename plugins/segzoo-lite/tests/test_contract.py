@@ -7,9 +7,8 @@ from segzoo.testing import assert_keeps_contract
 MODELS = ("lite0", "lite2")
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_contract(model):
-    assert_keeps_contract(f"segzoo-lite/{model}")
+def test_contract():
+    assert_keeps_contract("segzoo-lite/lite0")
 
 
 @pytest.mark.slow

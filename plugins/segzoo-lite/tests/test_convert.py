@@ -44,7 +44,7 @@ def as_the_port(name, stages):
     return f"_blocks.{count}.{(FIRST if stage == '0' else OTHERS)[layer]}.{leaf}"
 
 
-@pytest.mark.parametrize("model", FILES)
+@pytest.mark.parametrize("model", ["lite0", pytest.param("lite2", marks=pytest.mark.slow)])
 def test_the_ports_file(model, tmp_path):
     encoder, stages = FILES[model]
     torch.manual_seed(0)

@@ -42,7 +42,7 @@ def with_encoder(model, encoder):
     return replace(variant, options=dict(spec.options) | {"encoder": chosen})
 
 
-@pytest.mark.parametrize("model", ENCODERS)
+@pytest.mark.parametrize("model", ["smp_deeplabv3plus", "smp_unet"])
 def test_contract(model):
     assert_keeps_contract(with_encoder(model, ENCODERS[model][0]))
 

@@ -20,7 +20,7 @@ SHAPE = {"u2net": "1x3x96x96", "u2netp": "1x3x96x96", "u2netp_3ch": "1x3x64x64"}
     ("case", "model", "num_classes", "zipped"),
     [
         ("u2netp", "u2netp", None, False),  # as u2net.pth was published: before torch 1.6
-        ("u2netp_3ch", "u2netp", 3, True),
+        pytest.param("u2netp_3ch", "u2netp", 3, True, marks=pytest.mark.slow),
         pytest.param("u2net", "u2net", None, False, marks=pytest.mark.slow),
     ],
 )

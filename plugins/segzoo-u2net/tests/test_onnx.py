@@ -185,7 +185,7 @@ def another_shape(model):
         (quantised, WeightsFormatError, "holds no floating-point numbers; found int8"),
         (computed, WeightsFormatError, "conv_0.weight is not stored, but computed"),
         (shorter, (UsageError, WeightsMismatchError), "u2netp.onnx"),
-        (another_shape, WeightsMismatchError, "u2netp.onnx"),
+        pytest.param(another_shape, WeightsMismatchError, "u2netp.onnx", marks=pytest.mark.slow),
     ],
 )
 def test_another_file_is_refused(change, error, says, small, tmp_path):

@@ -4,14 +4,12 @@ import pytest
 
 from segzoo.testing import assert_keeps_contract
 
-MODELS = [
+LIGHT = ["unet_dice", "unet_slim", "unet_slim_3x"]
+OTHERS = [
     "unet",
     "unet_canvas",
-    "unet_dice",
     "unet_mrgiovanni",
     "unet_paper",
-    "unet_slim",
-    "unet_slim_3x",
     "unet_strided",
     "unet_vggblock",
     "unet_wide",
@@ -19,7 +17,12 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("model", MODELS)
-def test_contract(model, slow):
-    assert_keeps_contract(model, slow=slow)
+@pytest.mark.parametrize("model", LIGHT)
+def test_contract(model):
+    assert_keeps_contract(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", LIGHT + OTHERS)
+def test_the_whole_contract(model):
+    assert_keeps_contract(model, slow=True)

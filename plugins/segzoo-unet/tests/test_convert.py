@@ -39,10 +39,10 @@ def keras_zip(folder, case):
     ("case", "write", "model", "layout"),
     [
         pytest.param("unet_milesial", torch_file, "unet", "milesial", marks=SLOW),
-        ("unet_milesial_bilinear", torch_file, "unet", "milesial_bilinear"),
+        pytest.param("unet_milesial_bilinear", torch_file, "unet", "milesial_bilinear", marks=SLOW),
         ("unet_vggblock", torch_file, "unet_vggblock", "nested_unet"),
         ("keras_unet", keras2, "unet_dice", "keras"),
-        ("keras_unet", keras_zip, "unet_dice", "keras"),
+        pytest.param("keras_unet", keras_zip, "unet_dice", "keras", marks=SLOW),
         pytest.param("keras_unet", keras3, "unet_dice", "keras", marks=SLOW),
         pytest.param("unet_zhixuhao", keras2, "unet_zhixuhao", "keras", marks=SLOW),
         pytest.param("unet_mrgiovanni", keras2, "unet_mrgiovanni", "keras", marks=SLOW),

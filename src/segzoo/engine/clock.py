@@ -32,6 +32,7 @@ class Clock:
     every: int
     used: float
     measured: float = 0.0  # `used` when it measured last
+    reached: float = 0.0  # `share` at the last look
     looked: float = field(default_factory=time.monotonic)
     at: int | None = None  # the step of the last look
 
@@ -44,7 +45,7 @@ class Clock:
         values = (used, self.step, self.measurement)
         agreed_on = agreed(accelerator, [int(1e6 * value) for value in values])
         self.used, self.step, self.measurement = (value / 1e6 for value in agreed_on)
-        self.looked, self.at = now, step
+        self.looked, self.at, self.reached = now, step, self.share
 
     def resume(self, *, measured: bool) -> None:
         """Go on after what was no step: measuring, or writing a checkpoint."""
@@ -62,9 +63,11 @@ class Clock:
 
     @property
     def share(self) -> float:
-        """How much of the schedule lies behind, in 0..1."""
+        """How much of the schedule lies behind, in 0..1. It never goes back, though the last
+        measurement may come to look shorter than it did.
+        """
         whole = max(self.seconds - self.measurement - self.start, 1e-6)
-        return min(1.0, max(0.0, (self.used - self.start) / whole))
+        return min(1.0, max(self.reached, (self.used - self.start) / whole))
 
     @property
     def can_measure(self) -> bool:

@@ -338,13 +338,16 @@ class Watchdog:
         self.has_ended = False
         self.reason = ""
         self._streams: list[Any] = []
-        self._done = threading.Event()
+        self._changed = threading.Condition()
+        self._is_done = False
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.move(seconds, f"no whole answer came in {seconds:g} s")
 
     def move(self, seconds: float, reason: str) -> None:
         """Let the time end so many seconds from now, and say then why."""
-        self._until, self._next_reason = time.monotonic() + seconds, reason
+        with self._changed:
+            self._until, self._next_reason = time.monotonic() + seconds, reason
+            self._changed.notify()  # it may be earlier than what is waited for
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """What the HTTP library calls at each step of a request ("trace", an extension of it)."""
@@ -361,18 +364,24 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done.set()
+        with self._changed:
+            self._is_done = True
+            self._changed.notify()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(max(0.05, self._until - time.monotonic())):
-            if time.monotonic() < self._until:
-                continue
-            if not self.has_ended:
-                self.has_ended, self.reason = True, self._next_reason
-            for stream in self._streams:
-                with contextlib.suppress(OSError, AttributeError):  # it may be closed already
-                    stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        with self._changed:
+            while not self._is_done:
+                left = self._until - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                if not self.has_ended:
+                    self.has_ended, self.reason = True, self._next_reason
+                for stream in self._streams:
+                    with contextlib.suppress(OSError, AttributeError):  # it may be closed already
+                        stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+                self._changed.wait(0.05)  # another connection may be on its way
 
 
 def in_words(error: object) -> str:
