@@ -109,8 +109,9 @@ class SavedFolder(Record):
     summary: what writes it, in a few words.
     keys: names that its config.json has, all of them.
     arguments: the import path of a function from what config.json holds to a model's name and its
-        options, "num_classes" and "in_channels" among them; ValueError says what no model of ours
-        can do. Empty for folders that hold no network of ours.
+        options, "num_classes", "in_channels" and where it says them the names of "classes" among
+        them; ValueError says what no model of ours can do. Empty for folders that hold no network
+        of ours.
     """
 
     summary: str

@@ -30,8 +30,9 @@ def kind_of(folder: Path) -> SavedFolder | None:
 def arguments_in(folder: Path) -> tuple[str, dict[str, Json]]:
     """The name and options with which a model of ours is the network of another library's folder.
 
-    "num_classes" and "in_channels" are among the options. UsageError for a folder of no known
-    kind, and of one that holds no network of ours; ConfigError for what ours cannot do, all of it.
+    "num_classes" and "in_channels" are among the options, and the names of "classes" may be.
+    UsageError for a folder of no known kind, and of one that holds no network of ours; ConfigError
+    for what ours cannot do, all of it.
     """
     kind = kind_of(folder)
     if kind is None:

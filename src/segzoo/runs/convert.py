@@ -16,7 +16,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -127,7 +127,7 @@ def convert(
     """
     given = Path(expanded(file))
     wishes = {"num_classes": num_classes, "in_channels": in_channels, **(options or {})}
-    source, to, built = _given(given, to, wishes)
+    source, to, built, classes = _given(given, to, wishes)
     default = source.stem if source == given else str(to)
     target = Path(default if out is None else expanded(out))
     check = None if check is None else expanded(check)
@@ -144,7 +144,7 @@ def convert(
 
     @cache
     def network_of(layout: str) -> _Network:
-        return _network_of(entry, spec, {**known.get(layout, PLAIN).options, **built})
+        return _network_of(entry, spec, {**known.get(layout, PLAIN).options, **built}, classes)
 
     place = _place_in(foreign, known, layout, network_of, averaged, leave_out, source)
     converter = known.get(place.layout, PLAIN)
@@ -197,19 +197,22 @@ def _hash_in_name(source: Path, known: Mapping[str, Converter]) -> str:
 
 def _given(
     source: Path, to: str | ModelSpec | None, built: Mapping[str, Any]
-) -> tuple[Path, str | ModelSpec, Mapping[str, Any]]:
-    """The file of weights, the model, and how it was built: a folder says all three."""
+) -> tuple[Path, str | ModelSpec, Mapping[str, Any], tuple[str, ...]]:
+    """The file of weights, the model, how it was built, its classes: a folder says all four."""
     if not source.is_dir():
         if to is None:
             raise UsageError(
                 "nothing says whose weights they are", file=source, next_step="Add --to MODEL"
             )
-        return source, to, built
+        return source, to, built, ()
     name, said = arguments_in(source)
+    names = said.pop("classes", None)
+    classes = tuple(map(str, names)) if isinstance(names, list) else ()
     if to not in (None, name):
         raise UsageError("the folder holds another model", file=source, found=name)
     wishes = {k: v for k, v in built.items() if v is not None}
-    return source / WEIGHTS_NAME, name, {**dict.fromkeys(SIZES), **said, **wishes}
+    options = {**dict.fromkeys(SIZES), **said, **wishes}
+    return source / WEIGHTS_NAME, name, options, classes
 
 
 class _Network(NamedTuple):
@@ -220,8 +223,10 @@ class _Network(NamedTuple):
     builder: Callable[[], nn.Module]
 
 
-def _network_of(entry: Entry, spec: ModelSpec, built: Mapping[str, Any]) -> _Network:
-    """built: options, "num_classes" and "in_channels" among them."""
+def _network_of(
+    entry: Entry, spec: ModelSpec, built: Mapping[str, Any], classes: tuple[str, ...] = ()
+) -> _Network:
+    """built: options, "num_classes" and "in_channels" among them. classes: names, if they fit."""
     options = {k: v for k, v in built.items() if k not in SIZES}
     config = configured.adjusted(
         configured.config_of(entry, spec, None),
@@ -230,6 +235,8 @@ def _network_of(entry: Entry, spec: ModelSpec, built: Mapping[str, Any]) -> _Net
         in_channels=built["in_channels"],
         options=options,
     )
+    if len(classes) == config.num_classes:
+        config = replace(config, classes=classes)
     spec = configured.variant_of(spec, config.options)
     builder = build.builder_of(spec, config)
     build.refuse_giants(builder, config)

@@ -1,0 +1,1 @@
+"""transformers' segmentation networks: a segzoo plugin (see `spec.py`)."""
