@@ -10,21 +10,23 @@ import tiny
 import segzoo
 from segzoo.cli.main import run
 from segzoo.cli.pick import seconds_of
-from segzoo.errors import UsageError
+from segzoo.errors import ResourceError, UsageError
+from segzoo.model.footprint import footprint
 from segzoo.model.picked import Comparable, Timed, front_of
 from segzoo.predict.artefacts.measured import measured_here
-from segzoo.spec import Dataset, Metric, Weights
+from segzoo.spec import Dataset, Metric, Weights, asdict
 
 DICE = Comparable("Dice", "cells", "ours")
 ERROR = Comparable("MAE", "cells", "ours")
 
 
-def timed(**times):
+def timed(*, memory=(), **times):
     """Candidates by their names: (value, seconds), or (value, seconds, fits)."""
-    return [
+    found = [
         Timed(name, value, seconds, "torch", "MIT", *fits)
         for name, (value, seconds, *fits) in times.items()
     ]
+    return [c._replace(memory=m) for c, m in zip(found, memory or [None] * len(found), strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,24 @@ def test_the_front_is_what_nothing_beats(shared, candidates, order, front):
     found = front_of(shared, timed(**candidates))
     assert "".join(c.ref for c in found) == order
     assert "".join(c.ref for c in found if c.on_front) == front
+
+
+@pytest.mark.parametrize(
+    ("candidates", "memory", "front", "without"),
+    [
+        ({"a": (0.9, 1), "b": (0.8, 2)}, (9, 5), "ab", "a"),  # worse and slower, in less memory
+        ({"a": (0.9, 1), "b": (0.8, 2)}, (5, 5), "a", "a"),
+        ({"a": (0.9, 1), "b": (0.9, 1)}, (5, 5), "ab", "ab"),
+        ({"a": (0.9, 1), "b": (0.9, 1)}, (5, 6), "a", "ab"),
+        ({"a": (0.9, 1, False), "b": (0.8, 2)}, (5, 9), "b", "b"),
+    ],
+)
+def test_memory_counts_where_it_is_asked_for(candidates, memory, front, without):
+    for found, wanted in (
+        (timed(memory=memory, **candidates), front),
+        (timed(**candidates), without),
+    ):
+        assert "".join(c.ref for c in front_of(DICE, found) if c.on_front) == wanted
 
 
 @pytest.mark.parametrize(
@@ -132,6 +152,38 @@ def test_installed_weights_are_measured_once_and_compared(offered, capsys):
         and " above\n" in said
         and "*  tiny.small" in said
     )
+
+
+SPEC = """
+from dataclasses import replace
+import tiny
+from segzoo.spec import Weights, from_dict
+WEIGHTS = {{tag: from_dict(Weights, record) for tag, record in {weights!r}.items()}}
+SPEC = replace(tiny.TINY, tasks={{"multilabel": tiny.SIGMOID}}, weights=WEIGHTS)
+"""
+
+
+def test_memory_is_that_of_a_process_of_its_own(offered, tmp_path, monkeypatch, capsys):
+    """The wide one holds 256 maps of 320x320 in float32, 105 MB, more than once."""
+    records = {"narrow": offered.weights(1, 0.8), "wide": offered.weights(256, 0.9)}
+    text = SPEC.format(weights={tag: asdict(record) for tag, record in records.items()})
+    (tmp_path / "spec_of_pick.py").write_text(text)
+    monkeypatch.setenv("SEGZOO_MODELS", "tiny=spec_of_pick:SPEC")
+    found = picked(capsys, "--memory")
+    memory = {c["ref"]: c["memory"] for c in found["groups"][0]["candidates"]}
+    assert memory["tiny.wide"] - memory["tiny.narrow"] > 100e6
+    assert memory["tiny.narrow"] > 50e6  # torch itself
+    assert {m for speed in measured_here() for m in speed.memory.values()} == {*memory.values()}
+    monkeypatch.setattr("segzoo.model.footprint.children", None)  # it is kept
+    assert picked(capsys, "--memory") == found
+    assert run(["pick", "--task", "multilabel", "--memory"]) == 0
+    said = capsys.readouterr().out
+    assert "MEMORY" in said and f"{memory['tiny.wide'] / 1e6:,.0f} MB" in said
+
+
+def test_a_process_that_cannot_run_the_weights_is_one_line():
+    with pytest.raises(ResourceError, match=r"^its memory could not be measured: .*no_such_model"):
+        footprint("no_such_model.tag", "torch", "fp32")
 
 
 def test_a_licence_leaves_weights_out(offered, capsys):

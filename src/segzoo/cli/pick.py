@@ -33,6 +33,12 @@ def pick(
             metavar="SPDX",
         ),
     ] = None,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory", help="Also the memory of one picture, in a process of its own; it counts."
+        ),
+    ] = False,
     precision: PrecisionOf = Precision.fp32,
     as_json: AsJson = False,
 ) -> None:
@@ -40,13 +46,20 @@ def pick(
 
     Time is measured on the CPU of this machine once, in every runtime that is installed, on a
     picture of 320x320 or of the network's own size; then it is kept. A star marks weights that no
-    others beat: better ones take longer, quicker ones are worse. Numbers of different pictures or
-    protocols are never compared. Nothing is fetched.
+    others beat: better ones take longer, or more memory with --memory; quicker ones are worse.
+    Numbers of different pictures or protocols are never compared. Nothing is fetched.
     """
     from segzoo.model.picked import picked
 
     seconds = None if budget is None else seconds_of(budget)
-    found = picked(task, budget=seconds, license=license, precision=precision.value, tell=tell)
+    found = picked(
+        task,
+        budget=seconds,
+        license=license,
+        precision=precision.value,
+        memory=memory,
+        tell=tell,
+    )
     if as_json:
         print_json(_record(task, seconds, found))
         return
@@ -58,6 +71,7 @@ def pick(
                 c.ref,
                 f"{c.value:.4f}",
                 f"{c.seconds * 1000:,.1f} ms",
+                *([] if c.memory is None else [f"{c.memory / 1e6:,.0f} MB"]),
                 c.runtime,
                 c.license,
                 *([] if seconds is None else ["within" if c.fits else "above"]),
@@ -65,9 +79,9 @@ def pick(
             for c in group.candidates
         ]
         say(f"{group.shared.split}; {group.shared.protocol}", "")
-        header = ["*", "WEIGHTS", metric, "TIME", "IN", "LICENCE"]
+        header = ["*", "WEIGHTS", metric, "TIME", *(["MEMORY"] if memory else []), "IN", "LICENCE"]
         header += [] if budget is None else [f"{budget} BUDGET"]
-        say(*table(header, rows, right="  >>"), "")
+        say(*table(header, rows, right="  >>>" if memory else "  >>"), "")
     if found.left_out:
         say("Left out:", *(f"  {ref}: {why}" for ref, why in found.left_out.items()))
 

@@ -2,7 +2,7 @@
 
 Numbers are compared where they are of one metric, on the same pictures, by the same protocol, all
 three to the letter. Time is measured on this machine, once, in every runtime that is installed, and
-kept with what `--runtime auto` measures.
+kept with what `--runtime auto` measures; memory, where it is asked for, in the fastest of them.
 """
 
 from collections import Counter
@@ -39,7 +39,8 @@ class Timed(NamedTuple):
     """Weights, with the number that they state and the time that they take.
 
     ref: what loads them. seconds: for one picture, in `runtime`. fits: the budget. on_front: none
-    of the others that fit is as good in less time, or better in the same.
+    of the others that fit is as good in less time, or better in the same; with memory, nor in less.
+    memory: bytes of a process for one picture, in that runtime; None where nobody asked.
     """
 
     ref: str
@@ -49,6 +50,7 @@ class Timed(NamedTuple):
     license: str
     fits: bool = True
     on_front: bool = False
+    memory: int | None = None
 
 
 class Peers(NamedTuple):
@@ -71,12 +73,13 @@ def picked(
     budget: float | None = None,
     license: str | None = None,
     precision: str = "fp32",
+    memory: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Picked:
     """The installed weights for a task, measured. Nothing is fetched.
 
-    budget: seconds for one picture, at most. license: "permissive", or an SPDX identifier. tell:
-    told a line when something takes its time.
+    budget: seconds for one picture, at most. license: "permissive", or an SPDX identifier. memory:
+    measure that too, and let it count. tell: told a line when something takes its time.
     UsageError for no task; WeightsMissingError where no weights for it are here, with the reasons.
     """
     if task not in get_args(Task):
@@ -88,13 +91,12 @@ def picked(
             left_out[ref] = obstacle
             continue
         try:
-            speed = _speed_of(ref, precision, tell)
+            runtime, seconds, taken = _measured(ref, precision, memory, tell)
         except SegzooError as error:
             left_out[ref] = str(error)
             continue
-        runtime, seconds = min(speed.items(), key=lambda item: item[1])
         main = record.metrics[0]
-        found = Timed(ref, main.value, seconds, runtime, record.license)
+        found = Timed(ref, main.value, seconds, runtime, record.license, memory=taken)
         fits = budget is None or seconds <= budget
         stated.setdefault(_common(main), []).append(found._replace(fits=fits))
     if not stated:
@@ -110,18 +112,20 @@ def picked(
 
 def front_of(shared: Comparable, found: Sequence[Timed]) -> tuple[Timed, ...]:
     """Candidates by their number, the best first, with those marked that nothing here beats."""
-    sign = shared.sign
+
+    def merits(one: Timed) -> tuple[float, ...]:
+        return shared.sign * one.value, -one.seconds, -(one.memory or 0)
 
     def is_beaten(one: Timed) -> bool:
+        mine = merits(one)
         return any(
             other.fits
-            and sign * other.value >= sign * one.value
-            and other.seconds <= one.seconds
-            and (sign * other.value, -other.seconds) != (sign * one.value, -one.seconds)
+            and all(a >= b for a, b in zip(merits(other), mine, strict=True))
+            and merits(other) != mine
             for other in found
         )
 
-    ordered = sorted(found, key=lambda c: (-sign * c.value, c.seconds, c.ref))
+    ordered = sorted(found, key=lambda c: (-shared.sign * c.value, c.seconds, c.ref))
     return tuple(c._replace(on_front=c.fits and not is_beaten(c)) for c in ordered)
 
 
@@ -152,9 +156,17 @@ def _common(metric: Metric) -> Comparable:
     return Comparable(metric.name, metric.split, metric.protocol)
 
 
-def _speed_of(ref: str, precision: str, tell: Callable[[str], None]) -> dict[str, float]:
-    """Seconds for one picture by runtime."""
-    from segzoo.predict.artefacts.speed import speed_of
+def _measured(
+    ref: str, precision: str, memory: bool, tell: Callable[[str], None]
+) -> tuple[str, float, int | None]:
+    """The fastest runtime, its seconds for one picture, and bytes where they are asked for."""
+    from segzoo.model.footprint import footprint
+    from segzoo.predict.artefacts.speed import memory_of, speed_of
 
-    found = found_by(Request(ref=ref, pretrained=True, local_files_only=True, tell=tell))
-    return dict(speed_of(found.subject, precision).seconds)
+    request = Request(ref=ref, pretrained=True, local_files_only=True, tell=tell)
+    subject = found_by(request).subject
+    runtime, seconds = min(speed_of(subject, precision).seconds.items(), key=lambda item: item[1])
+    if not memory:
+        return runtime, seconds, None
+    taken = memory_of(subject, precision, runtime, lambda: footprint(ref, runtime, precision))
+    return runtime, seconds, taken

@@ -1,4 +1,4 @@
-"""How fast a network was found to be in each runtime on a machine, as it is kept."""
+"""How fast a network was found to be in each runtime on a machine, and what memory it took."""
 
 import os
 import platform
@@ -17,7 +17,8 @@ class Speed(Record):
     """How long a network takes for one picture, in seconds, by the name of the runtime.
 
     machine, threads: that it was measured on. versions: of the runtimes. cannot: why a runtime
-    that is installed does not run it.
+    that is installed does not run it. memory: bytes, at the most, of a process that did nothing
+    else, by the runtimes for which that was asked.
     """
 
     model: str
@@ -27,14 +28,15 @@ class Speed(Record):
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     cannot: Mapping[str, str] = field(default_factory=dict)
+    memory: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fastest(self) -> str:
         return min(self.seconds, key=lambda name: self.seconds[name], default="torch")
 
     def _faults(self) -> list[str]:
-        odd = [name for name in self.seconds if name not in OFFERED]
-        return [f"seconds is of {name!r}, no runtime" for name in odd]
+        odd = [name for name in (*self.seconds, *self.memory) if name not in OFFERED]
+        return [f"measured is {name!r}, no runtime" for name in odd]
 
 
 def measured_here() -> Iterator[Speed]:

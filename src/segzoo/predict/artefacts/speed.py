@@ -1,8 +1,10 @@
-"""Which runtime is the fastest for a network on this machine: measured once, and kept."""
+"""What a network takes on this machine, and in which runtime the least: measured once, and kept."""
 
 import hashlib
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from segzoo.errors import SegzooError, UsageError
 from segzoo.predict.artefacts import ready, store
@@ -13,7 +15,7 @@ from segzoo.predict.artefacts.ready import Exportable
 from segzoo.predict.network import Runtime
 from segzoo.predict.runtimes.offered import installed, threads
 
-__all__ = ["HANDFUL", "auto_runtime", "quick_runtime", "speed_of"]
+__all__ = ["HANDFUL", "auto_runtime", "memory_of", "quick_runtime", "speed_of"]
 
 HANDFUL = 8  # pictures: so many are done sooner than a runtime is measured
 RUNS = 3
@@ -38,15 +40,31 @@ def auto_runtime(subject: Exportable, precision: str, pictures: int | None = Non
 def speed_of(subject: Exportable, precision: str) -> Speed:
     """How long a network takes in torch and in each runtime here: as it is kept, or measured."""
     names = ["torch", *installed(precision)]
-    file = _file_of(precision)
-    speed = store.read_record(Speed, subject.identity, file)
+    speed = store.read_record(Speed, subject.identity, _file_of(precision))
     if speed is None or not _holds(speed, precision, names):
         speed = _measured(subject, precision, names)
-        try:
-            store.write_record(speed, subject.identity, file)
-        except (SegzooError, OSError):
-            subject.tell("how long it takes cannot be kept for the next time")
+        _keep(speed, subject)
     return speed
+
+
+def memory_of(subject: Exportable, precision: str, runtime: str, measure: Callable[[], int]) -> int:
+    """Bytes of memory for one picture in a runtime: as they are kept with the times, or measured.
+
+    measure: gives them; what it raises is raised.
+    """
+    speed = speed_of(subject, precision)
+    if runtime not in speed.memory:
+        subject.tell(f"measuring the memory that {subject.identity.model} takes, once")
+        speed = replace(speed, memory={**speed.memory, runtime: measure()})
+        _keep(speed, subject)
+    return speed.memory[runtime]
+
+
+def _keep(speed: Speed, subject: Exportable) -> None:
+    try:
+        store.write_record(speed, subject.identity, _file_of(speed.precision))
+    except (SegzooError, OSError):
+        subject.tell("what it takes cannot be kept for the next time")
 
 
 def quick_runtime(subject: Exportable, precision: str) -> str:
