@@ -159,6 +159,9 @@ def test_numbers_of_one_set_are_one_table_whatever_their_protocols():
         "On hf:acme/sky?split=test:\n\n| metric | value | measured so |\n|---|---|---|\n"
         "| `iou` | 0.8123 | x |\n| `mae` | 0.8123 | y |\n"
     ) in text
+    words = (replace(one, name="MAE"), replace(two, name="max F-beta"))  # as records call them
+    text = card.readme(replace(FACTS, metrics=words, intervals={}))
+    assert "\n| MAE | 0.8123 | x |\n| max F-beta | 0.8123 | y |\n" in text
 
 
 def test_what_there_is_not_the_card_does_not_speak_of():

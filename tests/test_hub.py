@@ -269,6 +269,42 @@ def test_names_that_are_ever_fetched(name, allowed):
             hubs.fetch(hubcache.Snapshot("alice/tiny", "0" * 40), [name])
 
 
+def test_a_revision_that_vanished(hub, model, tmp_path, monkeypatch):
+    """What was used before goes on without it; elsewhere it is said in one line."""
+    hub.repos["alice/tiny"].tags["r1"] = hub.repos["alice/tiny"].head.oid
+    assert torch.equal(segzoo.load(f"{REF}@r1")(X), model(X))
+    del hub.repos["alice/tiny"].tags["r1"]
+    asked(hub)
+    assert torch.equal(segzoo.load(f"{REF}@r1")(X), model(X))
+    assert asked(hub) == []
+    with pytest.raises(HubNotFoundError, match="alice/tiny has no revision 'r1'"):
+        hubs.snapshot_of("alice/tiny", "r1", fresh=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    with pytest.raises(HubNotFoundError, match="alice/tiny has no revision 'r1'"):
+        segzoo.load(f"{REF}@r1")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (
+            {"_model_class": "Unet", "encoder_name": "resnet18", "classes": 1},
+            "segmentation-models-pytorch wrote this folder, not segzoo. Run: hf download USER/NAME",
+        ),
+        ({"architecture": "resnet18", "pretrained_cfg": {}}, "timm wrote this folder, not segzoo"),
+        ({"library": "other"}, "this is not a model saved by segzoo"),
+    ],
+)
+def test_a_repository_of_another_library(hub, model, config, says):
+    """It is named where a plugin knows it, and its weights and its code are not fetched."""
+    files = {CONFIG: json.dumps(config).encode(), "evil.py": b"raise SystemExit"}
+    hub.add("alice/tiny", files)
+    with pytest.raises(ConfigError) as caught:
+        segzoo.load(REF)
+    assert says in str(caught.value)
+    assert not any(WEIGHTS in line or "evil" in line for line in asked(hub))
+
+
 # --- H1-H3: what the Hub refuses -----------------------------------------------------------------
 
 

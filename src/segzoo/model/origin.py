@@ -220,11 +220,15 @@ def _other_library(folder: Path) -> ConfigError | None:
     kind = kind_of(folder)
     if kind is None:
         return None
-    way = f"Run: segzoo convert {shlex.quote(printable(os.fspath(folder)))} -o FOLDER"
+    place, fetch = shlex.quote(printable(os.fspath(folder))), "Run: "
+    if not (folder / configs.WEIGHTS_NAME).exists():  # of a repository the config is fetched first
+        place, fetch = "THEIRS", "Run: hf download USER/NAME --local-dir THEIRS; "
     return ConfigError(
         f"{kind.summary} wrote this folder, not segzoo",
         file=folder,
-        next_step=f"{way}, and give that folder" if kind.arguments else "",
+        next_step=f"{fetch}segzoo convert {place} -o FOLDER, and give that folder"
+        if kind.arguments
+        else "",
     )
 
 

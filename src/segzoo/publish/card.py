@@ -91,7 +91,7 @@ def _results(facts: Facts) -> Iterator[str]:
         metrics = [m for m in facts.metrics if m.split == split]
         protocols = {m.protocol for m in metrics}
         columns = {
-            "metric": [f"`{m.name}`" if m.name.isidentifier() else _text(m.name) for m in metrics],
+            "metric": [_metric(m.name) for m in metrics],
             "value": [f"{m.value:.4f}" for m in metrics],
         }
         pairs = [facts.intervals.get(m.name) for m in metrics]
@@ -108,6 +108,11 @@ def _results(facts: Facts) -> Iterator[str]:
     if facts.measure:
         yield from ("", "To measure it again, with the data where the words say:", "")
         yield from ("```sh", facts.measure, "```")
+
+
+def _metric(name: str) -> str:
+    """A name of `segzoo eval` as code; a record's own words, "MAE" say, as text."""
+    return f"`{name}`" if name.isidentifier() and name.islower() else _text(name)
 
 
 def _training(facts: Facts) -> Iterator[str]:
