@@ -1,7 +1,8 @@
 """Write what the pages take from elsewhere: `make docs`.
 
 docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
-lies in results/, docs/files.md from what each file of the core says first, and the core's table of
+lies in results/, docs/benchmarks.md from what lies in bench/results/, docs/files.md from what each
+file of the core says first, and the core's table of
 what our plugins offer from their pyproject.toml. In
 docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this
 repository, or of what `segzoo new my-net` writes. A test compares the pages with what this would
@@ -29,6 +30,7 @@ from segzoo.zoo.scaffold import new_plugin
 ROOT = Path(__file__).parents[1]
 TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
 RESULTS, FILES = ROOT / "docs/results.md", ROOT / "docs/files.md"
+BENCHMARKS = ROOT / "docs/benchmarks.md"
 OFFERED = ROOT / "src/segzoo/zoo/offered.json"
 SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 NEW = "my-net"
@@ -259,6 +261,14 @@ def results() -> str:
     return made
 
 
+# --- docs/benchmarks.md ---------------------------------------------------------------------------
+
+
+def benchmarks() -> str:
+    made: str = runpy.run_path(str(ROOT / "docs/benchmarks.py"))["page"]()
+    return made
+
+
 # --- docs/files.md --------------------------------------------------------------------------------
 
 
@@ -300,7 +310,14 @@ def offered() -> str:
     return f"{json.dumps(offered_names(), indent=2)}\n"
 
 
-PAGES = {TUTORIAL: tutorial, MODELS: models, RESULTS: results, FILES: files, OFFERED: offered}
+PAGES = {
+    TUTORIAL: tutorial,
+    MODELS: models,
+    RESULTS: results,
+    BENCHMARKS: benchmarks,
+    FILES: files,
+    OFFERED: offered,
+}
 
 if __name__ == "__main__":
     for path, made in PAGES.items():

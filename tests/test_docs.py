@@ -231,6 +231,7 @@ def test_the_contract_has_every_field_and_no_other(record):
 @pytest.mark.parametrize(
     "page",
     [
+        "docs/benchmarks.md",
         "docs/files.md",
         "docs/models.md",
         "docs/results.md",
