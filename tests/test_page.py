@@ -150,6 +150,14 @@ def test_a_person_chooses_a_picture_and_moves_the_sliders(page, server):
     assert (shown(page)[..., 0] == strict).all()
     assert predictions(page) == 1
 
+    # What changes nothing of a mask rests meanwhile.
+    assert page.is_disabled("#softness") and page.is_disabled("[data-colour='#ffffff']")
+    page.locator("[data-view=cutout]").check(force=True)
+    assert page.is_enabled("#softness")
+    # A small picture is shown larger, and the handle of the slider lies within the page.
+    assert page.locator("#result").bounding_box()["width"] == 40
+    assert page.locator("#split").bounding_box()["x"] >= 14
+
     # The picture as it was, from the left.
     page.fill("#split", "40")
     clip = page.evaluate("() => getComputedStyle(document.getElementById('before')).clipPath")

@@ -35,7 +35,7 @@ function tellFacts(answer, seconds) {
   for (const [step, words] of Object.entries(STEPS)) {
     if (answer.seconds[step] >= 0.0005) rows.push([words, `${(1000 * answer.seconds[step]).toFixed(0)} ms`]);
   }
-  rows.push(["with the way there and back", `${(1000 * seconds).toFixed(0)} ms`]);
+  rows.push(["there and back", `${(1000 * seconds).toFixed(0)} ms`]);
   byId("facts").replaceChildren(
     ...rows.flatMap(([name, value]) => {
       const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
@@ -205,6 +205,8 @@ function show(bitmap, width, height) {
   stage.classList.add("has-picture");
   view.hidden = false;
   for (const canvas of [result, before]) [canvas.width, canvas.height] = [width, height];
+  view.style.setProperty("--twice", `${2 * width}px`);
+  view.style.setProperty("--ratio", width / height);
   if (bitmap) before.getContext("2d").drawImage(bitmap, 0, 0, width, height);
   place();
 }
@@ -221,6 +223,9 @@ function draw() {
   if (!wish.behind) view.style.removeProperty("--behind");
   byId("threshold-value").textContent = wish.threshold.toFixed(2);
   byId("softness-value").textContent = `${Math.round(100 * wish.softness)} %`;
+  // What changes nothing of a mask cannot be moved while one is shown.
+  byId("behind").disabled = byId("softness").disabled = wish.mask;
+  byId("threshold").disabled = wish.mask && !seen.isOneClass;
   byId("download").setAttribute("aria-disabled", "false");
   byId("download").href = "#";
   place();
@@ -278,10 +283,12 @@ byId("download").addEventListener("click", download);
 for (const id of ["model", "edges"]) byId(id).addEventListener("change", ask);
 for (const id of ["threshold", "softness"]) byId(id).addEventListener("input", () => requestAnimationFrame(draw));
 form.querySelectorAll("[data-view], [data-colour]").forEach((input) => input.addEventListener("change", draw));
-byId("colour").addEventListener("input", () => {
-  form.querySelector("[data-colour=own]").checked = true;
-  draw();
-});
+for (const event of ["click", "input"]) {
+  byId("colour").addEventListener(event, () => {
+    form.querySelector("[data-colour=own]").checked = true;
+    draw();
+  });
+}
 split.addEventListener("input", place);
 addEventListener("resize", place);
 document.querySelectorAll("[data-sample]").forEach((button) =>
