@@ -5,10 +5,12 @@ import zipfile
 from dataclasses import replace
 
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 from safetensors.torch import save
 from segzoo_fcn_vgg16 import spec as plugin
+from segzoo_smp import spec as encoders
 from squares import Squares
 
 import segzoo
@@ -143,6 +145,19 @@ def test_a_file_of_another_network(change, error, message, vgg, tmp_path):
     with pytest.raises(error, match=message):
         backbones.fill(network, tensors, entry=registry.find(NAME), spec=plugin.FCN_VGG16)
     assert all(torch.equal(tensor, before[n]) for n, tensor in network.state_dict().items())
+
+
+def test_without_a_declared_hash_the_commit_says_which_bytes(hub_here, monkeypatch):
+    """SMP names commits of its encoders, and nobody their hashes: the commit's list has them."""
+    theirs = smp.encoders.get_encoder("resnet18").eval()
+    repo, data = "smp-hub/resnet18.imagenet", save(theirs.state_dict())
+    commit = hub_here.add(repo, {"model.safetensors": data})
+    row = encoders.TABLE["resnet18"] | {"imagenet": commit}
+    monkeypatch.setitem(encoders.TABLE, "resnet18", row)
+    model = segzoo.load("smp_linknet", encoder="resnet18", backbone="imagenet")
+    own = model.network.encoder.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in theirs.state_dict().items())
+    assert [data.name for data in model.config.trained_on] == ["ImageNet-1K"]
 
 
 # --- a file that the caller has -------------------------------------------------------------------

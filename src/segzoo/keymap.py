@@ -49,6 +49,10 @@ class Converter(Record):
     folded_norms: the file's convolutions hold the batch normalisations that followed them. Those of
         the network become the identity: weight 1, bias 0, mean 0, variance 1 - eps.
     hashed_name: files are called NAME-xxxxxxxx.pth after the first hex digits of their sha256.
+    excerpt: the network holds a part of the file's network, taken out of it as timm takes a network
+        apart for its features: what stood around the part is gone or is new, "stages.0" may be
+        called "stages_0", and modules of which the network has nothing are left out. For backbones
+        (`segzoo train --backbone`), and not for `segzoo convert`.
     """
 
     summary: str
@@ -61,6 +65,7 @@ class Converter(Record):
     part: str = ""
     folded_norms: bool = False
     hashed_name: bool = False
+    excerpt: bool = False
 
     def _faults(self) -> list[str]:
         faults = []
@@ -68,6 +73,8 @@ class Converter(Record):
             faults.append("summary is not one line of text")
         if not self.detect:
             faults.append("detect is empty")
+        if self.excerpt and not self.part:
+            faults.append("excerpt goes with part")
         named = (*self.rules, *self.changes)
         for pattern in (*self.detect, *self.absent, *self.leave_out, *(p for p, _ in named)):
             try:

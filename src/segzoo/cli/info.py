@@ -161,4 +161,6 @@ def _weights(name: str, weights: Weights, default: bool) -> Iterator[str]:
             yield f"  {label:<10} {text}"
     if weights.url:
         yield f"  url        {weights.url}, fetched and converted once"
-    yield f"  sha256     {weights.sha256}"
+    if (weights.repo, weights.wheel) == (None, None) and weights.file:
+        yield f"  give       {weights.file}"
+    yield f"  sha256     {weights.sha256 or 'not known'}"

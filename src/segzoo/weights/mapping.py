@@ -3,6 +3,7 @@
 The maps are data of the model's plugin (`segzoo.keymap`).
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "OWN",
     "PLAIN",
     "converters_of",
+    "hash_in_name",
     "identity_norms",
     "lasting_names",
     "layout_of",
@@ -32,6 +34,7 @@ __all__ = [
 
 OWN = "segzoo"  # the layout of files whose names are the network's already
 PLAIN = Converter(summary="names of its own", detect=(".",), rules=())
+HASHED = re.compile(r"-([0-9a-f]{8,64})$")  # as torchvision and timm call a file
 WRAPPED = "module."  # put before all names by DataParallel
 # Of batch normalisation. Files from before torch 0.4.1, and Keras's, lack the counter.
 VARIANCE, COUNTER = "running_var", "num_batches_tracked"
@@ -67,6 +70,12 @@ def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     while found and all(name.startswith(WRAPPED) for name in found):
         found = {name.removeprefix(WRAPPED): tensor for name, tensor in found.items()}
     return found
+
+
+def hash_in_name(source: Path) -> str:
+    """How a file's sha256 begins, by its name; "" for a name that says nothing of it."""
+    hashed = HASHED.search(source.stem)
+    return hashed[1] if hashed else ""
 
 
 def layouts_of(names: Collection[str], known: Mapping[str, Converter]) -> list[str]:

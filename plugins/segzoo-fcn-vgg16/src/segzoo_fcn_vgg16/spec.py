@@ -26,6 +26,11 @@ from segzoo.spec import (
     Weights,
 )
 
+IMAGENET = Dataset(
+    name="ImageNet-1K",
+    license="non-commercial research and education",
+    url="https://image-net.org/download",
+)
 CLASSES = ("foreground", "background", "border")  # 1, 2, 3 in the trimaps
 
 # timm's configuration of vgg16.tv_in1k: ImageNet's mean and standard deviation.
@@ -99,16 +104,18 @@ FCN_VGG16 = ModelSpec(
             revision="b8d8aa2dd860af9233c8c67385a8097fd6c35d3f",
             file="model.safetensors",
             sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
-            trained_on=(
-                Dataset(
-                    name="ImageNet-1K",
-                    license="non-commercial research and education",
-                    url="https://image-net.org/download",
-                ),
-            ),
+            trained_on=(IMAGENET,),
             license="BSD-3-Clause",
             source="https://docs.pytorch.org/vision/stable/models/vgg.html",
-        )
+        ),
+        # The same values in torchvision's own file, of whose hash its name has the first digits.
+        "torchvision": Weights(
+            file="torchvision's vgg16-397923af.pth",
+            sha256="",
+            trained_on=(IMAGENET,),
+            license="BSD-3-Clause",
+            source="https://docs.pytorch.org/vision/stable/models/vgg.html",
+        ),
     },
     stem=("backbone.0.",),
     frozen=("backbone.",),

@@ -26,21 +26,25 @@ INVERTED = (
 )
 
 
-def port(stages: tuple[int, ...], size: str) -> Converter:
-    """The key map of the port, for an encoder with so many blocks in each stage."""
-    rules = [(r"^_conv_stem\.", "backbone.conv_stem."), (r"^_bn0\.", "backbone.bn1.")]
+def timm_names(stages: tuple[int, ...]) -> tuple[tuple[str, str], ...]:
+    """Rules from the port's names to timm's, for an encoder with so many blocks in each stage."""
+    rules = [(r"^_conv_stem\.", "conv_stem."), (r"^_bn0\.", "bn1.")]
     numbers = [(stage, block) for stage, blocks in enumerate(stages) for block in range(blocks)]
     for number, (stage, block) in enumerate(numbers):
         for pattern, name in PLAIN if stage == 0 else INVERTED:
-            rules.append(
-                (rf"^_blocks\.{number}{pattern}", f"backbone.blocks.{stage}.{block}{name}")
-            )
-    last = len(numbers) - 1
+            rules.append((rf"^_blocks\.{number}{pattern}", f"blocks.{stage}.{block}{name}"))
+    rules += [(r"^_conv_head\.", "conv_head."), (r"^_bn1\.", "bn2."), (r"^_fc\.", "classifier.")]
+    return tuple(rules)
+
+
+def port(stages: tuple[int, ...], size: str) -> Converter:
+    """The key map of the port, for the networks here, which keep their encoder's features alone."""
+    last = sum(stages) - 1
     return Converter(
         summary=f"EfficientNet-{size} of ImageNet, ported from Google's TPU repository",
         detect=(rf"^_blocks\.{last}\._project_conv\.weight$", r"^_fc\.weight$"),
-        absent=(rf"^_blocks\.{last + 1}\.",),
-        rules=tuple(rules),
+        absent=(rf"^_blocks\.{last + 1}\.", r"\._se_reduce\."),
+        rules=(*timm_names(stages), (r"^", "backbone.")),
         leave_out=(r"^_conv_head\.", r"^_bn1\.", r"^_fc\."),
         part="backbone.",
         hashed_name=True,

@@ -4,8 +4,8 @@ Twelve decoders, and for each the encoders that SMP can build it on: `encoders.j
 what follows from the choice. `tools/make_table.py` makes that file by trying every pair; reading it
 needs neither SMP nor torch. A pair that does not fit is refused with SMP's reason.
 
-Pictures are normalised as the encoder's published weights expect it. The weights themselves are not
-in this version: networks begin with random values, or with a file of the whole network.
+Pictures are normalised as the encoder's published weights expect it. Networks begin with random
+values, with a file of the whole network, or with weights of the encoder (`encoders.py`).
 
 An encoder that takes pictures of one size only (BEiT under DPT, say) has that size in its
 preprocessing, so `predict` resizes to it; its network takes no other.
@@ -28,6 +28,7 @@ from segzoo.spec import (
     Task,
     TaskDefaults,
 )
+from segzoo_smp.encoders import backbones
 
 CODE = "https://github.com/qubvel-org/segmentation_models.pytorch/tree/v0.6.0"
 
@@ -96,6 +97,7 @@ def fields(decoder: str, *, encoder: str, **widths: int) -> dict[str, Any]:
             multiple_of=multiple_of,
         ),
         "stem": tuple(more.get("stem", row["stem"])),
+        "backbone": backbones(encoder, row),
         "frozen": tuple(more.get("frozen", ())),  # what the decoder makes no use of
     }
 
