@@ -97,6 +97,7 @@ PLUGINS_ABOUT = {  # a plugin may be about a library
     "segzoo_torchvision": {"torchvision"},
     "segzoo_transformers": {"transformers"},
 }
+PLUGINS_ON = {"segzoo_smp": {"segzoo_lite"}}  # a plugin may depend on another's records and maps
 
 
 class Import(NamedTuple):
@@ -328,6 +329,8 @@ PLUGIN_FILES = [file for plugin in PLUGINS for file in sorted(plugin.glob("src/*
 def plugin_faults_of(package: str, stem: str, source: str) -> list[str]:
     code = PLUGIN_CODE_LIBRARIES | PLUGINS_ABOUT.get(package, set())
     allowed = PLUGIN_LIBRARIES.get(stem, code)
+    if stem in ("convert", "published"):
+        allowed = allowed | PLUGINS_ON.get(package, set())
     return [
         f"{package}.{stem}, line {line}: {module}"
         for line, module, _ in imports(source)
@@ -339,6 +342,14 @@ def plugin_faults_of(package: str, stem: str, source: str) -> list[str]:
 @pytest.mark.parametrize("file", PLUGIN_FILES, ids=lambda f: f"{f.parent.name}.{f.stem}")
 def test_a_plugin_imports_torch_or_the_spec_and_no_other_plugin(file):
     assert plugin_faults_of(file.parent.name, file.stem, file.read_text("utf-8")) == []
+
+
+def test_a_plugin_that_imports_another_requires_it():
+    for plugin in PLUGINS:
+        project = tomllib.loads((plugin / "pyproject.toml").read_text("utf-8"))["project"]
+        needed = {re.split("[><= ]", text)[0] for text in project["dependencies"]}
+        others = PLUGINS_ON.get(plugin.name.replace("-", "_"), set())
+        assert {name.replace("_", "-") for name in others} <= needed
 
 
 @pytest.mark.parametrize(

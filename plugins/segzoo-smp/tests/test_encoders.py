@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import segmentation_models_pytorch as smp
-import segzoo_smp.encoders
+import segzoo_smp.published
 import timm
 import torch
 from safetensors.torch import save_file
@@ -154,9 +154,9 @@ def unhashed(monkeypatch):
                 "imagenet": replace(spec.backbone["imagenet"], wheel=None, file="x", sha256="")
             },
         )
-        for name, spec in segzoo_smp.encoders.PORTED.items()
+        for name, spec in segzoo_smp.published.PORTED.items()
     }
-    monkeypatch.setattr(segzoo_smp.encoders, "PORTED", records)
+    monkeypatch.setattr(segzoo_smp.published, "PORTED", records)
 
 
 def test_the_port_is_timms_network(port, unhashed):
@@ -198,7 +198,7 @@ def test_the_commits_are_those_that_smp_names():
     for name, facts in smp.encoders.encoders.items():
         named = facts["pretrained_settings"].get("imagenet")
         assert TABLE[name].get("imagenet") == (named and named["revision"])
-        records = segzoo_smp.encoders.backbones(name, TABLE[name])
+        records = segzoo_smp.published.backbones(name, TABLE[name])
         if named and records["imagenet"].repo:
             assert records["imagenet"].repo == named["repo_id"]
 

@@ -5,7 +5,7 @@ what follows from the choice. `tools/make_table.py` makes that file by trying ev
 needs neither SMP nor torch. A pair that does not fit is refused with SMP's reason.
 
 Pictures are normalised as the encoder's published weights expect it. Networks begin with random
-values, with a file of the whole network, or with weights of the encoder (`encoders.py`).
+values, with a file of the whole network, or with weights of the encoder (`published.py`).
 
 An encoder that takes pictures of one size only (BEiT under DPT, say) has that size in its
 preprocessing, so `predict` resizes to it; its network takes no other.
@@ -28,7 +28,7 @@ from segzoo.spec import (
     Task,
     TaskDefaults,
 )
-from segzoo_smp.encoders import backbones
+from segzoo_smp.published import backbones
 
 CODE = "https://github.com/qubvel-org/segmentation_models.pytorch/tree/v0.6.0"
 

