@@ -1,6 +1,5 @@
 """segzoo auto: a folder in, a model out; what it does with folders that are not fit for that."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -18,12 +17,10 @@ from PIL import Image
 import segzoo
 from segzoo.automatic import auto as automatic
 from segzoo.automatic import planning
-from segzoo.automatic.kept import best_threshold, tuned
-from segzoo.automatic.plan import PLAN, Kept, read_plan
+from segzoo.automatic.plan import PLAN, read_plan
 from segzoo.automatic.words import completed_words, with_part
 from segzoo.cli.main import run
 from segzoo.data.inverted import Inverted
-from segzoo.engine.evaluate import Judged
 from segzoo.engine.settings import Settings
 from segzoo.errors import DatasetError, OutputError, ResourceError, RunError, UsageError
 from segzoo.spec import Suits
@@ -322,40 +319,6 @@ def test_mixed_grounds_are_found_inverted_and_measured_on_inverted_pictures(tmp_
     assert isinstance(val.dataset, Inverted) and len(val) == 20
 
 
-# --- what is kept ---------------------------------------------------------------------------------
-
-
-def look(probabilities, target):
-    import torch
-
-    maps = torch.tensor(probabilities)[None]
-    truth = torch.tensor(target)
-    return Judged(None, truth, maps, (maps[0] > 0.5).long(), "x")
-
-
-def test_a_threshold_is_kept_where_it_gains():
-    unsure = look([[0.1, 0.4, 0.42, 0.9]], [[0, 1, 1, 1]])
-    kept = best_threshold([unsure], 0.5, ignore_index=None)
-    assert kept.taken and kept.before == pytest.approx(1 / 3, abs=1e-4) and kept.after == 1.0
-    assert 0.1 < kept.value < 0.4
-    sure = look([[0.1, 0.1, 0.9, 0.9]], [[0, 0, 1, 1]])
-    assert not best_threshold([sure], 0.5, ignore_index=None).taken
-
-
-def test_pixels_that_do_not_count_choose_no_threshold():
-    unsure = look([[0.1, 0.4, 0.42, 0.9]], [[0, 255, 255, 1]])
-    assert not best_threshold([unsure], 0.5, ignore_index=255).taken
-
-
-def test_what_is_kept_is_in_the_model(tmp_path):
-    model = segzoo.load("stranger", seed=0)
-    kept = Kept(name="threshold", value=0.35, before=0.1, after=0.2, taken=True)
-    tuned(model, [kept]).save_pretrained(tmp_path / "m")
-    assert segzoo.load(str(tmp_path / "m")).postprocess.threshold == 0.35
-    left = dataclasses.replace(kept, taken=False)
-    assert tuned(model, [left]).postprocess.threshold == 0.5
-
-
 # --- whole runs -----------------------------------------------------------------------------------
 
 
@@ -370,13 +333,16 @@ def short(monkeypatch):
 def test_a_run_leaves_a_folder_that_every_verb_takes(cells, short, tmp_path, capsys):
     done = segzoo.auto(cells, run=tmp_path / "run", **short)
     assert done.value is not None and done.plan.done and done.stopped == ""
-    [kept] = done.plan.kept
-    assert kept.name == "threshold" and kept.after >= kept.before
+    tried = [each.name for each in done.plan.kept if each.name != "soup"]
+    assert tried == ["flips", "threshold", "smallest", "holes"]
     saved = str(tmp_path / "run" / "model")
-    wanted = kept.value if kept.taken else 0.5
-    assert segzoo.load(saved).postprocess.threshold == wanted
+    post = segzoo.load(saved).postprocess
+    for kept in done.plan.kept:
+        if kept.name != "soup" and kept.taken:
+            assert getattr(post, kept.name) == kept.value
+    last = done.plan.kept[-1]
     found = segzoo.evaluate(saved, done.plan.data, workers=0, bootstrap=0)
-    assert found.values["iou"] == pytest.approx(kept.after if kept.taken else kept.before, abs=0.01)
+    assert found.values["iou"] == pytest.approx(last.after if last.taken else last.before, abs=0.01)
     again = segzoo.auto(cells, run=tmp_path / "run", **short)
     assert again.value == done.value and again.plan == read_plan(tmp_path / "run")
     with pytest.raises(RunError) as caught:

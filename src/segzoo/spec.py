@@ -70,6 +70,7 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 MAX_SIDE = 8192  # pixels: a network's input of that size takes gigabytes already
 MAX_PAD = 4096  # of margin, multiple_of and remainder, which make a small picture as large
 MAX_SCALE = 16
+MAX_PIECE = 1 << 24  # pixels
 MAX_BATCH = 65_536  # samples of an update
 MAX_MINUTES = 527_040  # of a training: 366 days
 MAX_LEVEL = 1e6  # of mean, and of std and its inverse: float32 holds what comes of pixels
@@ -236,6 +237,9 @@ class Postprocess(Record):
     normalize: "minmax" stretches the map to 0..1 (a constant map is clipped to 0..1 instead).
     threshold: a probability above it is foreground, per class; None takes the most likely class.
     scale: output pixels per input pixel of the network, at most 16.
+    smallest, holes: of one class, connected pieces of fewer pixels are not foreground, and holes of
+        fewer are; pixels are connected by their sides, and counted at the picture's size.
+    flips: the network sees the mirrored picture too, and its logits are the mean of both.
     """
 
     activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
@@ -243,10 +247,14 @@ class Postprocess(Record):
     threshold: float | None = 0.5
     scale: int = 1
     resize: Literal["logits", "levels"] = "logits"
+    smallest: int = 0
+    holes: int = 0
+    flips: bool = False
 
     def _faults(self) -> list[str]:
         return failed(
             *_range(1, MAX_SCALE, scale=self.scale),
+            *_range(0, MAX_PIECE, smallest=self.smallest, holes=self.holes),
             (
                 self.threshold is not None and not 0 <= self.threshold <= 1,
                 f"threshold={self.threshold} is outside 0..1",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.automatic.folds import Folded, OfFold, fold_words, kept_lines, settled
-from segzoo.automatic.kept import kept_of, tuned
+from segzoo.automatic.kept import Hints, kept_of
 from segzoo.automatic.machine import threads_of_torch
 from segzoo.automatic.plan import PLAN, AutoRequest, Plan, asked_otherwise, read_plan, write_plan
 from segzoo.automatic.planning import AFTER, Planned, data_for, planned, request_for
@@ -190,9 +190,10 @@ def _trained(found: Planned, run: Path, settings: Settings, *, goes_on: bool) ->
             return Automatic(plan, run, None, metric, result.best, result.stopped)
         model = load(str(run / MODEL))
         if not plan.done:
-            kept = kept_of(model, found.val, seconds=60 * AFTER * plan.asked.minutes)
+            hints = Hints("flip" in str(plan["augment"]), plan.traits.numbers["object"] ** 2)
+            seconds = 60 * AFTER * plan.asked.minutes
+            model, kept = kept_of(model, found.val, run, hints, seconds=seconds)
             if any(each.taken for each in kept):
-                model = tuned(model, kept)
                 model.save_pretrained(run / MODEL, overwrite=True)
             plan = dataclasses.replace(plan, kept=kept, done=True)
             write_plan(run, plan)

@@ -39,6 +39,7 @@ LEAST = 4000  # below, pictures are made smaller
 TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
 AFTER = 0.1  # of the minutes, at most, for what follows the training
 SHRINKS = (1.0, 0.75, 0.5)
+KEPT = 3  # checkpoints, at least: their mean is tried
 ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
 OWN_LINES = ("val", "begins", "threads", "workers", "eval_every")  # and not fields of a recipe
@@ -139,6 +140,7 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
             workers=own["workers"],
             threads=max(1, own["threads"]),
             eval_every=own["eval_every"],
+            keep=max(settings.keep, KEPT),
             channels_last=True,
         ),
     )

@@ -57,6 +57,7 @@ __all__ = [
     "names",
     "prune",
     "publish",
+    "steps",
     "write_json",
     "write_tensors",
 ]
@@ -245,6 +246,12 @@ def prune(run: Path, *, keep_last: int, keep: Iterable[int] = ()) -> None:
 def exists(run: Path) -> bool:
     """Whether a folder holds a checkpoint that was finished, damaged or not."""
     return any(kind != "tmp" for _, kind, _ in _folders(run))
+
+
+def steps(run: Path) -> list[int]:
+    """The steps of the checkpoints that were finished, damaged or not, in their order."""
+    there = _folders(run) if run.is_dir() else []
+    return sorted({number for number, kind, _ in there if kind != "tmp"})
 
 
 def names(run: Path) -> list[str]:

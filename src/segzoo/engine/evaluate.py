@@ -443,6 +443,11 @@ def _answers(
                 outputs = _run(network, x.flip(-1) if mirrored else x, wanted)
             logits = logits_of(outputs)[0]
             _check(logits, x, task)
+            if task.postprocess.flips:
+                with _autocast(values.device, precision):
+                    other = logits_of(_run(network, x if mirrored else x.flip(-1), {}))[0]
+                _check(other, x, task)
+                logits = (logits + other.flip(-1)) / 2
             answers.append(_Answer(view, mirrored, logits, outputs))
     return answers
 

@@ -3,10 +3,12 @@
 Measuring goes it on the network's device and in its precision.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segzoo.pictures.pieces import cleaned
 from segzoo.predict.preprocess import Geometry
 from segzoo.spec import Postprocess
 
@@ -54,8 +56,11 @@ def mask_of(probabilities: Tensor, post: Postprocess, *, overlapping: bool) -> T
     where a class is above it.
     """
     if overlapping or len(probabilities) == 1:
-        above = (probabilities > (0.5 if post.threshold is None else post.threshold)).long()
-        return above if overlapping else above[0]
+        above = probabilities > (0.5 if post.threshold is None else post.threshold)
+        if len(above) == 1 and (post.smallest or post.holes):
+            found = cleaned(above[0].cpu().numpy(), smallest=post.smallest, holes=post.holes)
+            above = torch.from_numpy(np.ascontiguousarray(found))[None].to(above.device)
+        return above.long() if overlapping else above[0].long()
     likeliest, mask = probabilities.max(0)
     if post.threshold is not None:
         mask = mask.where(likeliest > post.threshold, NO_LABEL)

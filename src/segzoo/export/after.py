@@ -19,6 +19,12 @@ def refuse_what_has_no_nodes(postprocess: Postprocess, num_classes: int) -> None
             "postprocess.resize='levels' rounds as Pillow does, which ONNX has no operator for",
             next_step="Save the model with a postprocess of resize='logits', and export that",
         )
+    for name in ("smallest", "holes", "flips"):
+        if getattr(postprocess, name):
+            raise ConfigError(
+                f"postprocess.{name} is done by segzoo, and is no part of a graph",
+                next_step=f"Save the model with a postprocess without {name}, and export that",
+            )
     mask_of(np.zeros((num_classes, 1, 1), np.float32), postprocess)
 
 

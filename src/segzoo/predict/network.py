@@ -39,10 +39,21 @@ class Network:
     all_heads: bool = False
 
     def logits(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """The logits of each head for x (N, C, h, w): (N, K, h', w').
+        """The logits of each head for x (N, C, h, w): (N, K, h', w'), of both sides if it flips.
 
         PluginError when the network fails or their shape is wrong; MemoryError as `Runtime` says.
         """
+        outputs = self._outputs(x)
+        if self.postprocess.flips:
+            mirrored = self._outputs(np.ascontiguousarray(x[..., ::-1]))
+            outputs = tuple(
+                (output + other[..., ::-1]) / 2
+                for output, other in zip(outputs, mirrored, strict=True)
+            )
+        return outputs
+
+    def _outputs(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """What the runtime gives for x, of the declared shape."""
         outputs = self.runtime(x, all_heads=self.all_heads)
         n, _, h, w = x.shape
         expected = (n, self.num_classes, *logits_size(h, w, self.preprocess, self.postprocess))

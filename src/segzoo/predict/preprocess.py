@@ -21,6 +21,7 @@ from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
 from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.labels import luma
+from segzoo.pictures.pieces import cleaned
 from segzoo.pictures.resample import Border, Size, enlarged_rows, resize
 from segzoo.spec import Postprocess, Preprocess
 from segzoo.zoo import registry
@@ -196,7 +197,7 @@ class Maps:
             else:
                 likely = in_range(_activated(np.moveaxis(rows, 1, 0), self.postprocess), stretch)
                 part[:] = mask_of(likely, self.postprocess)
-        return mask
+        return mask if least is None else _cleaned(mask > 0, mask, self.postprocess)
 
     def _rows(self) -> Iterator[tuple[int, Floats]]:
         return self.geometry.rows(self.logits, scale=self.postprocess.scale)
@@ -311,19 +312,30 @@ def _of_ordinal(place: int) -> np.float32:
 def mask_of(probabilities: Floats, postprocess: Postprocess) -> NDArray[np.uint8]:
     """(K, H, W) probabilities -> (H, W) mask uint8.
 
-    One class: 255 above the threshold (0.5 when it is None), else 0. Several: the index of the most
+    One class: 255 above the threshold (0.5 when it is None), else 0, without specks and holes where
+    the postprocess says so. Several: the index of the most
     likely class; with a threshold, NO_CLASS where not even that one is above it. ConfigError for
     more classes than a mask can hold.
     """
     num_classes, threshold = len(probabilities), postprocess.threshold
     if num_classes == 1:
-        least = np.float32(0.5 if threshold is None else threshold)
-        return black_and_white(probabilities[0] > least)
+        above = probabilities[0] > np.float32(0.5 if threshold is None else threshold)
+        return _cleaned(above, black_and_white(above), postprocess)
     _refuse_too_many(num_classes, threshold)
     mask: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
     if threshold is not None:
         mask[probabilities.max(axis=0) <= np.float32(threshold)] = NO_CLASS
     return mask
+
+
+def _cleaned(
+    above: NDArray[np.bool_], mask: NDArray[np.uint8], postprocess: Postprocess
+) -> NDArray[np.uint8]:
+    """The mask of what is above the threshold, once more where pieces are to go or be filled."""
+    if not (postprocess.smallest or postprocess.holes):
+        return mask
+    whole = cleaned(above, smallest=postprocess.smallest, holes=postprocess.holes)
+    return black_and_white(whole)
 
 
 def _refuse_too_many(num_classes: int, threshold: float | None) -> None:

@@ -75,6 +75,8 @@ class Config(Record):
                 faults.append(
                     f"{name} has {len(getattr(self, name))} entries for {self.num_classes} classes"
                 )
+        if self.num_classes > 1 and (self.postprocess.smallest or self.postprocess.holes):
+            faults.append("postprocess.smallest and holes are for one class")
         if any(not 0 <= value <= 255 for colour in self.palette for value in colour):
             faults.append("palette has a value outside 0..255")
         said = [("license", self.license)]
