@@ -1,4 +1,4 @@
-"""What is kept after a training: only what the pictures held out gain by, all of it in the folder."""
+"""What is kept after a training: what the pictures held out gain by, and all in the folder."""
 
 import dataclasses
 

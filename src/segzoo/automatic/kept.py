@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from segzoo.engine import evaluate
 from segzoo.engine.maps import mask_of
 from segzoo.model.loaded import Model
 from segzoo.runs.evaluation import task_for
-from segzoo.spec import Postprocess
 
 __all__ = ["PIECES", "THRESHOLDS", "Hints", "Ious", "kept_of"]
 
@@ -153,7 +152,7 @@ class _Trial:
             ious = self._new()
             for look in self._looks(self.model, self.numbers):
                 for size in sizes:
-                    post = dataclasses.replace(self.model.postprocess, **{name: size})
+                    post = self._with(**{name: size}).postprocess
                     mask = mask_of(look.probabilities, post, overlapping=False)
                     ious.add(size, mask, look.target)
             best = int(ious.best())
@@ -170,9 +169,9 @@ class _Trial:
             self.model, self.ious = model, ious
         return kept
 
-    def _with(self, **changes: float) -> Model:
+    def _with(self, **changes: Any) -> Model:
         model = self.model
-        post: Postprocess = dataclasses.replace(model.postprocess, **changes)  # type: ignore[arg-type]
+        post = dataclasses.replace(model.postprocess, **changes)
         config = dataclasses.replace(model.config, postprocess=post)
         return Model(model.network, spec=model.spec, config=config).eval()
 

@@ -47,7 +47,7 @@ class Network:
         if self.postprocess.flips:
             mirrored = self._outputs(np.ascontiguousarray(x[..., ::-1]))
             outputs = tuple(
-                (output + other[..., ::-1]) / 2
+                (output + other[..., ::-1]) * np.float32(0.5)
                 for output, other in zip(outputs, mirrored, strict=True)
             )
         return outputs
