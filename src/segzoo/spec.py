@@ -541,7 +541,8 @@ class Suits(Record):
         of them; of several models that suit, the one that asks for most comes first. why: a phrase.
     options: ways to build it, the largest first; the largest is taken of which enough fits into the
         time. recipe: the one to begin from, "" for the first. pretrained: it begins with the
-        default weights, where these need not be fetched.
+        default weights or else a backbone, where these need not be fetched. needs_to_know: where
+        neither is at hand, it is not considered.
     """
 
     when: tuple[str, ...] = ()
@@ -549,12 +550,14 @@ class Suits(Record):
     options: tuple[Mapping[str, Json], ...] = ({},)
     recipe: str = ""
     pretrained: bool = False
+    needs_to_know: bool = False
 
     def _faults(self) -> list[str]:
         faults = [fault for text in self.when if (fault := condition_fault(text))]
         return faults + failed(
             (not self.why or not self.why.isprintable(), "why is not one line of text"),
             (not self.options, "options is empty; write ({},) for those that the model has"),
+            (self.needs_to_know and not self.pretrained, "needs_to_know goes with pretrained"),
         )
 
 

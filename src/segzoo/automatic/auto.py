@@ -59,6 +59,7 @@ def auto(
     val: str | None = None,
     minutes: float = 30.0,
     like: str | None = None,
+    backbone: str | None = None,
     changes: Iterable[str] = (),
     settings: Settings | None = None,
     folds: int | None = None,
@@ -71,7 +72,8 @@ def auto(
     data, val: words (reader:path?option=value), or a folder. Where nothing is said of them, classes
     follow from the values of the masks, and a part is held out to measure on.
     run: a folder; if it holds a run that was asked for in the same way, that goes on, within the
-    minutes that were left. like: this model instead of the one that suits best. changes: of lines
+    minutes that were left. like: this model instead of the one that suits best. backbone: what it
+    begins with, as NAME or NAME=FILE; else what is at hand. changes: of lines
     of the plan and of the recipe, KEY=VALUE. options: of the architecture. settings: of the run.
     folds: train as often, each time measuring on another part, for its share of the minutes; the
     best model is put into `run/model`.
@@ -90,6 +92,7 @@ def auto(
         minutes=float(minutes),
         folds=folds,
         like=like,
+        backbone=backbone,
         changes=tuple(changes),
         options=options,
     )

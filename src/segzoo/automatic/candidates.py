@@ -3,43 +3,43 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from segzoo.automatic.plan import Considered
+from segzoo.automatic.beginnings import NOTHING, Beginning, beginning_of
+from segzoo.automatic.plan import AutoRequest, Considered
 from segzoo.base.conditions import all_hold, parsed
 from segzoo.base.records import Json
 from segzoo.data.traits import TRAITS
 from segzoo.errors import UsageError, printable
+from segzoo.model import configured
 from segzoo.model.load import find_spec
-from segzoo.spec import ModelSpec, Suits, Weights
+from segzoo.spec import ModelSpec, Suits
 from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
 
-__all__ = ["Suitable", "candidates_for", "knows_something"]
+__all__ = ["Suitable", "candidates_for"]
 
 TIME = ("minutes",)  # what conditions of a spec may speak of beside the traits
 
 
 class Suitable(NamedTuple):
-    """A model that may be trained. ladder: ways to build it, the smallest first.
-
-    weights: those that it can begin with, by their tag; empty for none at hand.
-    """
+    """A model that may be trained. ladder: ways to build it, the smallest first."""
 
     model: str
     spec: ModelSpec
     suits: Suits
     ladder: Sequence[Mapping[str, Json]]
-    weights: str
+    begins: Beginning
 
 
 def candidates_for(
-    numbers: Mapping[str, float], task: str, *, like: str | None, options: Mapping[str, Json]
+    numbers: Mapping[str, float], task: str, asked: AutoRequest
 ) -> tuple[list[Suitable], list[Considered]]:
     """The models that suit, those first whose specs ask for most; and those that do not.
 
-    numbers: the traits, and "minutes". like: this model, whatever it says of itself. options: of
-    its architecture. UsageError where no model suits.
+    numbers: the traits, and "minutes". A model that is asked for is taken whatever it says of
+    itself; options are of its architecture. UsageError where no model suits.
     """
     found, left = [], []
+    like, options = asked.like, asked.options
     offers = [_named(like, numbers)] if like is not None else _offered(numbers)
     for name, spec, suits, against in offers:
         against = against or _against(spec, task)
@@ -47,8 +47,14 @@ def candidates_for(
             left.append(Considered(model=name, why=suits.why, verdict=against))
             continue
         ladder = [{**step, **options} for step in reversed(suits.options)]
-        weights = knows_something(spec) if suits.pretrained else ""
-        found.append(Suitable(name, spec, suits, ladder, weights))
+        begins = beginning_of(_variant(spec, ladder[0]), suits, asked.backbone)
+        lacks = "" if begins is not None else f"has no backbone {asked.backbone}"
+        if suits.needs_to_know and like is None and begins is not None and not begins.knows:
+            lacks = f"without weights that know something it is not worth it: {begins.lacks}"
+        if lacks:
+            left.append(Considered(model=name, why=suits.why, verdict=lacks))
+            continue
+        found.append(Suitable(name, spec, suits, ladder, begins or NOTHING))
     found.sort(key=lambda candidate: -len(candidate.suits.when))
     if not found:
         raise UsageError(
@@ -59,14 +65,10 @@ def candidates_for(
     return found, left
 
 
-def knows_something(spec: ModelSpec) -> str:
-    """The tag of the weights to begin with, where they need not be fetched; else ""."""
-    tag = spec.default_weights
-    return tag if tag is not None and _is_at_hand(spec.weights[tag]) else ""
-
-
-def _is_at_hand(record: Weights) -> bool:
-    return record.bundled is not None and not record.retired
+def _variant(spec: ModelSpec, options: Mapping[str, Json]) -> ModelSpec:
+    """The spec as it is with these options."""
+    defaults = {name: option.default for name, option in spec.options.items()}
+    return configured.variant_of(spec, defaults | dict(options))
 
 
 def _offered(

@@ -40,8 +40,8 @@ WHOLE = {"threads": 1024, "workers": 1024, "eval_every": 1 << 31}
 class AutoRequest(Record):
     """What was asked for: a run goes on where the same is asked again.
 
-    data, val: words. like: the model, where one is named. changes: KEY=VALUE. options: of the
-    architecture.
+    data, val: words. like: the model, where one is named. backbone: what it begins with, as NAME or
+    NAME=FILE. changes: KEY=VALUE. options: of the architecture.
     """
 
     data: str
@@ -49,6 +49,7 @@ class AutoRequest(Record):
     minutes: float
     folds: int | None = None
     like: str | None = None
+    backbone: str | None = None
     changes: tuple[str, ...] = ()
     options: Mapping[str, Json] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from segzoo.automatic.beginnings import NOTHING, Beginning
 from segzoo.automatic.candidates import Suitable, candidates_for
 from segzoo.automatic.machine import Capacity, machine, threads_of_torch
 from segzoo.automatic.plan import AutoRequest, Considered, Line, Plan, change_of
@@ -29,7 +30,7 @@ from segzoo.model.profile import activations, input_size
 from segzoo.runs.request import Method, TrainRequest, Wishes
 from segzoo.runs.subject import origin_of, subject_of
 from segzoo.runs.training import data_of, plan_of
-from segzoo.spec import Recipe
+from segzoo.spec import ModelSpec, Recipe
 
 __all__ = ["Planned", "data_for", "planned", "request_for"]
 
@@ -59,7 +60,7 @@ class _Chosen(NamedTuple):
 
     candidate: Suitable
     options: Mapping[str, Json]
-    begins: str
+    begins: Beginning
     pace: Pace
     fit: float
     half: float
@@ -86,7 +87,7 @@ def planned(asked: AutoRequest, settings: Settings) -> Planned:
     task, found = _task(numbers), Situation(numbers, shares)
     steps = changes["augment"] if "augment" in changes else augmented(found)[0]
     val = _measured_on(val, steps)
-    candidates, considered = candidates_for(numbers, task, like=asked.like, options=asked.options)
+    candidates, considered = candidates_for(numbers, task, asked)
     seconds = 60 * asked.minutes - (time.monotonic() - began)
     search = _Search(asked, settings, here, data, val, task, numbers, shares, changes, seconds)
     chosen, tried = search.chosen(candidates)
@@ -123,6 +124,8 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
     fields = {f.name for f in dataclasses.fields(Recipe)}
     changes = [change_of(x) for x in plan.lines if x.name.partition(".")[0] in fields]
     numbers = plan.traits.numbers
+    spec = origin_of(own["model"], False)[0]
+    spec = configured.variant_of(spec, {**_defaults(spec), **own["options"]})
     return TrainRequest(
         model=own["model"],
         data=found.data.words or found.data.dataset,
@@ -132,7 +135,8 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
         wishes=Wishes(
             task=_task_of(own["model"], _task(numbers)),
             in_channels=found.data.bands,
-            pretrained=own["begins"] != "random",
+            pretrained=own["begins"] == f"{own['model']}.{spec.default_weights}",
+            backbone=_backbone_in(own["begins"], spec),
             options=own["options"],
         ),
         settings=dataclasses.replace(
@@ -144,6 +148,15 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
             channels_last=True,
         ),
     )
+
+
+def _defaults(spec: ModelSpec) -> dict[str, Json]:
+    return {name: option.default for name, option in spec.options.items()}
+
+
+def _backbone_in(begins: str, spec: ModelSpec) -> str | None:
+    """The backbone that a line of the plan names."""
+    return begins if begins.partition("=")[0] in spec.backbone else None
 
 
 def _measured_on(val: Data, augment: Json) -> Data:
@@ -257,15 +270,14 @@ class _Search:
 
     def _largest(self, candidate: Suitable, until: float) -> _Chosen:
         """The largest way to build it of which enough fits; of the smallest, in both precisions."""
-        begins = self.changes.get("begins", candidate.weights) if candidate.weights else ""
-        begins = "" if begins == "random" else begins
+        begins = NOTHING if self.changes.get("begins") == "random" else candidate.begins
         smallest, *larger = candidate.ladder
         plain = self._pace(candidate, smallest, "fp32", 1.0)
         half = self._pace(candidate, smallest, "bf16", 1.0)
         ratio = _seconds(half) / max(1e-9, _seconds(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)
-        enough = ENOUGH / (2 if begins else 1)
+        enough = ENOUGH / (2 if begins.knows else 1)
         found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, threads)
         for options in larger:
             if found.fit < 2 * enough or time.monotonic() > until:
@@ -381,7 +393,7 @@ class _Search:
         facts = {
             "fixed": float(preprocess.size is not None),
             "multiple": float(preprocess.multiple_of),
-            "begins": float(bool(candidate.weights)),
+            "begins": float(candidate.begins.knows),
             "shrink": shrink,
         }
         return Situation({**self.numbers, **facts}, self.shares)
@@ -399,7 +411,7 @@ class _Search:
         """The plan, line by line; what a rule decides is known to those after it."""
         candidate, suits = chosen.candidate, chosen.candidate.suits
         found = self._situation(candidate, chosen.shrink)
-        numbers = {**found.numbers, "begins": float(bool(chosen.begins)), "half": chosen.half}
+        numbers = {**found.numbers, "begins": float(chosen.begins.knows), "half": chosen.half}
         lines = self._model_lines(chosen)
         numbers["cropped"] = 0.0
         for name in DATA_LINES:
@@ -443,14 +455,7 @@ class _Search:
                 source="measured now",
             ),
         ]
-        if chosen.begins:
-            why = f"{candidate.model}.{chosen.begins} is at hand: it knows pictures already"
-        elif suits.pretrained or candidate.spec.backbone:
-            why = "weights that know something are not at hand; segzoo info shows which there are"
-        else:
-            why = f"{candidate.model} has no weights that are meant to begin with"
-        begins = f"{candidate.model}.{chosen.begins}" if chosen.begins else "random"
-        lines.append(Line(name="begins", value=begins, why=why))
+        lines.append(self._begins(chosen))
         name, recipe = recipes.of_spec(candidate.spec, suits.recipe or None)
         lines.append(
             Line(
@@ -468,6 +473,23 @@ class _Search:
             if key not in own and key not in ("augment", "precision", "batch_size", "lr", "ema")
         ]
         return lines
+
+    def _begins(self, chosen: _Chosen) -> Line:
+        begins, model = chosen.begins, chosen.candidate.model
+        if begins.weights:
+            value = f"{model}.{begins.weights}"
+            return Line(name="begins", value=value, why="at hand: it knows pictures already")
+        if begins.backbone:
+            asked = self.asked.backbone is not None
+            why = "as you asked" if asked else "at hand: the encoder knows pictures already"
+            return Line(name="begins", value=begins.backbone, why=why)
+        if self.changes.get("begins") == "random":
+            why = "as you asked"
+        elif begins.lacks:
+            why = f"without weights that know something, which are not at hand: {begins.lacks}"
+        else:
+            why = f"{model} has no weights that are meant to begin with"
+        return Line(name="begins", value="random", why=why)
 
     def _metric(self, candidate: Suitable) -> Line:
         """A recipe's own metric may be of another task than it is used for here."""

@@ -56,6 +56,12 @@ class _How:
         str | None,
         typer.Option(help="This model, instead of the one that suits best.", metavar="MODEL"),
     ] = None
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with this pretrained part: imagenet, or imagenet=FILE.", metavar="NAME"
+        ),
+    ] = None
     option: Options = None
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Show the plan; train and write nothing.")
@@ -85,6 +91,7 @@ def auto(what: _What, how: _How) -> int:
         minutes=what.minutes,
         folds=what.folds,
         like=how.like,
+        backbone=how.backbone,
         changes=changes,
         settings=Settings(device=how.device, quiet=how.quiet or how.as_json),
         plan_only=how.plan_only,

@@ -25,6 +25,7 @@ from segzoo.spec import (
     Postprocess,
     Preprocess,
     Recipe,
+    Suits,
     Task,
     TaskDefaults,
 )
@@ -192,6 +193,7 @@ def spec_of(
     encoder: str = "resnet34",
     options: Mapping[str, Option] = {},
     recipes: Mapping[str, Recipe] = {},
+    suits: tuple[Suits, ...] = (),
     head: str = "segmentation_head.0.",
 ) -> ModelSpec:
     """One of SMP's networks. encoder: the default, SMP's own or a lighter one of its kind."""
@@ -204,6 +206,7 @@ def spec_of(
         tasks=TASKS,
         num_classes=1,
         recipes={"adamw": ADAMW} | dict(recipes),
+        suits=suits,
         head=(head,),
         requires={
             "segmentation_models_pytorch": "segmentation-models-pytorch>=0.6",
@@ -246,6 +249,16 @@ UNET = spec_of(
         "Ronneberger, Fischer, Brox",
         2015,
         "1505.04597",
+    ),
+    suits=(
+        Suits(
+            when=("channels == 3", "gray < 0.5", "thinnest >= 8"),
+            why="things in colours, wide enough for an encoder that first halves the picture",
+            options=({"encoder": "tu-tf_efficientnet_lite0"},),
+            recipe="adamw",
+            pretrained=True,
+            needs_to_know=True,
+        ),
     ),
 )
 
