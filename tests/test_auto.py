@@ -160,6 +160,20 @@ def test_one_thread_is_taken_where_it_is_faster(cells, monkeypatch, alone, threa
     assert torch.get_num_threads() == 1
 
 
+def test_precisions_are_told_apart_by_work_and_not_by_the_clock(cells, monkeypatch):
+    """Others on the machine move the clock: here half the work takes five times as long."""
+    from segzoo.engine.warm_up import Pace
+
+    def timed(job):
+        half = job.recipe.precision == "bf16"
+        return Pace(0.0, 5.0 if half else 1.0, 0.1, 0.5 if half else 1.0)
+
+    monkeypatch.setattr(planning, "timed", timed)
+    plan = plan_of(cells)
+    assert plan["precision"] == "bf16"
+    assert "0.50 of the work" in next(x.why for x in plan.lines if x.name == "precision")
+
+
 # --- data that is not fit -------------------------------------------------------------------------
 
 

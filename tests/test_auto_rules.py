@@ -97,7 +97,7 @@ SIDES = [
     ("lr", "nuclei", 1.4e-3, {"batch": 8}, 1e-3),
     ("ema", "nuclei", 0.9933, {"steps": 30}, 0.8),
     ("eval_every", "nuclei", 133, {"measurement": 1}, 75),
-    ("eval_every", "nuclei", 133, {"measurement": 100}, 375),
+    ("eval_every", "nuclei", 133, {"measurement": 100}, 750),
     ("workers", "nuclei", 0, {"cores": 4}, 2),
 ]
 

@@ -274,7 +274,7 @@ class _Search:
         smallest, *larger = candidate.ladder
         plain = self._pace(candidate, smallest, "fp32", 1.0)
         half = self._pace(candidate, smallest, "bf16", 1.0)
-        ratio = _seconds(half) / max(1e-9, _seconds(plain))
+        ratio = self._work(half) / max(1e-9, self._work(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)
         enough = ENOUGH / (2 if begins.knows else 1)
@@ -291,6 +291,10 @@ class _Search:
             if found.fit / shrink**2 >= LEAST or shrink == SHRINKS[-1]:
                 return found._replace(fit=found.fit / shrink**2, shrink=shrink)
         return found
+
+    def _work(self, pace: Pace) -> float:
+        """What tells precisions apart: on a CPU not the clock, which others move as well."""
+        return pace.work if self.here.device.startswith("cpu") else pace.computing
 
     def _threaded(
         self, candidate: Suitable, options: Mapping[str, Json], precision: str, pace: Pace

@@ -36,7 +36,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "recipe_batch": "samples of a step in the model's recipe",
         "recipe_rate": "rate of the model's recipe",
         "batch": "samples of a step",
-        "half": "time of a step in bf16, of that in fp32",
+        "half": "what a step takes in bf16, of what it takes in fp32: work on a CPU, else time",
         "steps": "that fit, as a timed warm-up tells",
         "step": "seconds of a step",
         "measurement": "seconds to measure once",
@@ -138,11 +138,11 @@ def _ema(found: Situation) -> Json:
 
 
 def _every(found: Situation) -> Json:
-    """Steps between measurements: at most a tenth of the time measures, 4 to 20 times."""
+    """Steps between measurements: at most a tenth of the time measures, 2 to 20 times."""
     n = found.numbers
     steps = max(1.0, n["steps"])
     dear = n["measurement"] / max(1e-6, 0.1 * n["step"])
-    return max(1, round(min(max(steps / 20, dear), steps / 4)))
+    return max(1, round(min(max(steps / 20, dear), steps / 2)))
 
 
 def _workers(found: Situation) -> Json:
@@ -262,10 +262,10 @@ RULES: tuple[Rule, ...] = (
         "precision",
         ("half < 0.9",),
         "bf16",
-        "a step takes {half:.2f} of its time in fp32 on this machine",
+        "a step takes {half:.2f} of the work of fp32 on this machine",
         "measured now",
     ),
-    Rule("precision", (), "fp32", "bf16 takes {half:.2f} of the time of fp32 here", "measured now"),
+    Rule("precision", (), "fp32", "bf16 takes {half:.2f} of the work of fp32 here", "measured now"),
     Rule(
         "batch_size",
         ("fit >= 16000",),
@@ -299,7 +299,8 @@ RULES: tuple[Rule, ...] = (
         "eval_every",
         (),
         _every,
-        "measuring takes {measurement:.1f} s, a step {step:.2f} s: at most a tenth of the time",
+        "measuring takes {measurement:.1f} s, a step {step:.2f} s: a tenth of the time, where twice "
+        "does not take more",
         "",
     ),
     Rule("workers", ("cores >= 4",), _workers, "of {cores:g} cores these read pictures", ""),

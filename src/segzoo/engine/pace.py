@@ -7,6 +7,7 @@ import contextlib
 import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -18,15 +19,22 @@ from segzoo.engine.evaluate import evaluate
 from segzoo.engine.job import TrainingJob
 from segzoo.engine.settings import Settings
 
-__all__ = ["of_measurement", "of_step"]
+__all__ = ["Took", "of_measurement", "of_step"]
 
 PICTURES = 4  # of the validation set, that tell how long all of them take
 LONG = 5.0  # seconds; what takes so long is not tried twice
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> float:
-    """Seconds from samples to gradients, without the first time, which prepares much.
+class Took(NamedTuple):
+    """Seconds by the clock, and those that processors worked for it: others do not change these."""
+
+    seconds: float
+    work: float
+
+
+def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> Took:
+    """What it takes from samples to gradients, without the first time, which prepares much.
 
     parts: as the loader gives them. settings: of which memory format and device matter; the network
     is on its device already.
@@ -37,10 +45,10 @@ def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> flo
         network.to(memory_format=torch.channels_last)
     preprocess = job.task.preprocess
     half = HALVES.get(job.recipe.precision)
-    seconds = 0.0
+    took = Took(0.0, 0.0)
     with _untouched(device):
         for _ in range(2):
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.process_time()
             for batch in parts:
                 part = batching.on_device(batch, device, preprocess, settings, job.teacher)
                 with torch.autocast(device.type, half, enabled=half is not None):
@@ -49,10 +57,10 @@ def of_step(job: TrainingJob, parts: Sequence[Batch], settings: Settings) -> flo
                 (value["loss"] if isinstance(value, Mapping) else value).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            seconds = time.perf_counter() - begun
-            if seconds > LONG:
+            took = Took(time.perf_counter() - begun, time.process_time() - worked)
+            if took.seconds > LONG:
                 break
-    return seconds
+    return took
 
 
 def of_measurement(job: TrainingJob) -> float:

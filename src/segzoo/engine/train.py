@@ -371,7 +371,7 @@ def _clock_of(
 ) -> Clock:
     """The clock of a run that lasts so many minutes, after a timed warm-up."""
     assert job.recipe.minutes is not None
-    step, measurement = pace.of_step(job, ahead, job.settings), pace.of_measurement(job)
+    step, measurement = pace.of_step(job, ahead, job.settings).seconds, pace.of_measurement(job)
     used = before + lookout.seconds
     return Clock(
         seconds=60 * job.recipe.minutes,

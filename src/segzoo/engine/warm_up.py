@@ -22,11 +22,13 @@ __all__ = ["Pace", "timed"]
 
 class Pace(NamedTuple):
     """Seconds: of reading the samples of a step, by all its workers at work; of computing a step;
-    of a measurement on the whole validation set, 0 without one."""
+    of a measurement on the whole validation set, 0 without one; that processors worked for the
+    step, whoever else uses them."""
 
     reading: float
     computing: float
     measurement: float
+    work: float = 0.0
 
     @property
     def of_a_step(self) -> float:
@@ -52,4 +54,5 @@ def timed(job: TrainingJob) -> Pace:
             begun = time.perf_counter()
             parts = first_parts(job, place, feed)
             reading = (time.perf_counter() - begun) / max(1, settings.workers)
-        return Pace(reading, pace.of_step(job, parts, settings), pace.of_measurement(job))
+        step, measurement = pace.of_step(job, parts, settings), pace.of_measurement(job)
+        return Pace(reading, step.seconds, measurement, step.work)
