@@ -54,8 +54,15 @@ def test_what_is_asked_for_needs_a_model_that_has_it():
 
 
 COLOURED = {
-    **{"channels": 3, "gray": 0, "thinnest": 20, "upright": 0, "overlapping": 0, "minutes": 30},
-    **{"classes": 2, "height": 256, "width": 256},
+    "channels": 3,
+    "gray": 0,
+    "thinnest": 20,
+    "upright": 0,
+    "overlapping": 0,
+    "minutes": 30,
+    "classes": 2,
+    "height": 256,
+    "width": 256,
 }
 
 

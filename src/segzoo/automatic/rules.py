@@ -299,8 +299,8 @@ RULES: tuple[Rule, ...] = (
         "eval_every",
         (),
         _every,
-        "measuring takes {measurement:.1f} s, a step {step:.2f} s: a tenth of the time, where twice "
-        "does not take more",
+        "measuring takes {measurement:.1f} s, a step {step:.2f} s: a tenth of the time, or twice "
+        "where that is more",
         "",
     ),
     Rule("workers", ("cores >= 4",), _workers, "of {cores:g} cores these read pictures", ""),
