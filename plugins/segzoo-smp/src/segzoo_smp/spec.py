@@ -29,7 +29,7 @@ from segzoo.spec import (
     Task,
     TaskDefaults,
 )
-from segzoo_smp.published import backbones
+from segzoo_smp import published
 
 CODE = "https://github.com/qubvel-org/segmentation_models.pytorch/tree/v0.6.0"
 
@@ -98,7 +98,7 @@ def fields(decoder: str, *, encoder: str, **widths: int) -> dict[str, Any]:
             multiple_of=multiple_of,
         ),
         "stem": tuple(more.get("stem", row["stem"])),
-        "backbone": backbones(encoder, row),
+        "backbone": published.backbones(encoder, row),
         "frozen": tuple(more.get("frozen", ())),  # what the decoder makes no use of
     }
 
