@@ -9,6 +9,7 @@ augmentation and its optimiser are nnU-Net's. The rate follows the time that is 
 """
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -72,7 +73,9 @@ def planned(out: Path) -> dict[str, Any]:
     )
 
     extract_fingerprints([1], num_processes=1, check_dataset_integrity=False)
+    os.environ["nnUNet_n_proc_DA"] = "1"  # the planner gives torch so many threads
     plan_experiments([1])
+    os.environ["nnUNet_n_proc_DA"] = "0"
     file = out / "preprocessed" / NAME / "nnUNetPlans.json"
     plans: dict[str, Any] = json.loads(file.read_text("utf-8"))
     architecture = json.loads(json.dumps(plans["configurations"]["2d"]["architecture"]))

@@ -355,6 +355,13 @@ def test_a_network_that_has_to_see_the_whole_is_refused(preprocess, found):
     )
 
 
+@pytest.mark.parametrize("field", ["smallest", "holes"])
+def test_a_mask_that_loses_pieces_is_made_of_a_whole_picture(field):
+    predictor = predictor_of(convolution(), postprocess=Postprocess(**{field: 9}))
+    with pytest.raises(UsageError, match="found one whose masks lose specks or holes"):
+        in_pieces(predictor)
+
+
 # --- memory that runs out ------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ KEPT = 3  # checkpoints, at least: their mean is tried
 ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
 OWN_LINES = ("val", "begins", "threads", "workers", "eval_every")  # and not fields of a recipe
+SHRUNK = ("size", "crop")
 DATA_LINES = ("size", "crop", "centred", "normalize", "loss", "class_weights")
 
 
@@ -407,9 +408,10 @@ class _Search:
         if name in self.changes:
             return Line(name=name, value=_value(name, self.changes[name]), why="as you asked")
         value, rule = decided(name, found)
-        return Line(
-            name=name, value=value, why=rule.why.format(**found.numbers), source=rule.source
-        )
+        why, shrink = rule.why.format(**found.numbers), found.numbers["shrink"]
+        if name in SHRUNK and value is not None and shrink < 1:
+            why += f"; {shrink:g} of that, so that enough steps fit"
+        return Line(name=name, value=value, why=why, source=rule.source)
 
     def lines(self, chosen: _Chosen, look: Look, began: float) -> list[Line]:
         """The plan, line by line; what a rule decides is known to those after it."""
@@ -454,8 +456,7 @@ class _Search:
             Line(
                 name="options",
                 value=dict(chosen.options),
-                why=f"{chosen.fit:,.0f} pictures fit into the time"
-                + (", and of the next larger too few" if len(candidate.ladder) > 1 else ""),
+                why=_why_so_large(chosen),
                 source="measured now",
             ),
         ]
@@ -530,6 +531,17 @@ class _Search:
             f"{after:.1f} are for what follows",
             source="measured now",
         )
+
+
+def _why_so_large(chosen: _Chosen) -> str:
+    fits, ladder = f"{chosen.fit:,.0f} pictures fit into the time", chosen.candidate.ladder
+    if len(ladder) == 1:
+        return fits
+    if chosen.options == ladder[0]:
+        return f"the smallest: {fits}"
+    if chosen.options == ladder[-1]:
+        return f"the largest: {fits}"
+    return f"{fits}, and of the next larger too few"
 
 
 def _considered(candidate: Suitable, verdict: str) -> Considered:

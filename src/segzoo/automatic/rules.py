@@ -164,7 +164,7 @@ RULES: tuple[Rule, ...] = (
         ("fixed == 1",),
         _middle_size,
         "the network sees whole pictures: at the size of the middle one, its longer side at most "
-        f"{MOST_SIDE}, times {{shrink:g}} so that enough steps fit",
+        f"{MOST_SIDE}",
         OWN,
     ),
     Rule(
@@ -187,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         "crop",
         ("upright >= 0.5",),
         _large_crop,
-        "upright scenes: a large window, times {shrink:g} so that enough steps fit",
+        "upright scenes: a large window",
         NNUNET + ": the largest patch",
     ),
     Rule(
@@ -195,15 +195,14 @@ RULES: tuple[Rule, ...] = (
         ("thinnest < 8",),
         _strip_crop,
         f"the thinnest class is {{thinnest:.1f}} pixels wide; a window of {STRIPS} widths shows "
-        "what it belongs to, times {shrink:g} so that enough steps fit",
+        "what it belongs to",
         OWN,
     ),
     Rule(
         "crop",
         (),
         _object_crop,
-        f"things are {{object:.0f}} pixels large; a window holds {OBJECTS} side by side, times "
-        "{shrink:g} so that enough steps fit",
+        f"things are {{object:.0f}} pixels large; a window holds {OBJECTS} side by side",
         NNUNET + ": patch from shape; " + OWN,
     ),
     Rule(
@@ -220,6 +219,14 @@ RULES: tuple[Rule, ...] = (
         "preprocess",
         "the weights that it begins with know their own range of values",
         "He et al. 2019 (arXiv:1811.08883)",
+    ),
+    Rule(
+        "normalize",
+        ("gray >= 0.95",),
+        "dataset",
+        "values by the mean and spread of this set, the same for every picture: a gray value means "
+        "the same in all",
+        NNUNET + ": of the set for CT",
     ),
     Rule(
         "normalize",

@@ -52,6 +52,8 @@ def in_pieces(predictor: Predictor) -> list[Predictor]:
         why = f"one that sees every picture at {height}x{width}"
     elif predictor.preprocess.custom is not None:
         why = "one with a preprocess function of its own"
+    elif predictor.postprocess.smallest or predictor.postprocess.holes:
+        why = "one whose masks lose specks or holes, which only a whole mask tells"
     if why:
         raise UsageError(
             "pictures larger than memory are for a network that takes them at their own size",
