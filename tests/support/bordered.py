@@ -37,17 +37,19 @@ def border_of(target: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(target, 3, 1, 1) + F.max_pool2d(-target, 3, 1, 1)
 
 
-def with_border(*, head_weights: tuple[float, float] = (1.0, 0.2)):
+def with_border(*, head_weights: tuple[float, float] = (1.0, 0.2), ignore_index: int = -100):
     """The second output's target follows from the first one's."""
 
     def loss(outputs, batch):
         heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        counts = (batch["target"] != ignore_index)[:, None].float()
         target = (batch["target"] == 1)[:, None].float()
-        wanted = {"things": target, "borders": border_of(target)}
-        parts = {
-            name: F.binary_cross_entropy_with_logits(head, truth)
-            for (name, truth), head in zip(wanted.items(), heads, strict=False)
-        }
+        parts = {}
+        for name, head, truth in zip(
+            ("things", "borders"), heads, (target, border_of(target)), strict=False
+        ):
+            values = F.binary_cross_entropy_with_logits(head, truth, reduction="none")
+            parts[name] = (values * counts).sum() / counts.sum().clamp_min(1)
         whole = sum(w * part for w, part in zip(head_weights, parts.values(), strict=False))
         return {"loss": whole, **parts}
 

