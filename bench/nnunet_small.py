@@ -103,6 +103,7 @@ def trained(plans: dict[str, Any], dataset: dict[str, Any], *, until: float) -> 
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     torch.set_num_threads(1)
+    plans["continue_training"] = False  # as its command says it to its trainer
     trainer = nnUNetTrainer(plans, "2d_small", "all", dataset, device=torch.device("cpu"))
     trainer.on_train_start()
     torch.set_num_threads(1)  # its trainer for CPUs has set another number
