@@ -242,6 +242,7 @@ def _speed(first: Measurement, second: Measurement) -> PairedSpeed | None:
 def _page(found: Compared, first: Measurement, second: Measurement) -> WebPage:
     main, (a, b) = found.main, found.values[found.main]
     data = mapping(found.protocols[0]["data"])
+    versions = {n: v for p in found.protocols for n, v in mapping(p["versions"]).items()}
     difference = found.differences.get(main)
     tiles = [
         Headline(f"A · {main}", f"{a:.4f}", found.names[0]),
@@ -281,7 +282,7 @@ def _page(found: Compared, first: Measurement, second: Measurement) -> WebPage:
                 ]
                 + [
                     facts_of(data, title="Data"),
-                    facts_of(mapping(found.protocols[0]["versions"]), title="Versions"),
+                    facts_of(versions, title="Versions"),
                 ],
                 pairs=True,
             ),
