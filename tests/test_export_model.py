@@ -2,17 +2,20 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 import segzoo
 from segzoo.cli.main import run
 from segzoo.errors import ConfigError, PluginError
-from segzoo.export import exporting, formats
+from segzoo.export import exporting, formats, program
 from segzoo.export.before import bands_of
 from segzoo.export.exporting import export_model, target_of
 from segzoo.export.formats import ONNX, run_onnx
@@ -276,4 +279,70 @@ def test_openvinos_own_form_gives_torchs_masks(saved, tmp_path):
 def test_a_model_of_each_family_is_exported(name, tmp_path):
     model = segzoo.load(name, seed=0)
     done = export_model(model, target_of(tmp_path / "a.onnx", "onnx"))
+    assert max(each.difference for each in done.compared) <= 1e-4
+
+
+# --- programs of torch.export ---------------------------------------------------------------------
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, x):
+        return x * 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind.values()))
+@pytest.mark.parametrize("place", [SIZE, BOX], ids=["stretch", "letterbox"])
+def test_what_stands_in_nodes_is_the_same_in_torch(place, kind):
+    """Each step, as torch runs it; what torch.export makes of it is compared when it is written."""
+    preprocess = Preprocess(**place, **kind, rescale="image_max", multiple_of=5)
+    post = Postprocess(normalize="minmax")
+    predictor = Predictor(
+        lambda x, all_heads=False: (x,),
+        preprocess=preprocess,
+        postprocess=post,
+        in_channels=1,
+        num_classes=1,
+    )
+    whole = program.Whole(Nothing(), config_of(preprocess, post, 1))
+    random = np.random.default_rng(0)
+    for size in SIZES:
+        pictures = random.integers(0, 256, (2, *size, 3), np.uint8)
+        likely, _ = whole(torch.from_numpy(pictures))
+        for one, wanted in zip(likely.numpy(), predictor.predict(list(pictures)), strict=True):
+            np.testing.assert_allclose(one[0], wanted.probability, rtol=0, atol=2e-5)
+
+
+def test_a_program_is_written_and_runs_without_segzoo(saved, tmp_path):
+    assert run(["export", saved, "--format", "pt2", "-o", "a.pt2"]) == 0
+    record = json.loads((tmp_path / "a.pt2.json").read_text())
+    assert all(each["difference"] <= 1e-4 for each in record["compared"])
+    assert record["opset"] is None
+    content = (tmp_path / "a.pt2").read_bytes()
+    assert not any(word in content for word in (b"shrinking.py", str(tmp_path).encode()))
+    np.save("picture.npy", np.random.default_rng(3).integers(0, 256, (1, 41, 90, 3), np.uint8))
+    code = """
+import sys, numpy, torch
+program = torch.export.load("a.pt2").module()
+likely, mask = program(torch.from_numpy(numpy.load("picture.npy")))
+assert not any(name.startswith(("segzoo", "shrinking")) for name in sys.modules)
+numpy.save("likely.npy", likely.detach().numpy())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    wanted = segzoo.load(saved).predict(np.load("picture.npy")[0])
+    np.testing.assert_allclose(np.load("likely.npy")[0, 0], wanted.probability, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("field", "value"), [("resize", "letterbox"), ("antialias", "gaussian")])
+def test_sizes_that_torch_cannot_follow_are_refused_by_name(field, value):
+    preprocess = Preprocess(**SIZE | {field: value})
+    with pytest.raises(ConfigError, match=f"preprocess.{field}='{value}' makes sizes that"):
+        program.make(Nothing(), config_of(preprocess, MASKS, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lite0", "u2netp", "unet", "unetpp", "fcn_vgg16", "digit_unet"])
+def test_a_model_of_each_family_is_a_program(name, tmp_path):
+    model = segzoo.load(name, seed=0)
+    done = export_model(model, target_of(tmp_path / "a.pt2", "pt2"))
     assert max(each.difference for each in done.compared) <= 1e-4

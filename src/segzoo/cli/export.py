@@ -13,7 +13,7 @@ def export(
     model: ModelName,
     out: Annotated[str, typer.Option("--out", "-o", help="The file to write.", metavar="FILE")],
     format: Annotated[
-        str, typer.Option(help="onnx, openvino, or one that a plugin adds.", metavar="FORMAT")
+        str, typer.Option(help="onnx, openvino, pt2, or one that a plugin adds.", metavar="FORMAT")
     ] = "onnx",
     weights: WeightsFile = None,
     option: Options = None,

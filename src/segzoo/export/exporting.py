@@ -179,7 +179,7 @@ def _record(
     return {
         "model": config.model,
         "format": target.format,
-        "opset": OPSET,
+        "opset": None if target.format == "pt2" else OPSET,
         "input": {"pictures": ["N", "H", "W", bands], "dtype": "uint8"},
         "outputs": {
             "probabilities": ["N", config.num_classes, "H", "W"],

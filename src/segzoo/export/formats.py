@@ -1,4 +1,4 @@
-"""The formats that come along: ONNX, and OpenVINO's own."""
+"""The formats that come along: ONNX, OpenVINO's own, and torch's programs."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ from segzoo.spec import ExporterSpec
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ONNX", "OPENVINO", "Files", "Run"]
+__all__ = ["ONNX", "OPENVINO", "PT2", "Files", "Run"]
 
 Files: TypeAlias = Mapping[str, bytes]  # by their endings
 # pictures (N, H, W, C) uint8 -> probabilities (N, K, H, W) float32, mask (N, H, W) uint8
@@ -38,6 +38,13 @@ OPENVINO = ExporterSpec(
     make="segzoo.export.formats:make_openvino",
     run="segzoo.export.formats:run_openvino",
     requires={**EXPORTING, "openvino": "openvino>=2025.0"},
+)
+PT2 = ExporterSpec(
+    summary="a program of torch.export, for torch without this project's code, and its compilers",
+    suffix=".pt2",
+    make="segzoo.export.program:make",
+    run="segzoo.export.program:run",
+    requires={"onnx": "onnx>=1.17"},
 )
 
 
