@@ -10,6 +10,7 @@
 #   make docs       write what pages take from elsewhere: docs/models.md, files shown in pages
 #   make site       these pages as a site, in build/site/html
 #   make bench      measure; writes bench/results/
+#   make matrix     how far each runtime is from torch, for every model; hours of one core; goes on
 #   make gpu        on a machine with a CUDA card: its tests, training, speed; under ten minutes
 #   make clean      delete .venv and everything that was built
 #
@@ -29,7 +30,7 @@ EDITABLE := $(PLUGINS:%=-e %)
 ALONE := tests/test_artefacts.py tests/test_every_runtime.py
 QUICK := not slow and not stress and not gpu and not gradio and not browser and not site and not network
 
-.PHONY: demo test test-all gradio wheels release check docs site bench gpu clean
+.PHONY: demo test test-all gradio wheels release check docs site bench matrix gpu clean
 
 demo: .venv/for-use
 	.venv/bin/segzoo cutout demo/photos -o demo-out --overwrite
@@ -71,6 +72,9 @@ site: .venv/for-development
 bench: .venv/for-development
 	.venv/bin/python bench/startup.py
 	.venv/bin/python bench/load.py
+
+matrix: .venv/for-development
+	.venv/bin/python bench/matrix.py
 
 gpu: .venv/for-development
 	.venv/bin/python bench/gpu.py
