@@ -1,11 +1,12 @@
 """How long one picture of 320x320 takes in each runtime, beside plain torch and the raw session.
 
-    python bench/runtime.py [--models u2netp lite0] [--rounds 15] [--threads 2] [--bf16]
+    python bench/runtime.py [--models u2netp lite0] [--rounds 15] [--threads 2] [--bf16] [--int8]
 
 Each way runs once in every round, in turn, so that a busy moment meets all of them; ratios are
 medians over the rounds. "eager" is the network called as its authors do, in inference mode;
 "torch" is segzoo's runtime. "raw" is onnxruntime's session on the same graph, and "raw openvino"
 OpenVINO's, without segzoo around them. Networks have random values: time does not depend on them.
+int8 is that of the default weights, which come with it or were measured by `segzoo warm`.
 Writes bench/results/runtime.json.
 """
 
@@ -19,7 +20,7 @@ from functools import partial
 import machine
 
 
-def ways_of(name: str, threads: int, *, bf16: bool) -> dict[str, Callable[[], object]]:
+def ways_of(name: str, threads: int, *, bf16: bool, int8: bool) -> dict[str, Callable[[], object]]:
     """What is timed, by its name."""
     import numpy as np
     import onnxruntime
@@ -27,6 +28,7 @@ def ways_of(name: str, threads: int, *, bf16: bool) -> dict[str, Callable[[], ob
     import torch
 
     import segzoo
+    from segzoo.model.served import Request, serve
     from segzoo.predict.artefacts.export import to_onnx
 
     torch.set_num_threads(threads)
@@ -48,6 +50,9 @@ def ways_of(name: str, threads: int, *, bf16: bool) -> dict[str, Callable[[], ob
     for runtime, precision in runtimes:
         run = model.predictor(runtime=runtime, precision=precision).runtime
         ways[f"{runtime} {precision}"] = partial(run, x)
+    for runtime in ("onnxruntime", "openvino") if int8 else ():
+        request = Request(ref=name, pretrained=True, runtime=runtime, precision="int8")
+        ways[f"{runtime} int8"] = partial(serve(request).predictor.runtime, x)
     graph = to_onnx(model.network, np.concatenate([x, x]), any_size=pre.size is None)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -80,14 +85,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--int8", action="store_true")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
     here = machine.describe()
     print(f"{args.rounds} rounds, {args.threads} threads, load average {here['load_average']}\n")
     rows = []
     for name in args.models:
-        taken = measure(ways_of(name, args.threads, bf16=args.bf16), args.rounds)
-        eager = taken["eager"]
+        taken = measure(ways_of(name, args.threads, bf16=args.bf16, int8=args.int8), args.rounds)
+        eager, plain = taken["eager"], taken["onnxruntime fp32"]
         raw = min((taken["raw onnxruntime"], taken["raw openvino"]), key=statistics.median)
         for way, seconds in taken.items():
             row = {
@@ -96,11 +102,13 @@ def main() -> None:
                 "median_seconds": round(statistics.median(seconds), 5),
                 "of_eager": _ratio(seconds, eager),
                 "of_faster_raw": _ratio(seconds, raw),
+                "of_onnxruntime_fp32": _ratio(seconds, plain),
             }
             rows.append(row)
             print(
                 f"{name:8} {way:18} {row['median_seconds'] * 1000:8.1f} ms  "
-                f"{row['of_eager']:5.2f} of eager  {row['of_faster_raw']:5.2f} of the faster raw"
+                f"{row['of_eager']:5.2f} of eager  {row['of_faster_raw']:5.2f} of the faster raw  "
+                f"{row['of_onnxruntime_fp32']:5.2f} of onnxruntime fp32"
             )
     result = {
         "rounds": args.rounds,

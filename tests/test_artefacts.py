@@ -687,7 +687,7 @@ def test_what_does_not_go_together_is_said_before_any_work(warmed, home, capsys)
     )
     assert failing(capsys, *line, "--precision", "bf16") == (
         2,
-        "segzoo: onnxruntime does not compute in bf16; expected fp32. "
+        "segzoo: onnxruntime does not compute in bf16; expected fp32, int8. "
         "Give --runtime torch or openvino\n",
     )
     assert failing(capsys, *line, "--heads", "all") == (

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from segzoo.base import cache
-from segzoo.errors import IntegrityError
+from segzoo.errors import IntegrityError, UsageError
 from segzoo.model import origin, served
 from segzoo.model.served import Request, found_by
 from segzoo.predict.artefacts import ready, shipped, store
@@ -101,7 +101,7 @@ def subject_of(graph, told=None):
 def tries(monkeypatch):
     """How often a shipped graph is compared."""
     done, real = [], shipped.compared
-    monkeypatch.setattr(shipped, "compared", lambda *a: done.append(1) or real(*a))
+    monkeypatch.setattr(shipped, "compared", lambda *a, **k: done.append(1) or real(*a, **k))
     return done
 
 
@@ -220,6 +220,22 @@ def test_what_was_found_to_differ_is_not_tried_again_by_the_same_version(graph, 
     file = store.home_of(IDENTITY) / "shipped-onnxruntime-fp32.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": "0.1"}))
     assert ready.is_ready(subject_of(graph), "onnxruntime", "fp32")
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_of_int8_the_mean_difference_counts(holds, graph, monkeypatch):
+    """What is off at one pixel is how a runtime rounds; off everywhere, it is another network."""
+    monkeypatch.setattr("segzoo.predict.runtimes.onnxruntime.refuse_without_int8", lambda: None)
+    answers = np.load(graph.path.with_suffix(".npy"))
+    answers[0, 0, 0] += 9
+    answers += 0 if holds else 9
+    np.save(graph.path.with_suffix(".npy"), answers)
+    subject = dataclasses.replace(subject_of(graph), shipped={"int8": graph})
+    if holds:
+        assert ready.runtime_for(subject, "onnxruntime", "int8")
+        return
+    with pytest.raises(UsageError, match="nothing in int8 is here of tripled"):
+        ready.runtime_for(subject, "onnxruntime", "int8")
 
 
 # --- which runtime is taken -----------------------------------------------------------------------

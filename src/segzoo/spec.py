@@ -423,7 +423,8 @@ class Graph(Record):
 
     `segzoo.model.shipping` writes it and what its answers are compared with.
     bundled: the file, as "package:path/in/it.onnx". sha256: of it, in hex.
-    metrics: what was measured with it, for one that is less precise than the weights.
+    metrics: what was measured with it, for one that is less precise than the weights: what int8
+        loses. Without them int8 is not offered.
     """
 
     bundled: str
@@ -528,6 +529,10 @@ class Weights(Record):
             (
                 bool(self.graphs) and self.bundled is None,
                 "graphs go with weights that are bundled",
+            ),
+            (
+                "int8" in self.graphs and not self.graphs["int8"].metrics,
+                "graphs has int8 without metrics: say what it loses",
             ),
             (not self.license, "license is empty; write 'not stated' where it is not known"),
         )

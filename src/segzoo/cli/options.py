@@ -102,6 +102,7 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+    int8 = "int8"
 
 
 RuntimeOf: TypeAlias = Annotated[

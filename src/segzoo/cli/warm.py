@@ -1,10 +1,9 @@
 """segzoo warm: make a model ready for a runtime ahead of its first picture."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from segzoo.base.records import Json
 from segzoo.cli.options import (
     AsJson,
     ModelName,
@@ -30,6 +29,18 @@ def warm(
         ),
     ] = None,
     precision: PrecisionOf = Precision.fp32,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Pictures with their truth, as segzoo train takes them: bf16 and int8 are used "
+            "when little enough is lost on those held out; int8 is made of the others.",
+            metavar="WORDS",
+        ),
+    ] = None,
+    val: Annotated[
+        str | None,
+        typer.Option(help="What to measure on, where --data holds none out.", metavar="WORDS"),
+    ] = None,
     weights: WeightsFile = None,
     option: Options = None,
     as_json: AsJson = False,
@@ -37,7 +48,8 @@ def warm(
     """Make a model ready for a runtime without torch.
 
     The network is exported once and compared with torch on pictures of three sizes; then
-    `segzoo predict MODEL ... --runtime RUNTIME` starts at once, and imports no torch.
+    `segzoo predict MODEL ... --runtime RUNTIME` starts at once, and imports no torch. With --data
+    a lower precision is measured beside fp32, and used from then on if it loses little.
     """
     from segzoo.predict.artefacts import ready, store
     from segzoo.predict.artefacts.identity import version_of
@@ -55,16 +67,20 @@ def warm(
             f"no runtime is installed that computes in {precision.value} without torch",
             next_step="Run: pip install 'segzoo-core[openvino]'",
         )
-    found = found_by(
-        Request(
-            ref=model,
-            pretrained=weights is None,
-            weights=weights,
-            options=options_of(option),
-            tell=tell,
-        )
+    request = Request(
+        ref=model,
+        pretrained=weights is None,
+        weights=weights,
+        options=options_of(option),
+        tell=tell,
     )
-    records: list[dict[str, Json]] = []
+    if data is not None:
+        _measured(request, names, precision.value, (data, val), as_json=as_json)
+        return
+    if val is not None:
+        raise UsageError("--val goes with --data")
+    found = found_by(request)
+    records: list[dict[str, Any]] = []
     for name in names:
         ready.runtime_for(found.subject, name, precision.value)
         artefact = store.read(found.subject.identity)
@@ -84,14 +100,70 @@ def warm(
     if as_json:
         print_json(records)
         return
+    _say_differences(records)
+
+
+def _say_differences(records: list[dict[str, Any]]) -> None:
     rows = [
         (
-            str(r["runtime"]),
-            str(r["precision"]),
+            r["runtime"],
+            r["precision"],
             "not kept" if r["difference"] is None else f"{r['difference']:.1g}",
             "" if r["bytes"] is None else size_of(r["bytes"]),
         )
         for r in records
     ]
     say(*table(("RUNTIME", "PRECISION", "FROM TORCH", "SIZE"), rows, right="  >>"))
-    say(str(records[0]["folder"]))
+    say(records[0]["folder"])
+
+
+def _measured(
+    request: Request,
+    runtimes: list[str],
+    precision: str,
+    words: tuple[str, str | None],
+    *,
+    as_json: bool,
+) -> None:
+    from segzoo.predict.artefacts import store
+    from segzoo.runs.lowered import Lowering, lowered
+
+    found = lowered(
+        Lowering(
+            request=request, precision=precision, runtimes=runtimes, data=words[0], val=words[1]
+        )
+    )
+    if as_json:
+        print_json(
+            [
+                {
+                    "model": each.identity.model,
+                    "runtime": each.runtime,
+                    "precision": each.precision,
+                    "data": each.data,
+                    "pictures": each.pictures,
+                    "fp32": dict(each.exact),
+                    "found": dict(each.found),
+                    "lost": each.lost,
+                    "in_fp32": [*each.kept],
+                    "bytes": each.size,
+                    "sha256": each.sha256,
+                    "folder": str(store.home_of(each.identity)),
+                }
+                for each in found
+            ]
+        )
+        return
+    names = [*found[0].exact]
+    rows = [
+        (
+            each.runtime,
+            each.precision,
+            *(f"{each.found[n]:.4f} ({each.lost[n]:+.4f} lost)" for n in names),
+            size_of(each.size),
+        )
+        for each in found
+    ]
+    say(*table(("RUNTIME", "PRECISION", *names, "SIZE"), rows, right="  " + ">" * (len(names) + 1)))
+    if found[0].kept:
+        say(f"in fp32: {', '.join(found[0].kept)}")

@@ -43,6 +43,7 @@ SHAPES: dict[str, tuple[int, ...]] = {  # of what is added up over pictures
     **dict.fromkeys(("mae", "adaptive_f", "weighted_f", "s", "adaptive_e"), ()),
     **dict.fromkeys(("f_curve", "precision_curve", "recall_curve", "e_curve"), (LEVELS,)),
 }
+SLOW = ("weighted_f", "s", "adaptive_e", "e_curve")
 EPS = math.ulp(1.0)  # as in the authors' code
 BLUR = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 5**2))  # weighted F: 7 pixels, sigma 5
 HALF_DISTANCE = 5  # weighted F: pixels from the object at which half of the extra weight is reached
@@ -52,13 +53,15 @@ HALF_DISTANCE = 5  # weighted F: pixels from the object at which half of the ext
 class Saliency:
     """mae; max_f, max_f_of_mean, mean_f, adaptive_f; weighted_f; s; max_e, mean_e, adaptive_e.
 
-    normalize: "none" takes the levels as they are. Ignored pixels do not count, and an entirely
-    ignored picture is no picture. UsageError for several classes; weighted F needs scipy.
+    normalize: "none" takes the levels as they are. curves_alone: leaves out weighted_f, s, and
+    those of e, which take most of the time. Ignored pixels do not count, and an entirely ignored
+    picture is no picture. UsageError for several classes; weighted F needs scipy.
     """
 
     num_classes: int = 1
     ignore_index: int | None = None
     normalize: Literal["minmax", "none"] = "minmax"
+    curves_alone: bool = False
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"mae"})
 
@@ -79,7 +82,8 @@ class Saliency:
         levels = (probabilities[0] * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
         table = _table(levels, foreground, counts)
         if not table.any():
-            nothing = {name: torch.zeros(n, dtype=torch.float64) for name, n in SHAPES.items()}
+            wanted = {n: s for n, s in SHAPES.items() if not self.curves_alone or n not in SLOW}
+            nothing = {name: torch.zeros(n, dtype=torch.float64) for name, n in wanted.items()}
             return {"pictures": torch.zeros((), dtype=torch.int64), **nothing}
 
         # The value of a level is steps / span, both whole numbers: sums of them are exact.
@@ -106,17 +110,21 @@ class Saliency:
         adaptive = min(2 * (background_steps + foreground_steps), pixels * span)
         above_adaptive = by_target[:, steps * pixels >= adaptive].sum(1)
 
-        error = torch.abs(steps.to(levels.device)[levels] - foreground * span).cpu().numpy() / span
-        return {
+        curves = {
             "pictures": torch.ones((), dtype=torch.int64),
             "mae": _scalar(wrong / (pixels * span)),
             "adaptive_f": _f_beta(above_adaptive, foreground_pixels),
-            "weighted_f": _scalar(_weighted_f(error, foreground, counts)),
-            "s": _scalar(_structure(table, steps, span)),
-            "adaptive_e": _alignment(above_adaptive, foreground_pixels, pixels),
             "f_curve": _f_beta(above, foreground_pixels),
             "precision_curve": above[1].double() / above.sum(0).clamp(min=1),
             "recall_curve": above[1].double() / max(foreground_pixels, 1),
+        }
+        if self.curves_alone:
+            return curves
+        error = torch.abs(steps.to(levels.device)[levels] - foreground * span).cpu().numpy() / span
+        return curves | {
+            "weighted_f": _scalar(_weighted_f(error, foreground, counts)),
+            "s": _scalar(_structure(table, steps, span)),
+            "adaptive_e": _alignment(above_adaptive, foreground_pixels, pixels),
             "e_curve": _alignment(above, foreground_pixels, pixels),
         }
 
@@ -128,13 +136,16 @@ class Saliency:
             "max_f_of_mean": mean["f_curve"].max(),
             "mean_f": mean["f_curve"].mean(),
             "adaptive_f": mean["adaptive_f"],
-            "weighted_f": mean["weighted_f"],
-            "s": mean["s"],
-            # the authors divide by one pixel less than there are, so that 1 can be passed
-            "max_e": mean["e_curve"].max().clamp(max=1),
-            "mean_e": mean["e_curve"].mean().clamp(max=1),
-            "adaptive_e": mean["adaptive_e"].clamp(max=1),
         }
+        if not self.curves_alone:
+            numbers |= {
+                "weighted_f": mean["weighted_f"],
+                "s": mean["s"],
+                # the authors divide by one pixel less than there are, so that 1 can be passed
+                "max_e": mean["e_curve"].max().clamp(max=1),
+                "mean_e": mean["e_curve"].mean().clamp(max=1),
+                "adaptive_e": mean["adaptive_e"].clamp(max=1),
+            }
         return {name: float(value) for name, value in numbers.items()}
 
 

@@ -109,7 +109,8 @@ class Model(nn.Module):
         """A Predictor on the device that the network is on; it says what the settings mean.
 
         runtime: "torch", or "onnxruntime" or "openvino", which run what is exported of the network
-        as it is now, on the CPU; "auto" takes the fastest of them. precision: "fp32" or "bf16".
+        as it is now, on the CPU; "auto" takes the fastest of them. precision: "fp32" or "bf16";
+        int8 is for weights in a file, by `segzoo predict`.
         """
         from segzoo.model.running import predictor_of
 

@@ -47,8 +47,8 @@ class Request:
     """What is asked for, as `segzoo.load` understands it, and in which runtime.
 
     runtime: torch, onnxruntime, openvino, or auto; None for the one that starts soonest of those
-    for which nothing has to be made or measured. precision: fp32 or bf16. pictures: how many will
-    come, if that is known; `auto` does not measure for a handful. all_heads: whether side
+    for which nothing has to be made or measured. precision: fp32, bf16 or int8. pictures: how many
+    will come, if that is known; `auto` does not measure for a handful. all_heads: whether side
     outputs are wanted, which torch alone gives. tell: told a line when something takes its time.
     """
 
@@ -88,9 +88,10 @@ def serve(request: Request) -> Served:
     `segzoo.load` and `artefacts.ready.runtime_for` raise.
     """
     offered.refuse_unoffered(request.runtime or AUTO, request.precision)
-    if request.runtime not in ("torch", AUTO, None):
+    in_torch = request.precision in offered.OFFERED["torch"].precisions
+    if request.runtime not in ("torch", AUTO, None) or not in_torch:
         _refuse_what_it_does_not(request)
-    elsewhere = request.all_heads or _may_be_faster_elsewhere(request.device)
+    elsewhere = in_torch and (request.all_heads or _may_be_faster_elsewhere(request.device))
     if request.runtime == "torch" or (request.runtime in (AUTO, None) and elsewhere):
         model = _loaded(request, request.device)
         device = next((str(p.device) for p in model.parameters()), "cpu")
@@ -103,10 +104,10 @@ def serve(request: Request) -> Served:
 
 def _refuse_what_it_does_not(request: Request) -> None:
     """What an exported network cannot do, said before anything is made."""
-    assert request.runtime is not None
+    one = request.runtime in offered.OFFERED
     if request.device not in CPUS:
         raise UsageError(
-            f"{request.runtime} runs on the CPU",
+            f"{request.runtime if one else request.precision} runs on the CPU",
             found=f"the device '{request.device}'",
             next_step="Leave --device out, or give --runtime torch",
         )
@@ -114,7 +115,8 @@ def _refuse_what_it_does_not(request: Request) -> None:
         raise UsageError(
             "an exported network gives no side outputs", next_step="Give --runtime torch"
         )
-    offered.import_library(request.runtime)
+    if one:
+        offered.import_library(str(request.runtime))
 
 
 class Found(NamedTuple):

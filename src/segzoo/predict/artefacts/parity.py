@@ -15,8 +15,9 @@ from segzoo.spec import Postprocess, Preprocess
 
 __all__ = ["TOLERANCE", "compare", "example"]
 
-# The largest difference of probabilities with which a runtime is used.
-TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
+# The largest difference of probabilities with which a runtime is used. Of int8, whose losses were
+# measured on data, the mean between two runtimes: they round differently.
+TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2, "int8": 5e-2}
 # How many pictures, and their (H, W). The first makes stages of one pixel, where exporters have
 # been wrong; the last two are no squares.
 BATCHES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (2, (96, 160)), (1, (250, 203)))

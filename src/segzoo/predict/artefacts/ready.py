@@ -17,7 +17,7 @@ from segzoo.errors import (
     ResourceError,
     UsageError,
 )
-from segzoo.predict.artefacts import shipped, store
+from segzoo.predict.artefacts import accepted, shipped, store
 from segzoo.predict.artefacts.identity import Identity, version_of
 from segzoo.predict.artefacts.parity import TOLERANCE, compare, example
 from segzoo.predict.artefacts.shipped import Shipped
@@ -30,7 +30,16 @@ from segzoo.spec import Postprocess, Preprocess
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["EXPORTED", "Exportable", "from_kept", "is_kept", "is_ready", "runtime_for"]
+__all__ = [
+    "EXPORTED",
+    "Exportable",
+    "from_kept",
+    "graph_for",
+    "is_kept",
+    "is_ready",
+    "runtime_for",
+    "started",
+]
 
 EXPORTED = ("onnxruntime", "openvino")  # the runtimes that artefacts are for
 UNWRITABLE = (OutputError, ResourceError, UsageError)
@@ -57,17 +66,27 @@ def runtime_for(subject: Exportable, runtime: str, precision: str) -> Runtime:
     """The network in this runtime, whose answers have been compared with torch's.
 
     By the artefact that is kept, else by the graph that came with the weights; where neither holds,
-    as it is missing, damaged, edited or of other versions, one is made. PluginError for a network
+    as it is missing, damaged, edited or of other versions, one is made. A lower precision with
+    which little was lost on data is used whatever the difference. PluginError for a network
     that cannot be exported or run there, or whose probabilities then differ by more than TOLERANCE;
-    DependencyMissingError without the library; DeviceError for a precision that
-    this processor does not have.
+    UsageError for int8 that was not made; DependencyMissingError without the library; DeviceError
+    for a precision that this processor does not have.
     """
     offered.refuse_unoffered(runtime, precision)
     offered.import_library(runtime)
+    if (found := _from_accepted(subject, runtime, precision)) is not None:
+        return found
     if (found := from_kept(subject.identity, runtime, precision)) is not None:
         return found
     if (found := _from_shipped(subject, runtime, precision)) is not None:
         return found
+    if precision == "int8":
+        name = subject.identity.model
+        raise UsageError(
+            f"nothing in int8 is here of {name} with these weights for {runtime}",
+            next_step=f"Make it from pictures like yours: {_measuring(name, precision)}; "
+            "or give --precision fp32",
+        )
     with store.alone_with(subject.identity):
         found = from_kept(subject.identity, runtime, precision)  # by another process meanwhile
         return found or _made(subject, runtime, precision)
@@ -79,15 +98,17 @@ def from_kept(identity: Identity, runtime: str, precision: str) -> Runtime | Non
     if artefact is None:
         return None
     try:
-        return _started(runtime, precision, partial(store.graph_of, artefact))
+        return started(runtime, precision, partial(store.graph_of, artefact))
     except (IntegrityError, PluginError):
         return None
 
 
 def is_ready(subject: Exportable, runtime: str, precision: str) -> bool:
     """Whether nothing has to be made, as far as that can be said without reading a graph."""
-    return is_kept(subject.identity, runtime, precision) or _fits(
-        _shipped_of(subject, precision), subject.identity, runtime, precision
+    return (
+        is_kept(subject.identity, runtime, precision)
+        or _fits(_shipped_of(subject, precision), subject.identity, runtime, precision)
+        or _accepted_graph(subject, runtime, precision) is not None
     )
 
 
@@ -103,6 +124,49 @@ def _compared(identity: Identity, runtime: str, precision: str) -> Artefact | No
     parity = store.parity_of(artefact, runtime, precision, version_of(runtime))
     fits = parity is not None and parity.difference <= TOLERANCE[precision]
     return artefact if fits else None
+
+
+def graph_for(subject: Exportable) -> tuple[Graph, str]:
+    """What reads the float32 graph of a network, made if it has to be, and its sha256."""
+    runtime_for(subject, next(iter(offered.installed("fp32")), EXPORTED[0]), "fp32")
+    if (artefact := store.read(subject.identity)) is not None:
+        return partial(store.graph_of, artefact), artefact.sha256
+    if (graph := _shipped_of(subject, "fp32")) is not None:
+        return partial(shipped.shipped_graph, graph), graph.sha256
+    _, made = _exported(subject, subject.network())  # no artefact can be kept on this machine
+    content = made()
+    return partial(bytes, content), hashlib.sha256(content).hexdigest()
+
+
+def _accepted_graph(subject: Exportable, runtime: str, precision: str) -> Graph | None:
+    """The graph with which little was lost on data in a lower precision; None where none was."""
+    found = accepted.accepted_of(subject.identity, runtime, precision)
+    if found is None:
+        return None
+    if precision == "int8":
+        return partial(accepted.measured_graph, found)
+    artefact, graph = store.read(subject.identity), _shipped_of(subject, "fp32")
+    if artefact is not None and artefact.sha256 == found.sha256:
+        return partial(store.graph_of, artefact)
+    if graph is not None and graph.sha256 == found.sha256:
+        return partial(shipped.shipped_graph, graph)
+    return None
+
+
+def _from_accepted(subject: Exportable, runtime: str, precision: str) -> Runtime | None:
+    graph = _accepted_graph(subject, runtime, precision)
+    if graph is None:
+        return None
+    try:
+        return started(runtime, precision, graph)
+    except (IntegrityError, PluginError) as error:
+        subject.tell(f"{precision} of {subject.identity.model} is not used: {error}")
+        return None
+
+
+def _measuring(name: str, precision: str) -> str:
+    """The command that measures what a lower precision loses."""
+    return f"segzoo warm {name} --precision {precision} --data WORDS"
 
 
 def _shipped_of(subject: Exportable, precision: str) -> Shipped | None:
@@ -132,7 +196,8 @@ def _from_shipped(subject: Exportable, runtime: str, precision: str) -> Runtime 
     if graph is None or not _fits(graph, identity, runtime, precision):
         return None
     try:
-        started = _started(runtime, precision, partial(shipped.shipped_graph, graph))
+        runs = started(runtime, precision, partial(shipped.shipped_graph, graph))
+        mean = precision == "int8"
         if _tried(graph, identity, runtime, precision) is None:
             x = shipped.probe_input(identity.in_channels, identity.size)
             parity = Parity(
@@ -140,7 +205,7 @@ def _from_shipped(subject: Exportable, runtime: str, precision: str) -> Runtime 
                 version=version_of(runtime),
                 precision=precision,
                 sha256=graph.sha256,
-                cases=(shipped.compared(started, graph, x, identity.activation),),
+                cases=(shipped.compared(runs, graph, x, identity.activation, mean=mean),),
             )
             with contextlib.suppress(*UNWRITABLE):  # it is tried again then
                 store.write_record(parity, identity, shipped.record_name(runtime, precision))
@@ -153,7 +218,7 @@ def _from_shipped(subject: Exportable, runtime: str, precision: str) -> Runtime 
     except (IntegrityError, PluginError) as error:
         subject.tell(f"the graph that comes with {identity.model} is not used: {error}")
         return None
-    return started
+    return runs
 
 
 def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
@@ -164,10 +229,10 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
     subject.tell(f"making {name} ready for {runtime} in {precision}, once")
     network = subject.network()
     artefact, graph = _exported(subject, network)
-    started = _started(runtime, precision, graph)
+    runs = started(runtime, precision, graph)
     cases = compare(
         TorchRuntime(network),
-        started,
+        runs,
         preprocess=subject.preprocess,
         postprocess=subject.postprocess,
         in_channels=identity.in_channels,
@@ -184,11 +249,14 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
             f"{runtime} in {precision} gives {name} other probabilities than torch",
             found=f"a difference of {parity.difference:.2g}",
             expected=f"at most {TOLERANCE[precision]:g}",
-            next_step="Give --runtime torch",
+            next_step="Give --runtime torch"
+            if precision == "fp32"
+            else "Give --precision fp32, or measure what is lost on pictures like yours: "
+            + _measuring(name, precision),
         )
     with contextlib.suppress(*UNWRITABLE):  # told when the graph was to be written
         store.write_record(parity, identity, store.parity_name(runtime, precision))
-    return started
+    return runs
 
 
 def _exported(subject: Exportable, network: "nn.Module") -> tuple[Artefact, Graph]:
@@ -216,8 +284,11 @@ def _exported(subject: Exportable, network: "nn.Module") -> tuple[Artefact, Grap
     return artefact, partial(store.graph_of, artefact)
 
 
-def _started(runtime: str, precision: str, graph: Graph) -> Runtime:
-    """With its session made, so that what is wrong with the graph shows now."""
+def started(runtime: str, precision: str, graph: Graph) -> Runtime:
+    """A runtime with its session made, so that what is wrong with the graph shows now.
+
+    Nothing is compared.
+    """
     if runtime == "openvino":
         from segzoo.predict.runtimes.openvino import OpenVinoRuntime
 

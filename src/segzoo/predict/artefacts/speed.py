@@ -13,7 +13,7 @@ from segzoo.predict.artefacts.measured import Speed, this_machine
 from segzoo.predict.artefacts.parity import example
 from segzoo.predict.artefacts.ready import Exportable
 from segzoo.predict.network import Runtime
-from segzoo.predict.runtimes.offered import installed, threads
+from segzoo.predict.runtimes.offered import OFFERED, installed, threads
 
 __all__ = ["HANDFUL", "auto_runtime", "memory_of", "quick_runtime", "speed_of"]
 
@@ -25,21 +25,23 @@ SIZE = (320, 320)  # of the picture that is measured with, where the network tak
 def auto_runtime(subject: Exportable, precision: str, pictures: int | None = None) -> str:
     """The runtime that `auto` takes on the CPU.
 
-    For a handful of pictures one that is ready and starts sooner than torch; torch where none is.
+    For a handful of pictures one that is ready and starts sooner than torch; torch where none is,
+    if it computes in this precision.
     For more, or None, the fastest: measured once for a network, a precision and a machine; for
     that, what is installed is made ready.
     """
-    here = installed(precision)
     if pictures is not None and pictures <= HANDFUL:
         return quick_runtime(subject, precision)
-    if not here:
-        return "torch"
+    here = installed(precision)
+    is_missing = precision == "int8" and not any(ready.is_ready(subject, n, "int8") for n in here)
+    if not here or is_missing:
+        return quick_runtime(subject, precision)
     return speed_of(subject, precision).fastest
 
 
 def speed_of(subject: Exportable, precision: str) -> Speed:
     """How long a network takes in torch and in each runtime here: as it is kept, or measured."""
-    names = ["torch", *installed(precision)]
+    names = [*_torch(precision), *installed(precision)]
     speed = store.read_record(Speed, subject.identity, _file_of(precision))
     if speed is None or not _holds(speed, precision, names):
         speed = _measured(subject, precision, names)
@@ -68,14 +70,21 @@ def _keep(speed: Speed, subject: Exportable) -> None:
 
 
 def quick_runtime(subject: Exportable, precision: str) -> str:
-    """The runtime that starts soonest of those for which nothing has to be made."""
+    """The runtime that starts soonest of those for which nothing has to be made.
+
+    Else torch, or for what that does not compute one that will say what is missing.
+    """
     here = installed(precision)
     ready_now = (
         name
         for name in ready.EXPORTED  # the first of them starts sooner
         if name in here and ready.is_ready(subject, name, precision)
     )
-    return next(ready_now, "torch")
+    return (*ready_now, *_torch(precision), *here, *ready.EXPORTED)[0]
+
+
+def _torch(precision: str) -> list[str]:
+    return ["torch"] if precision in OFFERED["torch"].precisions else []
 
 
 def _file_of(precision: str) -> str:

@@ -3,6 +3,7 @@
     artefacts/<key>/artefact.json              what it is, and the sha256 of the graph
                    /<sha256>.onnx              x -> logits
                    /onnxruntime-fp32.json      how far a runtime's answers are from torch's
+                   /accepted-*.json, *.int8    lower precisions, in `accepted`
 
 The folder may have come from elsewhere. So what is in it is parsed strictly, under limits; it has
 to be this user's or root's; the graph's bytes are hashed, and no runtime is given others. What does
@@ -34,6 +35,7 @@ __all__ = [
     "alone_with",
     "graph_of",
     "home_of",
+    "make_home",
     "parity_name",
     "parity_of",
     "read",
@@ -118,8 +120,7 @@ def write(artefact: Artefact, graph: bytes) -> None:
 
     Raises what `files.unwritable` gives. Graphs that were there before are removed.
     """
-    folder = home_of(artefact.identity)
-    _make(folder)
+    folder = make_home(artefact.identity)
     files.sweep(folder)
     path = folder / f"{artefact.sha256}.onnx"
     files.write(path, graph)
@@ -154,8 +155,7 @@ def read_record(kind: type[R], identity: Identity, name: str) -> R | None:
 
 def write_record(record: Record, identity: Identity, name: str) -> None:
     """Keep a record beside the artefact. Raises what `files.unwritable` gives."""
-    folder = home_of(identity)
-    _make(folder)
+    folder = make_home(identity)
     text = json.dumps(asdict(record), indent=2, sort_keys=True) + "\n"
     files.write(folder / name, text.encode())
 
@@ -176,9 +176,8 @@ def alone_with(identity: Identity) -> Iterator[None]:
     """Alone at work on an artefact: another process that wants it waits, and then finds it."""
     import filelock
 
-    folder = home_of(identity)
     try:
-        _make(folder)
+        folder = make_home(identity)
         lock = filelock.FileLock(folder / "lock")
         lock.acquire()
     except (OSError, UsageError, NotImplementedError):  # a folder that cannot be written, say
@@ -190,12 +189,15 @@ def alone_with(identity: Identity) -> Iterator[None]:
         lock.release()
 
 
-def _make(folder: Path) -> None:
+def make_home(identity: Identity) -> Path:
+    """`home_of`, made where it is not there. Raises what `files.unwritable` gives."""
+    folder = home_of(identity)
     try:
         cache.folder(KIND)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise files.unwritable(folder, error) from None
+    return folder
 
 
 def _record_in(kind: type[R], path: Path) -> R | None:

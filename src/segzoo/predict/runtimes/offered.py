@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "int8")
 Graph = Callable[[], bytes]  # reads the ONNX graph that a runtime is to run
 
 
@@ -36,8 +36,8 @@ class Offer(NamedTuple):
 
 
 OFFERED: Mapping[str, Offer] = {
-    "torch": Offer("", PRECISIONS),
-    "onnxruntime": Offer("onnx", ("fp32",)),
+    "torch": Offer("", ("fp32", "bf16")),
+    "onnxruntime": Offer("onnx", ("fp32", "int8")),
     "openvino": Offer("openvino", PRECISIONS),
 }
 

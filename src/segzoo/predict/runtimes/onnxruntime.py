@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from segzoo.errors import PluginError
 from segzoo.predict.runtimes.offered import Graph, threads
 from segzoo.predict.runtimes.outcome import failure_of, final_alone
+from segzoo.predict.runtimes.processor import refuse_without_int8
 
 __all__ = ["OnnxRuntime"]
 
 
 class OnnxRuntime:
-    """A `network.Runtime` that runs an ONNX graph in onnxruntime, in float32.
+    """A `network.Runtime` that runs an ONNX graph in onnxruntime.
+
+    precision: fp32, or int8 for a graph that is in it; DeviceError where the processor is not.
 
     graph: reads it; it is called when the session is made, and again where this was sent to
     another process. OMP_NUM_THREADS says how many threads work; else one does for each core.
@@ -39,6 +42,8 @@ class OnnxRuntime:
         """Made when it is first asked for. PluginError for a graph that cannot be run."""
         import onnxruntime
 
+        if self.precision == "int8":
+            refuse_without_int8()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised, and told once
         options.enable_cpu_mem_arena = False  # for 1 % of the time a third of the memory

@@ -9,17 +9,20 @@ from numpy.typing import NDArray
 from segzoo.errors import DeviceError, PluginError
 from segzoo.predict.runtimes.offered import Graph, threads
 from segzoo.predict.runtimes.outcome import failure_of, final_alone
+from segzoo.predict.runtimes.processor import refuse_without_int8
 
 __all__ = ["OpenVinoRuntime"]
 
-# Its word for each precision. Left to itself it takes bfloat16 on a processor that has it.
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+# Its word for each precision; of a graph in int8, for the layers that are not. Left to itself it
+# takes bfloat16 on a processor that has it.
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class OpenVinoRuntime:
     """A `network.Runtime` that runs an ONNX graph in OpenVINO, as `OnnxRuntime` does in its own.
 
-    precision: fp32 or bf16. DeviceError for bf16 on a processor that does not compute in it.
+    precision: fp32, bf16, or int8 for a graph that is in it. DeviceError for one that the processor
+    does not compute in.
     """
 
     def __init__(self, graph: Graph, precision: str = "fp32") -> None:
@@ -41,6 +44,8 @@ class OpenVinoRuntime:
         """Made when it is first asked for. PluginError for a graph that cannot be run."""
         import openvino
 
+        if self.precision == "int8":
+            refuse_without_int8()
         core = openvino.Core()
         if self.precision == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segzoo.errors import DeviceError, PluginError, UsageError, printable
+from segzoo.predict.runtimes.offered import refuse_unoffered
 from segzoo.zoo import registry
 
 __all__ = [
@@ -33,11 +34,14 @@ class TorchRuntime:
     """A `network.Runtime` that runs a network where its parameters are.
 
     precision: fp32 computes in the precision of the parameters; bf16 gives what torch's autocast
-    holds to be safe in bfloat16 to that.
+    holds to be safe in bfloat16 to that. UsageError for another.
     """
 
     network: nn.Module
     precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        refuse_unoffered("torch", self.precision)
 
     def __call__(
         self, x: NDArray[np.float32], *, all_heads: bool = False
