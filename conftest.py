@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections import Counter
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MARKERS = ("slow", "stress", "gpu", "gradio", "browser", "site", "network")
+MARKERS = ("slow", "stress", "gpu", "gradio", "browser", "site", "network", "ray")
 SETTINGS = ("SEGZOO_HOME", "SEGZOO_MODELS", "SEGZOO_DISABLE")
 THREADS = "1"  # sums of floats alike on every machine; tests run side by side, a core for each
 
@@ -37,6 +38,8 @@ def isolated(
     if request.node.get_closest_marker("network") is None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         forbid_network(monkeypatch)
+    if request.node.get_closest_marker("ray") is not None and find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'segzoo-core[ray]'")
     if request.node.get_closest_marker("gpu") is not None:
         import torch
 

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = sorted(file.parent.relative_to(ROOT) for file in ROOT.glob("plugins/*/pyproject.toml"))
 PROJECTS = [Path("."), *PLUGINS]
-QUICK = "not slow and not stress and not gpu and not browser and not network"
+QUICK = "not slow and not stress and not gpu and not browser and not network and not ray"
 # The core's tests that look at what is installed; `make test` runs all of them on the sources.
 CORE_TESTS = ("test_new.py", "test_cli_new.py", "test_cli.py", "test_light.py", "test_api.py")
 NEW = "wheel-net"  # the plugin that `segzoo new` writes

@@ -1,11 +1,13 @@
 """Pictures larger than memory: time and memory of 10 to 1,074 megapixels, beside a naive loop.
 
-    python bench/gigapixel.py [--megapixels 10 100 1074] [--naive-up-to 100] [--width 2]
-        [--tile 512]
+    python bench/gigapixel.py [--megapixels 10 100 1074] [--naive-up-to 100]
+        [--network conv|unet] [--tile 512]
 
-The pictures are tiled TIFFs, deflated, drawn by the script: blocks of 8x8 pixels of random colours.
-The network is `unet` with so few channels that reading, windows and writing show beside it; its
-values are random. Each way runs in a process of its own, on one thread.
+The pictures are TIFFs in tiles of 512x512, deflated, drawn by the script: blocks of 8x8 pixels of
+random colours. A picture repeats 64 tiles, which are in its file once; each time they are decoded.
+The network is cheap, so that reading, windows and writing show beside it: two convolutions of 3x3
+with 4 channels between them, or `unet` with 2 channels in its first stage; its values are random.
+Each way runs in a process of its own, on one thread.
 
 segzoo: what `segzoo predict` does for such a picture, once the model is loaded and has seen a small
 one. It runs under a limit of memory (RLIMIT_DATA): what it has then, and 1 GiB. naive: the picture
@@ -13,7 +15,7 @@ as one array, read by tifffile; windows of it that abut, one after the other; on
 probabilities, and one mask, written by tifffile. That is less work: no window overlaps another.
 
 Prints seconds for a megapixel, and how far the memory rose above that of the loaded model. Writes
-bench/results/gigapixel.json after each size.
+bench/results/gigapixel.json, or gigapixel_unet.json, after each size.
 """
 
 import argparse
@@ -21,36 +23,49 @@ import json
 import math
 import os
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import machine
 import numpy as np
 
-MODEL = "unet"
+DIFFERENT = 64  # tiles
 LIMIT = 1 << 30  # bytes beyond the loaded model
-BLOCK = 8
-BAND = 512
+BLOCK, SIDE = 8, 512  # pixels
 
 
 def draw(file: Path, side: int) -> None:
-    """A square picture, some rows at a time."""
-    from segzoo.pictures.tiled import TiledTiff
-
-    chance = np.random.default_rng(0)
-    like = np.zeros((1, side, 3), np.uint8)
-    with (
-        open(file, "wb") as stream,
-        TiledTiff(stream, (side, side), like=like, software=b"segzoo bench") as tiff,
-    ):
-        for top in range(0, side, BAND):
-            small = chance.integers(0, 256, (BAND // BLOCK, -(-side // BLOCK), 3), np.uint8)
-            rows = small.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
-            tiff.add(rows[: side - top, :side])
+    """A square picture."""
+    chance, place, places, tiles = np.random.default_rng(0), 8, [], []
+    for _ in range(DIFFERENT):
+        small = chance.integers(0, 256, (SIDE // BLOCK, SIDE // BLOCK, 3), np.uint8)
+        tiles.append(zlib.compress(small.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1).data, 1))
+        places.append((place, len(tiles[-1])))
+        place += len(tiles[-1])
+    many = (-(-side // SIDE)) ** 2
+    chosen = [places[n] for n in chance.integers(0, DIFFERENT, many)]
+    arrays = [struct.pack(f"<{many}I", *column) for column in zip(*chosen, strict=True)]
+    lines = [
+        (256, 4, 1, side),
+        (257, 4, 1, side),
+        (258, 3, 3, place),
+        (259, 3, 1, 8),
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (322, 3, 1, SIDE),
+        (323, 3, 1, SIDE),
+        (324, 4, many, place + 6),
+        (325, 4, many, place + 6 + 4 * many),
+    ]
+    directory = struct.pack("<H", len(lines)) + b"".join(struct.pack("<HHII", *x) for x in lines)
+    body = b"".join([*tiles, struct.pack("<3H", 8, 8, 8), *arrays])
+    file.write_bytes(struct.pack("<4sI", b"II*\0", 8 + len(body)) + body + directory + bytes(4))
 
 
 def memory(name: str) -> int:
@@ -61,25 +76,42 @@ def memory(name: str) -> int:
     raise LookupError(name)
 
 
-def loaded(width: int) -> Any:
+def loaded(network: str) -> Any:
     """The predictor, which has seen a small picture."""
     import torch
+    from torch import nn
 
     import segzoo
+    from segzoo.predict.predictor import Predictor
+    from segzoo.predict.runtimes.torch import TorchRuntime
+    from segzoo.spec import Postprocess, Preprocess
 
     torch.set_num_threads(1)
-    model = segzoo.load(MODEL, seed=0, width=width, num_classes=1)
-    model.predict(np.zeros((600, 600, 3), np.uint8), tile=512)
-    return model.predictor(batch_size=1)
+    torch.manual_seed(0)
+    if network == "unet":
+        model = segzoo.load("unet", seed=0, width=2, num_classes=1)
+        predictor = model.predictor(batch_size=1)
+    else:
+        layers = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1)
+        predictor = Predictor(
+            TorchRuntime(nn.Sequential(*layers).eval()),
+            preprocess=Preprocess(),
+            postprocess=Postprocess(),
+            in_channels=3,
+            num_classes=1,
+            batch_size=1,
+        )
+    predictor.predict(np.zeros((600, 600, 3), np.uint8))
+    return predictor
 
 
-def by_segzoo(file: Path, out: Path, width: int, tile: int) -> None:
+def by_segzoo(file: Path, out: Path, network: str, tile: int) -> None:
     import dataclasses
 
     from segzoo.cli.jobs import Job, Layout
     from segzoo.cli.writing import Writer
 
-    predictor = dataclasses.replace(loaded(width), tile=tile)
+    predictor = dataclasses.replace(loaded(network), tile=tile)
     writer = Writer(
         layout=Layout(str(out), ("mask",)),
         predictor=predictor,
@@ -92,10 +124,10 @@ def by_segzoo(file: Path, out: Path, width: int, tile: int) -> None:
     writer.in_parts(Job(str(file), file.stem, in_parts=True), None)
 
 
-def naive(file: Path, out: Path, width: int, tile: int) -> None:
+def naive(file: Path, out: Path, network: str, tile: int) -> None:
     import tifffile
 
-    predictor = loaded(width)
+    predictor = loaded(network)
     image = tifffile.imread(file)
     height, across = image.shape[:2]
     probability = np.empty((height, across), np.float32)
@@ -111,19 +143,19 @@ def naive(file: Path, out: Path, width: int, tile: int) -> None:
 WAYS = {"segzoo": by_segzoo, "naive": naive}
 
 
-def child(way: str, file: Path, out: Path, width: int, tile: int) -> None:
+def child(way: str, file: Path, out: Path, network: str, tile: int) -> None:
     """One way, once; prints what it took. What comes before the picture does not count."""
     real, before = loaded, dict[str, float]()
 
-    def noted(width: int) -> Any:
-        predictor = real(width)
+    def noted(network: str) -> Any:
+        predictor = real(network)
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
         before["memory"], before["time"] = memory("VmRSS"), time.perf_counter()
         before["processor"] = time.process_time()
         return predictor
 
     globals()["loaded"] = noted
-    WAYS[way](file, out, width, tile)
+    WAYS[way](file, out, network, tile)
     print(
         json.dumps(
             {
@@ -138,7 +170,7 @@ def child(way: str, file: Path, out: Path, width: int, tile: int) -> None:
 
 def measured(way: str, file: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--child", way, str(file), str(folder / way)]
-    more = ["--width", str(args.width), "--tile", str(args.tile)]
+    more = ["--network", args.network, "--tile", str(args.tile)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *more], env=environment, stdout=subprocess.PIPE, text=True, check=True
@@ -150,13 +182,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--megapixels", type=float, nargs="+", default=[10, 100, 1074])
     parser.add_argument("--naive-up-to", type=float, default=100)
-    parser.add_argument("--width", type=int, default=2)
+    parser.add_argument("--network", choices=["conv", "unet"], default="conv")
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--child", nargs=3, metavar=("WAY", "FILE", "OUT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         way, file, out = args.child
-        child(way, Path(file), Path(out), args.width, args.tile)
+        child(way, Path(file), Path(out), args.network, args.tile)
         return
     here, rows = machine.describe(), []
     for megapixels in args.megapixels:
@@ -178,8 +210,9 @@ def main() -> None:
                 row["load_average_before"] = round(load, 2)
                 rows.append(row)
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        result = {"model": MODEL, "width": args.width, "tile": args.tile, "rows": rows}
-        path = machine.save("gigapixel", result, machine=here)
+        result = {"network": args.network, "tile": args.tile, "rows": rows}
+        name = "gigapixel" if args.network == "conv" else f"gigapixel_{args.network}"
+        path = machine.save(name, result, machine=here)
     print(f"\nwritten to {path}")
 
 

@@ -16,6 +16,7 @@ DISTRIBUTIONS = (
     "onnxruntime",
     "openvino",
     "isal",
+    "ray",
     "rembg",
     "numpy",
     "pillow",

@@ -78,7 +78,7 @@ ROOMS = (
         frozenset({"python_multipart", "uvicorn"}),
     ),
     Room(10, "automatic", TENSORS),
-    Room(11, "cli", frozenset({"typer"}), frozenset({"rich"})),
+    Room(11, "cli", frozenset({"typer"}), frozenset({"ray", "rich"})),
     Room(12, "__init__"),
 )
 ROOM = {room.name: room for room in ROOMS}

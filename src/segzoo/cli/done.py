@@ -27,7 +27,7 @@ from segzoo.cli.outcomes import Outcomes
 from segzoo.cli.writing import Written
 from segzoo.errors import DataError, OutputError, SegzooError, UsageError
 
-__all__ = ["Done", "Head", "named"]
+__all__ = ["Done", "Head", "digests_of", "named"]
 
 FORMAT_VERSION = 1
 LINE = 1 << 20  # bytes of a line, at most
@@ -113,7 +113,7 @@ class Done:
             if fresh:  # or a later process would be measured by what was refused
                 os.unlink(self.path)
             raise
-        self._sweep()
+        self.sweep()
 
     def left(self, jobs: Iterator[Job], outcomes: Outcomes) -> Iterator[Job]:
         """The jobs that are to be done; what became of the others is told."""
@@ -131,10 +131,15 @@ class Done:
                     self.states[job.source] = state  # before it is read: it may change meanwhile
                 yield job
 
-    def add(self, job: Job, written: Written) -> None:
-        """All outputs of a picture are complete. May be called in several threads."""
+    def add(
+        self, job: Job, written: Written, digests: Mapping[str, str | None] | None = None
+    ) -> None:
+        """All outputs of a picture are complete. May be called in several threads.
+
+        digests: of the outputs, where another process has made them.
+        """
         state = self.states.pop(job.source, None)
-        outputs = {key: _sha256(path) for key, path in written.outputs.items()}
+        outputs = digests_of(written) if digests is None else digests
         if state is not None and None not in outputs.values():
             with self.lock:
                 try:
@@ -176,7 +181,7 @@ class Done:
         own = os.path.basename(self.path)
         return [os.path.join(self.layout.out, name) for name in names if name != own]
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove half files of killed processes, where it shows that no living one holds them."""
         with open(self.path, "rb") as file:
             if files.hold(file):  # which is held already: there are no locks here
@@ -314,6 +319,11 @@ def _line(record: dict[str, Json]) -> bytes:
 def named(job: Job) -> str:
     """A picture's name below the folder, whichever machine's path that has."""
     return job.stem.replace(os.sep, "/") + os.path.splitext(job.source)[1]
+
+
+def digests_of(written: Written) -> dict[str, str | None]:
+    """The sha256 of each output as it lies there now."""
+    return {key: _sha256(path) for key, path in written.outputs.items()}
 
 
 def _key(job: Job) -> bytes:

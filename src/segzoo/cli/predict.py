@@ -3,11 +3,8 @@
 import contextlib
 import dataclasses
 import os
-import sys
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +16,8 @@ from segzoo.base.records import Json
 from segzoo.cli import jobs
 from segzoo.cli.depends import depends_on, listed
 from segzoo.cli.done import Done, Head, named
-from segzoo.cli.jobs import STDIO, Job
+from segzoo.cli.jobs import STDIO
+from segzoo.cli.onray import InPool, by_ray, refuse_devices, require_ray
 from segzoo.cli.options import (
     AsJson,
     Behind,
@@ -45,12 +43,9 @@ from segzoo.cli.outcomes import Outcomes
 from segzoo.cli.shards import WHOLE, shard_of
 from segzoo.cli.text import tell
 from segzoo.cli.watching import Claims, arrivals
-from segzoo.cli.writing import Writer, Written, probe, ready
+from segzoo.cli.working import MOST, work
+from segzoo.cli.writing import Writer, ready
 from segzoo.errors import (
-    OutputError,
-    PluginError,
-    ResourceError,
-    SegzooError,
     UsageError,
     printable,
 )
@@ -60,14 +55,15 @@ from segzoo.zoo import refs
 if TYPE_CHECKING:
     from segzoo.model.served import Served
     from segzoo.predict.outputs import Background
-    from segzoo.predict.prediction import Prediction
     from segzoo.predict.predictor import Predictor
-    from segzoo.predict.stages import Source
 
-WRITERS = 4  # threads, at most; PNG is compressed without holding the interpreter
+CPU_PIXELS = 1 << 17  # of pictures that run together; so many keep a CPU busy
 
 
-MOST, CPU_PIXELS = 8, 1 << 17  # pictures run together; pixels that keep a CPU busy
+class Engine(StrEnum):
+    """What many pictures are done on."""
+
+    ray = "ray"
 
 
 class Decode(StrEnum):
@@ -216,6 +212,24 @@ class Together:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Which processes do it."""
+
+    on: Annotated[
+        Engine | None,
+        typer.Option(help="ray: by processes of Ray, on this machine, or where RAY_ADDRESS says."),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes of --on.  [default: one for each CPU]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """What is told while it works."""
 
@@ -232,6 +246,7 @@ def predict(
     pictures: Pictures,
     network: Network,
     together: Together,
+    pool: Pool,
     told: Told,
 ) -> None:
     """Segment pictures: masks, cut-outs, overlays.
@@ -257,7 +272,9 @@ def predict(
     def chosen() -> "tuple[Served, dict[str, Json]]":
         return served_of(model, network, total=total, heads=heads, quiet=told.quiet)
 
-    carry_out(folders, layout, chosen, outputs, pictures, together, told, network=network)
+    carry_out(
+        folders, layout, chosen, outputs, pictures, together, told, network=network, pool=pool
+    )
 
 
 def served_of(
@@ -290,9 +307,10 @@ def carry_out(
     told: Told,
     *,
     network: Network | None = None,
+    pool: Pool = Pool(),
     writer_of: type[Writer] = Writer,
 ) -> None:
-    """Predict the pictures of the folders and write what the layout says.
+    """Predict the pictures of the folders and write what the layout says, here or by `pool`.
 
     chosen: gives the predictor, and what the JSON says of it first; called when nothing stands in
     the way of the outputs. network: what was said of it, where a line can; the sizes of a random
@@ -305,7 +323,9 @@ def carry_out(
         raise UsageError(
             "--watch has many outputs", found=f"-o {layout.out}", next_step="Give a folder with -o"
         )
-    layout = _noted(layout, outputs, pictures)
+    layout = _noted(layout, outputs, pictures, pool)
+    if pool.on is not None:
+        require_ray()
     folders = _with_parts(folders, layout, outputs, pictures)
     everything, folders = folders, _part(folders, layout)
     if outputs.out != STDIO:
@@ -322,9 +342,10 @@ def carry_out(
         tell(left_out(others))
     with ready(layout):
         served, head = chosen()
+        if pool.on is not None:
+            refuse_devices(served)
         predictor = _predictor(served, outputs, pictures, together)
-        head["left_out"] = dict(others)
-        head["device"] = served.device
+        head |= {"left_out": dict(others), "device": served.device}
         head |= {"runtime": served.runtime, "precision": served.precision}
         total = 0 if pictures.watch else sum(len(folder.names) for folder in folders)
         outcomes = Outcomes(
@@ -354,8 +375,12 @@ def carry_out(
             else:
                 todo = jobs.jobs_of(folders)
                 todo = todo if done is None else done.left(todo, outcomes)
-                skip = outputs.skip_existing
-                _work(todo, writer, outcomes, skip_existing=skip, pixels=pixels, done=done)
+                if pool.on is None or done is None:
+                    skip = outputs.skip_existing
+                    work(todo, writer, outcomes, skip_existing=skip, pixels=pixels, done=done)
+                else:
+                    request = InPool(pool.workers, outputs.skip_existing, pixels)
+                    by_ray(todo, writer, outcomes, request, done)
     if outcomes.failed:
         raise typer.Exit(outcomes.exit_code)
 
@@ -385,11 +410,18 @@ def _background(outputs: Outputs, pictures: Pictures) -> "Background | None":
     return background_of(outputs.background, max_pixels=_max_pixels(pictures))
 
 
-def _noted(layout: jobs.Layout, outputs: Outputs, pictures: Pictures) -> jobs.Layout:
-    """The layout with what --shard and --resume say. UsageError where they cannot be."""
-    if outputs.shard is None and not outputs.resume:
+def _noted(layout: jobs.Layout, outputs: Outputs, pictures: Pictures, pool: Pool) -> jobs.Layout:
+    """The layout with what --shard, --resume and --on say. UsageError where they cannot be."""
+    if pool.on is None and pool.workers is not None:
+        raise UsageError("--workers are of --on ray", next_step="Give both, or none")
+    given = {
+        "--on ray": pool.on is not None,
+        "--shard": outputs.shard is not None,
+        "--resume": outputs.resume,
+    }
+    if not any(given.values()):
         return layout
-    option = "--shard" if outputs.shard is not None else "--resume"
+    option = next(name for name, is_given in given.items() if is_given)
     if layout.is_file or layout.beside or pictures.inputs == [STDIO]:
         raise UsageError(
             f"{option} is about a folder of outputs",
@@ -565,88 +597,7 @@ def _watch(
     with contextlib.suppress(KeyboardInterrupt):
         for new in arrivals(found):
             outcomes.total += len(new)
-            _work(
+            work(
                 claims.allowed(new, outcomes), writer, outcomes, skip_existing=False, pixels=pixels
             )
             outcomes.so_far()
-
-
-def _work(
-    todo: Iterator[Job],
-    writer: Writer,
-    outcomes: Outcomes,
-    *,
-    skip_existing: bool,
-    pixels: bool,
-    done: Done | None = None,
-) -> None:
-    """Predict, write and tell of every job, in order, with a bounded number on their way.
-
-    done: where it is noted what is written.
-    """
-    layout, predictor = writer.layout, writer.predictor
-    writers = min(WRITERS, os.cpu_count() or 1)
-    predicted: deque[Job] = deque()
-    writing: deque[tuple[Job, Future[Written]]] = deque()
-
-    def sources() -> "Iterator[Source]":
-        for job in todo:
-            if skip_existing and all(map(os.path.exists, layout.paths(job))):
-                outcomes.skip(job)
-            else:
-                predicted.append(job)
-                if job.in_parts:
-                    yield b""  # its turn; it is read then
-                else:
-                    yield sys.stdin.buffer.read() if job.source == STDIO else job.source
-
-    def write(job: Job, result: "Prediction | SegzooError") -> Written:
-        written = writer(job, result)
-        if done is not None:
-            done.add(job, written)
-        return written
-
-    def in_parts(job: Job) -> Future[Written]:
-        """Done here and now: the network runs in this thread alone."""
-        future: Future[Written] = Future()
-        try:
-            with outcomes.within() as progress:
-                written = writer.in_parts(job, progress)
-            if done is not None:
-                done.add(job, written)
-            future.set_result(written)
-        except SegzooError as error:
-            future.set_exception(error)
-        return future
-
-    def settle() -> None:
-        job, future = writing.popleft()
-        try:
-            outcomes.write(job, future.result())
-        except SegzooError as error:
-            if isinstance(error, OutputError | ResourceError):
-                probe(layout)  # a full disk stops the work; a name that is too long does not
-            outcomes.fail(job, error)
-            several = predictor.batch_size if predictor.batch_size > 1 else MOST
-            if isinstance(error, PluginError) and outcomes.hopeless(several):
-                raise
-
-    with (
-        contextlib.closing(
-            predictor.stream(sources(), all_heads=layout.heads, pixels=pixels)
-        ) as stream,
-        ThreadPoolExecutor(writers, thread_name_prefix="segzoo-write") as pool,
-    ):
-        try:
-            for _, result in stream:
-                job = predicted.popleft()
-                future = in_parts(job) if job.in_parts else pool.submit(write, job, result)
-                writing.append((job, future))
-                if len(writing) > writers:
-                    settle()
-        except KeyboardInterrupt:
-            while writing:
-                settle()
-            raise
-        while writing:
-            settle()
