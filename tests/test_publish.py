@@ -741,6 +741,19 @@ def test_training_goes_on_from_published_weights(to_hub, place, tmp_path):
         train("unet", data, init_from=f"hf-hub:{REPO}", run=tmp_path / "no", settings=QUIET)
 
 
+def test_a_teacher_on_the_hub_is_the_base_model_of_what_it_taught(place, tmp_path):
+    """As run.json says it of a run with --teacher."""
+    run = shutil.copytree(place / "run", tmp_path / "taught")
+    record = json.loads((run / "run.json").read_text())
+    record["identity"]["teacher"] = {"model": "hf-hub:acme/big@r1", "license": "MIT"}
+    (run / "run.json").write_text(json.dumps(record))
+    found = built(place, tmp_path / "out", source=run)
+    assert front_matter(found.path)["base_model"] == "acme/big"
+    given = built(place, tmp_path / "given", source=run, base_model="acme/other")
+    assert front_matter(given.path)["base_model"] == "acme/other"
+    assert "base_model" not in front_matter(built(place, tmp_path / "plain").path)
+
+
 def evaluated(run, place, tmp_path):
     words = f"arrays:{place}/val.npz?classes=background,square&values=0,1"
     segzoo.evaluate(f"{run}/model", words, out=tmp_path / "numbers", device="cpu", bootstrap=0)
