@@ -1,12 +1,11 @@
 """Write what the pages take from elsewhere: `make docs`.
 
 docs/models.md is made from what the plugins of this repository declare, docs/results.md from what
-lies in results/, docs/benchmarks.md from what lies in bench/results/, docs/files.md from what each
-file of the core says first, and the core's table of
-what our plugins offer from their pyproject.toml. In
-docs/write-a-plugin.md each block that begins with ```LANGUAGE file=PATH shows that file: of this
-repository, or of what `segzoo new my-net` writes. A test compares the pages with what this would
-write.
+lies in results/, docs/benchmarks.md from what lies in bench/results/, and docs/bridges.md from what
+bench/bridges.py has found there, docs/files.md from what each file of the core says first, and the
+core's table of what our plugins offer from their pyproject.toml. In docs/write-a-plugin.md each
+block that begins with ```LANGUAGE file=PATH shows that file: of this repository, or of what
+`segzoo new my-net` writes. A test compares the pages with what this would write.
 """
 
 import ast
@@ -19,6 +18,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from segzoo.base.files import write
 from segzoo.cli.main import run
@@ -32,6 +32,7 @@ TUTORIAL, MODELS = ROOT / "docs/write-a-plugin.md", ROOT / "docs/models.md"
 RESULTS, FILES = ROOT / "docs/results.md", ROOT / "docs/files.md"
 BENCHMARKS = ROOT / "docs/benchmarks.md"
 OFFERED = ROOT / "src/segzoo/zoo/offered.json"
+BRIDGES = ROOT / "docs/bridges.md"
 SHOWN = re.compile(r"^```(\w+) file=(\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 NEW = "my-net"
 SOME = 8  # choices of an option that are written out
@@ -303,6 +304,54 @@ def first_sentence(file: Path) -> str:
     return re.split(r"(?<=[.?!]) (?=[A-Z])", text)[0]
 
 
+# --- docs/bridges.md ------------------------------------------------------------------------------
+
+BRIDGES_HEAD = """\
+# Networks of other libraries
+
+Three plugins bridge to a library: its networks are models here, listed without importing it, and
+what it saves is [converted](convert.md). Whether they are the same networks was measured: the
+library makes one with random values and statistics, and saves it as it saves its own;
+`segzoo convert` makes a model of that; and both are given the same picture. The difference is the
+largest of all logits. `bench/bridges.py` makes the numbers, `make docs` this page.
+
+| model | library | encoders compared | parameters | largest logit | difference |
+|---|---|---|---:|---:|---:|
+"""
+BRIDGES_END = """
+Parameters and logits are those of the first encoder, with five classes. Of UPerNet's encoders the
+smallest are here; the tests of the plugin compare names and shapes of all, and logits of larger
+ones.
+
+The files that the libraries' authors publish were **not tried**: there was no way to them. What is
+known of them stands with each plugin:
+[segzoo-torchvision](../plugins/segzoo-torchvision/README.md),
+[segzoo-smp](../plugins/segzoo-smp/README.md) and
+[segzoo-transformers](../plugins/segzoo-transformers/README.md), which says too why BiRefNet is not
+among them.
+"""
+LIBRARIES = {"tv": "torchvision", "smp": "segmentation_models_pytorch", "hf": "transformers"}
+
+
+def bridges() -> str:
+    found = json.loads((ROOT / "bench/results/parity_of_bridges.json").read_text("utf-8"))
+    return BRIDGES_HEAD + "".join(bridge_rows(found)) + BRIDGES_END
+
+
+def bridge_rows(found: dict[str, Any]) -> Iterator[str]:
+    """A row for each model, of all its encoders."""
+    for model in dict.fromkeys(row["model"] for row in found["rows"]):
+        rows = [row for row in found["rows"] if row["model"] == model]
+        library = LIBRARIES[model.partition("_")[0]]
+        encoders = ", ".join(f"`{row['encoder']}`" for row in rows)
+        most = max(row["difference"] for row in rows)
+        said = f"{most:.0e}" if most else "0"
+        yield (
+            f"| `{model}` | {library} {found['versions'][library]} | {encoders} | "
+            f"{rows[0]['parameters']:,} | {rows[0]['largest_logit']} | {said} |\n"
+        )
+
+
 # --- src/segzoo/zoo/offered.json ------------------------------------------------------------------
 
 
@@ -316,6 +365,7 @@ PAGES = {
     RESULTS: results,
     BENCHMARKS: benchmarks,
     FILES: files,
+    BRIDGES: bridges,
     OFFERED: offered,
 }
 

@@ -232,6 +232,7 @@ def test_the_contract_has_every_field_and_no_other(record):
     "page",
     [
         "docs/benchmarks.md",
+        "docs/bridges.md",
         "docs/files.md",
         "docs/models.md",
         "docs/results.md",
