@@ -10,6 +10,9 @@ from segzoo_lite.spec import LITE0
 
 import segzoo
 from segzoo.model import choice
+from segzoo.model.served import Request, serve
+from segzoo.predict.artefacts.accepted import LIMITS
+from segzoo.predict.runtimes import processor
 from segzoo.testing import assert_weights_hold, check_weights
 
 
@@ -21,18 +24,42 @@ def test_the_file_is_the_declared_one_and_small():
     assert len(content) < 8 * 10**6
 
 
+def test_int8_is_small_and_loses_no_more_than_may_be_lost():
+    graph = LITE0.weights["duts"].graphs["int8"]
+    package, _, path = graph.bundled.partition(":")
+    assert files(package).joinpath(path).stat().st_size < 4 * 10**6
+    lost = {metric.name: metric.value for metric in graph.metrics}
+    assert lost["max F-beta lost"] <= LIMITS["max_f"]
+    assert lost["MAE gained"] <= LIMITS["mae"]
+
+
+def test_in_int8_a_bright_disc_is_found_without_anything_being_made():
+    pytest.importorskip("onnxruntime")
+    if not processor._flags() & processor.PRODUCTS:
+        pytest.skip("the processor has no instructions for int8")
+    asked = Request(ref="lite0.duts", runtime="onnxruntime", precision="int8", device="cpu")
+    picture, disc = bright_disc()
+    found = serve(asked).predictor.predict(picture).mask == 255
+    assert (found & disc).sum() / (found | disc).sum() > 0.9
+
+
 def test_the_card_says_all_data_that_the_weights_have_seen():
     record = LITE0.weights["duts"]
     assert [data.name for data in record.trained_on] == ["DUTS-TR", "ImageNet-1K"]
     assert record.trained_on[1] == LITE0.backbone["imagenet"].trained_on[0]
 
 
-def test_a_bright_disc_on_dark_ground_is_found():
-    """Not a measurement: only that weights, sizes and preprocessing fit together."""
+def bright_disc():
     y, x = np.mgrid[:200, :300]
     disc = (y - 90) ** 2 + (x - 160) ** 2 < 55**2
     picture = np.where(disc[..., None], (220, 60, 40), (40, 70, 60)).astype(np.uint8)
-    found = segzoo.load("lite0", pretrained=True).predict(Image.fromarray(picture)).mask == 255
+    return Image.fromarray(picture), disc
+
+
+def test_a_bright_disc_on_dark_ground_is_found():
+    """Not a measurement: only that weights, sizes and preprocessing fit together."""
+    picture, disc = bright_disc()
+    found = segzoo.load("lite0", pretrained=True).predict(picture).mask == 255
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
