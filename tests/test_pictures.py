@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageFile, ImageOps
 from skimage.color import lab2xyz
@@ -23,6 +24,7 @@ from segzoo.pictures import codec, kinds
 from segzoo.pictures.codec import Picture, encode, flatten, read
 from segzoo.pictures.stored import read_labels
 
+PILLOW = int(PIL.__version__.partition(".")[0])
 MIB = 1 << 20
 RGB = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
 SMOOTH = np.stack(
@@ -246,7 +248,8 @@ def test_a_small_file_of_many_pixels_is_refused_at_no_cost(tmp_path):
         b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (16382).to_bytes(3, "little") * 2
     )
     outcomes, peak = outcomes_and_peak(sorted(tmp_path.iterdir()))
-    assert outcomes == ["PictureTooLargeError"] * 3
+    canvas = "PictureTooLargeError" if PILLOW >= 13 else "PictureError"  # it is not told which
+    assert outcomes == ["PictureTooLargeError", "PictureTooLargeError", canvas]
     assert peak < 200
     with pytest.raises(PictureTooLargeError) as caught:
         read(tmp_path / "10000.png")
@@ -272,6 +275,7 @@ def test_pillows_own_limit_does_not_matter_and_is_left_as_it_was(pillows, monkey
     assert Image.MAX_IMAGE_PIXELS == pillows
 
 
+@pytest.mark.skipif(PILLOW < 13, reason="older ones say that they have no decoder")
 def test_what_pillow_finds_too_large_first():
     canvas = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (16382).to_bytes(3, "little") * 2
     with pytest.raises(PictureTooLargeError) as caught:
@@ -760,7 +764,11 @@ def test_red_of_a_press_is_red(im, format):
         ("P", "GIF"),
         ("RGBA", "TIFF"),
         ("RGBA", "WEBP"),
-        ("YCbCr", "TIFF"),
+        pytest.param(
+            "YCbCr",
+            "TIFF",
+            marks=pytest.mark.skipif(PILLOW < 13, reason="older ones cannot read what they write"),
+        ),
         ("LAB", "TIFF"),
     ],
 )
