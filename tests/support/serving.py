@@ -32,7 +32,6 @@ import json, sys
 from segzoo.base.records import from_dict
 from segzoo.base.terminal import to_stderr
 from segzoo.serve.running import run_server
-from segzoo.publish.space import app_text
 from segzoo.serve.settings import ServerSettings
 settings = from_dict(ServerSettings, json.loads(sys.argv[1]))
 run_server(settings, lambda address: to_stderr("at " + address))
