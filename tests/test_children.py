@@ -197,7 +197,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+SPAWN = pytest.param("spawn", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("method", [SPAWN, "forkserver"])
 def test_a3_workers_that_are_not_forked_run_nothing_of_the_current_folder(downloads, method):
     import numpy as np
 

@@ -765,8 +765,7 @@ def test_a_disk_that_fills_while_it_works_ends_the_work(predict, monkeypatch):
         _, err = predict("photos", "-o", "out", "--batch-size", "1", code=5)
     assert err == "segzoo: out: cannot be written: File too large. Free some space\n"
     names = files("out")
-    assert names == [f"{n:02}.png" for n in range(len(names))]
-    assert len(names) <= 3
+    assert {*names} <= {"00.png", "01.png", "02.png"}  # several write: a later one may be through
     for name in names:
         assert values(f"out/{name}").shape == (6, 8)
 

@@ -25,8 +25,14 @@ def pictures():
     return [rng.integers(0, 256, (*size, 4), np.uint8) for size in SIZES]
 
 
+MODELS = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name == "hf_upernet"))
+    for name in segzoo.list_models()
+]
+
+
 @pytest.mark.parametrize(("in_channels", "num_classes"), CHANNELS)
-@pytest.mark.parametrize("name", segzoo.list_models())
+@pytest.mark.parametrize("name", MODELS)
 def test_any_picture_size_any_channels_and_any_classes(name, in_channels, num_classes):
     _, spec = find_spec(name)
     preprocess = spec.preprocess

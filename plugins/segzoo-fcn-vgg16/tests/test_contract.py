@@ -5,6 +5,7 @@ import pytest
 from segzoo.testing import assert_keeps_contract
 
 
+@pytest.mark.slow
 def test_contract():
     assert_keeps_contract("segzoo-fcn-vgg16/fcn_vgg16")
 

@@ -47,6 +47,7 @@ def test_contract(model):
     assert_keeps_contract(with_encoder(model, ENCODERS[model][0]))
 
 
+@pytest.mark.slow
 def test_contract_of_what_is_installed():
     assert_keeps_contract("segzoo-smp/smp_segformer")
 

@@ -83,6 +83,7 @@ def test_a_file_of_torchvisions_state_dict_loads_strictly(tmp_path):
         segzoo.load("tv_deeplabv3", weights=file, aux=False, **options)
 
 
+@pytest.mark.slow
 def test_a_pickle_of_torchvisions_is_converted(tmp_path):
     """As published files are; those were not tried."""
     from segzoo.cli.main import run

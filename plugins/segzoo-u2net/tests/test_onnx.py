@@ -239,6 +239,7 @@ def kept():
     return sorted((cache.home() / "converted" / "u2netp.official").glob("*-*"))
 
 
+@pytest.mark.slow
 def test_what_is_fetched_is_what_the_file_gives(small, declared, tmp_path):
     network, model = small
     site = declared(model.SerializeToString(), converted_sha256=None)

@@ -4,9 +4,10 @@ import pytest
 
 from segzoo.testing import assert_keeps_contract
 
-OFFICIAL = pytest.param("unetpp_official", marks=pytest.mark.slow)
+MODELS = ["unetpp", "unetpp_official"]
 
 
-@pytest.mark.parametrize("model", ["unetpp", OFFICIAL])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_contract(model):
     assert_keeps_contract(model)
