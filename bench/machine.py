@@ -52,10 +52,14 @@ def sources(checkout: Path) -> str:
 
 
 def save(name: str, result: dict[str, Any], *, machine: dict[str, Any]) -> Path:
-    """Write bench/results/NAME.json. machine: `describe()` as it was before the measurement."""
+    """Write bench/results/NAME.json. machine: `describe()` as it was before the measurement.
+
+    Of a path on this machine its last part is kept.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    command = " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    given = (Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:])
+    command = " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *given])
     text = json.dumps({"command": command, "machine": machine} | result, indent=2)
     path.write_text(text + "\n", "utf-8")
     return path
