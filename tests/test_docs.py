@@ -1,6 +1,7 @@
 """The pages say what is so: their code runs, their links lead somewhere, their tables are whole."""
 
 import dataclasses
+import os
 import re
 import runpy
 import shutil
@@ -116,11 +117,16 @@ def test_the_makefile_has_the_targets_that_the_pages_name():
 
 
 def test_d11_make_demo_says_what_it_downloads_and_how_to_download_less(tmp_path):
-    """What `make` would run, in a folder that has no .venv yet."""
+    """What `make` would run, in a folder that has no .venv yet, for a user who has set nothing."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     command = ["make", "--dry-run", "--no-print-directory", "demo"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    unset = {
+        name: value for name, value in os.environ.items() if name not in ("TORCH", "MAKEFLAGS")
+    }
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True, env=unset
+    )
     said, installs = done.stdout.split("pip install torch\n")
     assert "5 GB in all" in said and "segzoo cutout" in installs
     (small,) = re.findall(r"make demo TORCH=\"[^\"]+\"", said)
