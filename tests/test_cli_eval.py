@@ -145,7 +145,7 @@ def test_notes_are_said_unless_it_is_to_be_quiet(place, capsys, monkeypatch):
 
     monkeypatch.setattr(bright.Bright, "forward", refuse)
     captured = evaluated(capsys, "saved/bright", "--data", "gray")
-    assert captured.err == "segzoo: memory held 1 pictures at once\n"
+    assert captured.err == "segzoo: memory held 1 picture at once\n"
     assert evaluated(capsys, "saved/bright", "--data", "gray", "-q").err == ""
 
 

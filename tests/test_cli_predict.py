@@ -511,13 +511,13 @@ def test_quiet_shows_errors_alone(predict):
         ),
         pytest.param(
             ["a.png", "other/c.png", "-o", "result.png"],
-            "-o result.png holds one picture; found 2 inputs, 1 kinds, "
+            "-o result.png holds one picture; found 2 inputs, 1 kind, "
             "expected one input, one kind and the final head. Give a folder with -o",
             id="C9-one-file",
         ),
         pytest.param(
             ["a.png", "-o", "-", "--heads", "all"],
-            "-o - holds one picture; found 1 inputs, 1 kinds, all heads, "
+            "-o - holds one picture; found 1 input, 1 kind, all heads, "
             "expected one input, one kind and the final head. Give a folder with -o",
             id="C9-one-stdout",
         ),

@@ -326,7 +326,7 @@ def test_what_is_written_is_the_same_bytes_again_and_the_arrays_reader_reads_it(
         (
             {"count": 10**9, "size": (10**5, 10**5)},
             ResourceError,
-            "memory is not enough for 1000000000 pictures of (100000, 100000)",
+            "memory is not enough for 1,000,000,000 pictures of (100000, 100000)",
         ),
         (
             {"digits": Digits(np.eye(3, dtype=np.uint8)[:2, None] * [[[0]], [[1]]], np.zeros(2))},
@@ -348,7 +348,7 @@ def test_what_cannot_be_composed(change, error, message):
         ((0.5, 0.5), "these shares leave nothing for training; found val=0.5, test=0.5"),
         ((-0.1, 0.5), "these shares leave nothing for training; found val=-0.1, test=0.5"),
         ((float("nan"), 0.1), "these shares leave nothing for training; found val=nan"),
-        ((0.01, 0.3), "40 digits are too few to be shared out so; found none for val"),
+        ((0.01, 0.3), "40 digits: too few to be shared out so; found none for val"),
     ],
 )
 def test_shares_that_cannot_be(tmp_path, shares, message):
@@ -362,7 +362,7 @@ def test_shares_that_cannot_be(tmp_path, shares, message):
 def test_nothing_is_written_where_one_part_cannot_be(tmp_path):
     np.savez(tmp_path / "d.npz", **blocks(40)._asdict())
     for change, message in (
-        ({"count": 1}, "1 pictures are too few to be shared out so; found none for val and test"),
+        ({"count": 1}, "1 picture: too few to be shared out so; found none for val and test"),
         ({"count": 90, "size": (4, 9)}, "not every digit fits into pictures of 4x9"),
     ):
         with pytest.raises(UsageError) as caught:

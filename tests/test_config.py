@@ -94,7 +94,7 @@ REFUSED = [
     ("-", set_to("plugin", value="acme"), "bad plugin; expected its distribution and version"),
     ("-", set_to("library", value="timm"), "this is not a model saved by segzoo"),
     ("-", set_to("palette", value=[[0, 0, 0], [0, 0, 256]]), "palette has a value outside 0..255"),
-    ("-", set_to("palette", value=[[0, 0, 0]]), "palette has 1 entries for 2 classes"),
+    ("-", set_to("palette", value=[[0, 0, 0]]), "palette has 1 entry for 2 classes"),
     ("-", set_to("files", "model.safetensors", value="x"), "is not 64 hex digits"),
     ("-", lambda data: data.pop("task"), "missing field 'task'"),
     ("-", set_to("id2label", value={"0": "sky"}), "id2label and classes do not say the same"),

@@ -717,6 +717,6 @@ def test_class_weights_of_another_number_of_classes():
     with pytest.raises(UsageError) as error:
         dice(class_weights=(1,))(logits, batch)
     assert str(error.value) == (
-        f"class_weights does not fit this loss; found 1 values, expected {logits.shape[1]}, one "
+        f"class_weights does not fit this loss; found 1 value, expected {logits.shape[1]}, one "
         "per class"
     )

@@ -443,7 +443,8 @@ def changed(place, tmp_path, change):
         (
             lambda r: r["protocol"]["model"].update(name="fcn"),
             UsageError,
-            "the numbers are of another model; found fcn, 1 classes, expected unetpp, 1 classes",
+            "the numbers are of another model; found fcn, num_classes=1, expected unetpp, "
+            "num_classes=1",
         ),
         (lambda r: r.pop("protocol"), ConfigError, "this is not what segzoo eval writes"),
         (lambda r: r["protocol"].update(main="x"), ConfigError, "this is not what segzoo eval"),

@@ -179,7 +179,7 @@ def test_d_other_json_files(tmp_path):
 FAR = [[0, 0], [1e6, 0], [0, 1e6]]
 BAD = [
     ([shape(points=[[1, 1], [5, 1]])], "shapes[0]: a polygon of 2 points"),
-    ([shape(points=[[1, 1]], kind="circle")], "shapes[0]: a circle of 1 points, not 2"),
+    ([shape(points=[[1, 1]], kind="circle")], "shapes[0]: a circle of 1 point, not 2"),
     ([shape(points=[[1, 1, 1]] * 3)], "shapes[0]: points are not pairs of numbers"),
     ([shape(points=[[1, None]] * 3)], "shapes[0]: float() argument must be"),
     ([shape(points=5)], "shapes[0]: 'int' object is not iterable"),

@@ -150,7 +150,7 @@ def test_a_repacked_picture_without_labels(tmp_path):
             {"train": [WHERE + FOLDERS[0], WHERE + "kv2/other"]},
             "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat",
             "alltrain lists folders that SUNRGBDMeta.mat has no picture of; "
-            "found 2 folders, 1 pictures",
+            "found 2 folders, 1 picture",
         ),
         (
             {"labels": [LABELS[0] + 1, *LABELS[1:]]},

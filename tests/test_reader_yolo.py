@@ -132,7 +132,7 @@ def test_d_splits(tmp_path):
     ("line", "message"),
     [
         ("0 0.5 0.5 0.2 0.2", "four numbers: a box, or two points"),
-        ("0 0.5 0.5", "a polygon of 1 points"),
+        ("0 0.5 0.5", "a polygon of 1 point"),
         ("0 0.1 0.2 0.5 0.2 0.5 0.8 0.1", "a polygon of 3.5 points"),
         ("2 " + BOX, "class 2 of 2"),
         ("-1 " + BOX, "class -1 of 2"),

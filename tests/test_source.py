@@ -277,7 +277,7 @@ def test_sides_are_the_same_on_every_machine():
         ("fold=1/2/3", "by 'fold=1/2/3'"),
         ("val=0.5&fold=1/2", "expected val=SHARE or fold=I/N, and part=train or part=val"),
         ("val=0.5&part=test", "expected val=SHARE or fold=I/N, and part=train or part=val"),
-        ("val=0.001", "100 samples are too few to be parted so"),
+        ("val=0.001", "100 samples: too few to be parted so"),
         ("seed=1", r"part= and seed= go with val= or fold=, which 'numbers:p\?seed=1' lacks"),
         ("part=val", "part= and seed= go with"),
     ],

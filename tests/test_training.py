@@ -495,7 +495,7 @@ def test_a_run_is_not_written_over():
 
 def test_beginning_with_weights_of_another_class_count():
     trained()
-    with pytest.warns(UserWarning, match="the weights are of 1 classes and 3 channels, asked for"):
+    with pytest.warns(UserWarning, match="the weights are of 1 class and 3 channels, asked for"):
         found = trained(
             data=of_three(), init_from="run/model", changes=["lr=1e-30"], run="tuned", **SMALL
         ).model

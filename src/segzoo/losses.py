@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, factors_fault
 from segzoo.errors import PluginError, UsageError, printable
 from segzoo.zoo import registry
@@ -84,7 +85,7 @@ class OverHeads:
         if len(factors) != len(outputs):
             raise UsageError(
                 "head_weights does not fit the network",
-                found=f"{len(factors)} values",
+                found=count_of(len(factors), "value"),
                 expected=f"{len(outputs)}, one per output",
             )
         names = ["loss_final", *(f"loss_side{i}" for i in range(1, len(outputs)))]
@@ -469,7 +470,7 @@ def _over_classes(values: Tensor, counts: Tensor, class_weights: Weights) -> Ten
         if len(class_weights) != counts.shape[-1]:
             raise UsageError(
                 "class_weights does not fit this loss",
-                found=f"{len(class_weights)} values",
+                found=count_of(len(class_weights), "value"),
                 expected=f"{counts.shape[-1]}, one per class",
             )
         counts = counts * counts.new_tensor(class_weights)

@@ -14,6 +14,7 @@ from segzoo.automatic.plan import PLAN, AutoRequest, Plan, asked_otherwise, read
 from segzoo.automatic.planning import AFTER, Planned, data_for, planned, request_for
 from segzoo.automatic.words import completed_words
 from segzoo.base import files, ours
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.engine import checkpoint
@@ -117,7 +118,7 @@ def _folded(asked: AutoRequest, occasion: _Occasion) -> Automatic:
     share = asked.minutes / count
     if share < LEAST_MINUTES:
         raise UsageError(
-            f"{asked.minutes:g} minutes are too few for {count} folds",
+            f"{asked.minutes:g} minutes are too few for {count_of(count, 'fold')}",
             expected=f"{LEAST_MINUTES * count:g} or more",
         )
     ours.refuse_others([folder / FOLDS])

@@ -14,6 +14,7 @@ from segzoo.automatic.machine import Capacity, machine, threads_of_torch
 from segzoo.automatic.plan import AutoRequest, Considered, Line, Plan, change_of
 from segzoo.automatic.rules import Situation, augmented, decided
 from segzoo.automatic.words import completed_words, with_part
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.data.inverted import Inverted
 from segzoo.data.looked import Look, look_at, without
@@ -96,8 +97,8 @@ def planned(asked: AutoRequest, settings: Settings) -> Planned:
     notes = [*words.notes, *look.notes]
     if look.shared:
         notes.append(
-            f"{len(look.shared)} pictures to measure on are among those to train on: they are not "
-            "measured on"
+            f"among those to train on are {count_of(len(look.shared), 'picture')} to measure on: "
+            "not measured on"
         )
     plan = Plan(
         asked=asked,
@@ -256,7 +257,7 @@ class _Search:
             found = self._largest(candidate, until)
             size = ", ".join(f"{k}={v}" for k, v in found.options.items())
             told.append(
-                _considered(candidate, f"{found.fit:,.0f} pictures fit into the time {size}")
+                _considered(candidate, f"{count_of(found.fit, 'picture')} fit into the time {size}")
             )
             if best is None or found.fit > best.fit:
                 best = found
@@ -534,7 +535,7 @@ class _Search:
 
 
 def _why_so_large(chosen: _Chosen) -> str:
-    fits, ladder = f"{chosen.fit:,.0f} pictures fit into the time", chosen.candidate.ladder
+    fits, ladder = f"{count_of(chosen.fit, 'picture')} fit into the time", chosen.candidate.ladder
     if len(ladder) == 1:
         return fits
     if chosen.options == ladder[0]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.data.sample import Dataset, checked, info_of
 from segzoo.data.source import held_out, open_data, parse
@@ -63,7 +64,7 @@ def with_part(words: str, share: float, count: int) -> str:
     if count < 2:
         raise DatasetError(
             "one picture cannot be trained on and measured on too",
-            found=f"{count} picture{'s' * (count != 1)} in {printable(words)}",
+            found=f"{count_of(count, 'picture')} in {printable(words)}",
             expected="two or more",
             next_step="Add pictures, cut this one into tiles, or name others: --val WORDS",
         )
@@ -114,7 +115,7 @@ def _meant(pictures: Mapping[int, int], count: int, words: str) -> tuple[dict[st
         raise DatasetError(
             "the masks hold numbers of things, it seems, and not classes",
             file=words,
-            found=f"{len(values):,} values in {count} masks: {shown}",
+            found=f"{count_of(len(values), 'value')} in {count_of(count, 'mask')}: {shown}",
             expected=f"at most {MOST_CLASSES} classes, unless they are named: classes=A,B,C",
             next_step="To tell things from the ground add values=0,* to the words",
         )
@@ -123,5 +124,5 @@ def _meant(pictures: Mapping[int, int], count: int, words: str) -> tuple[dict[st
     found = {"values": ",".join(map(str, range(max(classes) + 1)))}
     if IGNORED in values:
         found["ignore_index"] = str(IGNORED)
-    note = f"masks hold {shown}: {max(classes) + 1} classes"
+    note = f"masks hold {shown}: {count_of(max(classes) + 1, 'class')}"
     return found, note + (f", and {IGNORED} does not count" if IGNORED in values else "")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib import util
 
+from segzoo.base.counts import count_of
 from segzoo.errors import printable
 
 __all__ = ["endings", "left_out"]
@@ -46,5 +47,6 @@ def left_out(others: Mapping[str, int]) -> str:
     more = " and more" * (len(ranked) > SHOWN)
     install = " (pip install 'segzoo-core[heic]' reads .heic)"
     unread = {*ENDINGS["HEIC"]} & {*others} - {*endings()}
-    word = "files" if count > 1 else "file"
-    return f"{count} {word} of other kinds left out: {shown}{more}{install * bool(unread)}"
+    return (
+        f"{count_of(count, 'file')} of other kinds left out: {shown}{more}{install * bool(unread)}"
+    )

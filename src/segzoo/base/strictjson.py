@@ -7,6 +7,7 @@ from itertools import accumulate
 from os import PathLike
 from typing import Any, NoReturn
 
+from segzoo.base.counts import count_of
 from segzoo.errors import SegzooError, printable
 
 __all__ = ["short", "strict_json"]
@@ -70,7 +71,7 @@ def strict_json(
             fail(f"holds too many {kind}", f"{count:,}", f"at most {most:,}")
     deepest = max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
     if deepest > levels:
-        fail("is nested too deeply", f"{deepest:,} levels", f"at most {levels}")
+        fail("is nested too deeply", count_of(deepest, "level"), f"at most {levels}")
     try:
         parsed = json.loads(
             raw.decode("utf-8"),

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segzoo.base.counts import count_of
 from segzoo.checks.blame import in_one_line
 from segzoo.checks.kit import Kit, final_of, some, training
 from segzoo.checks.losses import (
@@ -185,7 +186,10 @@ def final_comes_first(kit: Kit) -> None:
         heads = kit.network(x, all_heads=True)
     if isinstance(heads, Tensor) or len(heads) != len(outputs):
         many = 1 if isinstance(heads, Tensor) else len(heads)
-        raise Broken(f"all_heads=True gives {many} outputs, expected {len(outputs)} as in training")
+        raise Broken(
+            f"all_heads=True gives {count_of(many, 'output')}, "
+            f"expected {len(outputs)} as in training"
+        )
     if not _alike(final_of(heads), final):
         apart = _apart(final_of(heads), final)
         raise Broken(
@@ -554,7 +558,7 @@ def _run(network: Callable[[Tensor], Any], x: Tensor) -> Any:
 def predicts(model: "Model") -> None:
     """Predict three pictures and judge their masks."""
     if model.in_channels not in (1, 3):
-        raise Skipped(f"no picture has {model.in_channels} channels")
+        raise Skipped(f"no picture has {count_of(model.in_channels, 'channel')}")
     noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     pictures = {
         "a photo": noise,

@@ -21,6 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.checks import signing
 from segzoo.checks.results import Broken, Result, Skipped, judged, one_thread
 from segzoo.errors import (
@@ -116,7 +117,7 @@ def manifest_holds(subject: Subject) -> str:
     here = {name for name in used | found.files.keys() if (home / name).exists()}
     checked = here if subject.commit else here | found.files.keys()
     manifest.check(home, sorted(checked))
-    return f"{len(checked)} of {len(found.files)} files, digest {found.digest}"
+    return f"{len(checked)} of {count_of(len(found.files), 'file')}, digest {found.digest}"
 
 
 def commit_is_this(subject: Subject) -> str:
@@ -154,13 +155,13 @@ def header_is_good(subject: Subject) -> str:
     path = subject.home / subject.file
     with open_within(subject.home, subject.file) as file:
         header = read_header(file, path)
-    return f"{len(header.tensors):,} tensors, {header.file_size:,} bytes"
+    return f"{count_of(len(header.tensors), 'tensor')}, {header.file_size:,} bytes"
 
 
 def values_are_finite(subject: Subject) -> str:
     """No value of the weights is NaN or infinite, and no variance negative."""
     stored = weights.read(subject.home / subject.file, verify=True, inside=True)
-    return f"{sum(tensor.numel() for tensor in stored.values()):,} values"
+    return count_of(sum(tensor.numel() for tensor in stored.values()), "value")
 
 
 def plugin_is_here(subject: Subject) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.data import class_lines
 from segzoo.cli.options import AsJson, Device, Options, options_of, spelled_out
 from segzoo.cli.text import columns, print_json, say, table
@@ -126,10 +127,10 @@ def _plan_lines(plan: "Plan") -> Iterator[str]:
         yield f"val      {plan.val}"
     colours = {0.0: "in colours", 1.0: "gray"}.get(n["gray"], f"{n['gray']:.0%} gray")
     yield (
-        f"traits   {n['pictures']:g} pictures, {n['height']:g}x{n['width']:g} (H x W), {colours}; "
-        f"{n['classes']:g} classes; things of {n['object']:.0f} pixels, the thinnest class "
-        f"{n['thinnest']:.1f} wide; sided {n['sided']:g}, upright {n['upright']:g}, turned "
-        f"{n['turned']:g}, inverted {n['inverted']:g}"
+        f"traits   {count_of(n['pictures'], 'picture')}, {n['height']:g}x{n['width']:g} (H x W), "
+        f"{colours}; {count_of(n['classes'], 'class')}; things of {n['object']:.0f} pixels, "
+        f"the thinnest class {n['thinnest']:.1f} wide; sided {n['sided']:g}, "
+        f"upright {n['upright']:g}, turned {n['turned']:g}, inverted {n['inverted']:g}"
     )
     yield from ("note     " + note for note in plan.notes)
     yield ""
@@ -176,7 +177,7 @@ def _ended(found: "Automatic") -> Iterator[str]:
     yield f"{here}: {found.plan['model']}{value}"
     if found.folds is not None:
         values, (mean, deviation), _ = dataclasses.astuple(found.folds)
-        yield f"{len(values)} folds: {mean:.4f} +- {deviation:.4f} (standard deviation)"
+        yield f"{count_of(len(values), 'fold')}: {mean:.4f} +- {deviation:.4f} (standard deviation)"
     for kept in found.plan.kept:
         verdict = "kept" if kept.taken else "not kept"
         yield (f"{kept.name} {kept.value:g}: IoU {kept.before:.4f} -> {kept.after:.4f}, {verdict}")

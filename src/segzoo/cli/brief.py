@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, Record, asdict
 from segzoo.cli.text import amount
 from segzoo.errors import printable
@@ -39,7 +40,7 @@ def brief(
         yield from saved_of(config, SOME)
     yield "parameters", f"{parameters:,}"
     yield "macs", f"{amount(macs)} for an input of {size[0]}x{size[1]}"
-    yield "channels", f"{made.in_channels} in, {made.num_classes} classes"
+    yield "channels", f"{made.in_channels} in, {count_of(made.num_classes, 'class')}"
     if spec.options:
         yield "options", ", ".join(_option(name, each) for name, each in spec.options.items())
     yield "preprocess", not_default(made.preprocess)

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from segzoo.base.counts import count_of
 from segzoo.errors import UsageError
 from segzoo.spec import Json, ModelSpec, Option
 
@@ -21,7 +22,11 @@ def told(option: Option, model: str) -> str:
         return f"one of {', '.join(values)}" if values else ""
     families = Counter(map(_family, values)).most_common()
     named = ", ".join(f"{name}* ({count})" for name, count in families[:LARGEST])
-    rest = f" and {len(families) - LARGEST} families more" if len(families) > LARGEST else ""
+    rest = (
+        f" and {count_of(len(families) - LARGEST, 'family')} more"
+        if len(families) > LARGEST
+        else ""
+    )
     example = f"segzoo info {model} --choices '{families[0][0]}*'"
     return f"one of {len(values):,}: {named}{rest}; {example} lists those"
 

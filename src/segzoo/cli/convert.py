@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.options import AsJson, Options, options_of, spelled_out
 from segzoo.cli.progress import working
 from segzoo.cli.text import print_json, say
@@ -135,7 +136,8 @@ def _lines(file: str, done: "Converted") -> Iterator[str]:
         yield f"'{printable(done.prefix)[:100]}' was taken off the names in the file"
     short = [(old.removeprefix(done.prefix), new) for old, new in done.names]
     anew = [(old, new) for old, new in short if old != new]
-    yield f"{len(done.names)} tensors, {len(anew) or 'none'} named anew for {done.model}"
+    named = len(anew) or "none"
+    yield f"{count_of(len(done.names), 'tensor')}, {named} named anew for {done.model}"
     yield from (f"  {old} -> {new}" for old, new in anew[:SHOWN])
     if len(anew) > SHOWN:
         yield f"  and {len(anew) - SHOWN} more; --json has them all"

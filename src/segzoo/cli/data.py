@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, asdict
 from segzoo.cli.help import Command, Group, completed
 from segzoo.cli.options import AsJson
@@ -101,7 +102,7 @@ def _parts(words: str, report: "Report") -> Iterator[str]:
 
 
 def _lines(words: str, report: "Report") -> Iterator[str]:
-    yield f"{words}: {_many(report.samples, 'sample')}"
+    yield f"{words}: {count_of(report.samples, 'sample')}"
     if report.sizes is not None:
         sizes = dataclasses.asdict(report.sizes).items()
         yield "size     " + ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes) + " (H x W)"
@@ -119,7 +120,7 @@ def _lines(words: str, report: "Report") -> Iterator[str]:
     for finding in report.faults:
         yield from _finding("FAULT", finding)
     count = sum(finding.count for finding in report.faults)
-    yield f"{_many(count, 'fault')}, {_many(len(report.notes), 'note')}"
+    yield f"{count_of(count, 'fault')}, {count_of(len(report.notes), 'note')}"
 
 
 def _classes(report: "Report") -> Iterator[str]:
@@ -151,10 +152,6 @@ def _finding(kind: str, finding: "Finding") -> Iterator[str]:
         yield " " * INDENT + (f"{item.name}: {item.detail}" if item.detail else item.name)
     if finding.items and finding.count > len(finding.items):
         yield " " * INDENT + f"and {finding.count - len(finding.items)} more"
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 # --- traits --------------------------------------------------------------------------------------
@@ -278,7 +275,7 @@ def preview(
         else:
             sheet = of_samples(samples, info=info, ignore_index=ignore_index)
             files.write(out, ours.signed(codec.encode(sheet), by=ours.SHEET))
-    say(f"{out}: {_many(len(samples), 'sample')}")
+    say(f"{out}: {count_of(len(samples), 'sample')}")
 
 
 def _chosen(dataset: "Dataset | Stream", count: int, seed: int) -> "tuple[Dataset, Sequence[int]]":
@@ -386,9 +383,9 @@ def export(
             tolerance=tolerance,
         )
     classes = ", ".join(map(printable, found.classes))
-    say(f"{found.words}: {_many(found.samples, 'sample')} of {classes}")
+    say(f"{found.words}: {count_of(found.samples, 'sample')} of {classes}")
     if found.lost:
-        say(f"{_many(found.lost, 'pixel')} that do not count are background there")
+        say(f"{count_of(found.lost, 'pixel')} that do not count are background there")
 
 
 # --- compose-digits ------------------------------------------------------------------------------
@@ -423,7 +420,7 @@ def compose_digits(
     """
     from segzoo.data.compose import write_digits
 
-    with working(f"making {count:,} pictures"):
+    with working(f"making {count_of(count, 'picture')}"):
         paths = write_digits(
             out,
             source=source,

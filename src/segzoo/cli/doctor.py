@@ -2,6 +2,7 @@
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.cli.options import AsJson
 from segzoo.cli.progress import working
@@ -67,8 +68,8 @@ def _device(device: dict[str, Json]) -> str:
     if "memory" in device:
         return size_of(device["memory"])
     if "cores" in device:
-        threads = f", {device['threads']} threads" if "threads" in device else ""
-        return f"{device['usable_cores']} of {device['cores']} cores{threads}"
+        threads = f", {count_of(device['threads'], 'thread')}" if "threads" in device else ""
+        return f"{device['usable_cores']} of {count_of(device['cores'], 'core')}{threads}"
     return ""
 
 

@@ -278,8 +278,8 @@ class Done:
             raise UsageError(
                 "this part is of another list of pictures",
                 file=path,
-                found=f"{short(found.get('pictures'))} pictures there, {head.pictures} here, "
-                "and not the same names",
+                found=f"{short(found.get('pictures'))} pictures there, {head.pictures} here, and "
+                "not the same names",
                 next_step="Give every part the same pictures; or, when all have ended, do what is "
                 "left by --resume without --shard",
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.options import (
     AsJson,
     BatchSize,
@@ -137,7 +138,7 @@ def _lines(found: "Evaluated") -> Iterator[str]:
     model, data = found.protocol["model"], found.protocol["data"]
     part = " (held-out part)" if data["part"] else ""
     name = model["weights"] or model["name"]
-    yield f"{name} on {data['words']}{part}: {data['samples']} pictures"
+    yield f"{name} on {data['words']}{part}: {count_of(data['samples'], 'picture')}"
     yield ""
     cells = [
         (name, _number(value), _interval(found.intervals.get(name)))

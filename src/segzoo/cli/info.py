@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli import choices
 from segzoo.cli.brief import brief, code_of, not_default, recipe_of, saved_of
 from segzoo.cli.options import AsJson
@@ -113,7 +114,7 @@ def _lines(
     yield f"parameters   {stages[-1].parameters if config else spec.num_parameters:,}"
     made = config or spec
     yield f"macs         {stages[-1].macs:,} for an input of {size[0]}x{size[1]}"
-    yield f"channels     {made.in_channels} in, {made.num_classes} classes"
+    yield f"channels     {made.in_channels} in, {count_of(made.num_classes, 'class')}"
     for name, option in spec.options.items():
         allowed = f", {choices.told(option, entry.name)}" if option.choices else ""
         yield f"option       {name}={option.default}{allowed}. {option.help}".rstrip()

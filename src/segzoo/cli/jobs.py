@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from segzoo.base import ours
+from segzoo.base.counts import count_of
 from segzoo.base.formats import endings, left_out
 from segzoo.cli.shards import WHOLE, Shard
 from segzoo.errors import OutputError, UsageError, printable
@@ -253,7 +254,8 @@ def layout_of(
     if is_file and (total > 1 or len(kinds) > 1 or heads):
         raise UsageError(
             f"-o {printable(out)} holds one picture",
-            found=f"{total} inputs, {len(kinds)} kinds{', all heads' * heads}",
+            found=f"{count_of(total, 'input')}, {count_of(len(kinds), 'kind')}"
+            f"{', all heads' * heads}",
             expected="one input, one kind and the final head",
             next_step="Give a folder with -o",
         )
@@ -418,4 +420,4 @@ def _list(items: list[str], noun: str) -> str:
     shown = items[:SHOWN]
     text = ", ".join(shown[:-1]) + " and " * (len(shown) > 1) + shown[-1]
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return f"{len(items)} {noun}{'s' * (len(items) > 1)}: {text}{more}"
+    return f"{count_of(len(items), noun)}: {text}{more}"

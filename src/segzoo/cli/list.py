@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.base.terminal import to_stderr
 from segzoo.cli.options import AsJson
@@ -86,7 +87,7 @@ def _show(rows: list[Row]) -> None:
     lines, gone = fitted(HEADER, cells, width, right=" >", leave=LEFT_OUT)
     say(*lines)
     if gone:
-        say(f"Left out at {width} columns: {', '.join(gone)}")
+        say(f"Left out at {count_of(width, 'column')}: {', '.join(gone)}")
 
 
 def _first(items: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.text import say
 
 
@@ -25,7 +26,7 @@ def new(
     package = f"{place}/src/segzoo_{plugin.model}"
     data = '--data "folder:PICTURES?values=0,255&val=0.2"'
     text = f"""\
-{plugin.folder}: {len(plugin.files)} files. What to do next:
+{plugin.folder}: {count_of(len(plugin.files), "file")}. What to do next:
 
     pip install -e {place}
     segzoo list

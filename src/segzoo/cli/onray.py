@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segzoo import errors
+from segzoo.base.counts import count_of
 from segzoo.base.extras import imported
 from segzoo.base.records import Json
 from segzoo.cli.done import Done, digests_of
@@ -84,7 +85,7 @@ def by_ray(
             _take(record, waiting, outcomes, done)
     done.sweep()
     if waiting:
-        raise _given_up(f"{len(waiting)} pictures of which nothing was heard")
+        raise _given_up(f"{count_of(len(waiting), 'picture')} of which nothing was heard")
 
 
 def _take(record: dict[str, Any], waiting: dict[str, Job], outcomes: Outcomes, done: Done) -> None:
@@ -285,7 +286,7 @@ def _ended(job: Job, times: int, *, of: int) -> ResourceError:
     return ResourceError(
         f"the process that was at it ended, {times} times",
         file=job.source,
-        found=f"it among {of} pictures that were done together" if of > 1 else "",
+        found=f"it among {count_of(of, 'picture')} that were done together" if of > 1 else "",
         next_step="Run the same line with --resume, without --on ray",
     )
 

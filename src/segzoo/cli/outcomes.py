@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.cli.help import Interrupted
 from segzoo.cli.jobs import STDIO, Job, Layout
@@ -153,10 +154,10 @@ class Outcomes:
             tell(f"{self.failed} of {self.total} pictures failed; {where}")
         elif not self.quiet and not self.as_json and self.layout.out != STDIO:
             skipped = f", {self.skipped} were there" * bool(self.skipped)
-            several, where = "s" * (self.written != 1), self.layout.out
+            where = self.layout.out
             if self.layout.beside:
                 where = f"NAME{self.layout.beside}.png beside each"
-            tell(f"{self.written} picture{several} -> {where}{skipped}")
+            tell(f"{count_of(self.written, 'picture')} -> {where}{skipped}")
 
     def _print(self, text: str) -> None:
         """On stdout, for as long as somebody reads it: the work does not depend on that."""

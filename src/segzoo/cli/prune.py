@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.options import AsJson, BatchSize, Device, ModelName, Workers
 from segzoo.cli.progress import working
 from segzoo.cli.text import amount, print_json, say, table
@@ -97,7 +98,8 @@ def _lines(found: "Pruned") -> Iterator[str]:
     height, width = found.size
     yield ""
     yield (
-        f"{found.samples} pictures. MS: of this machine ({found.device}, {found.threads} threads), "
-        f"the median for one picture of {height}x{width} as the network gets it."
+        f"{count_of(found.samples, 'picture')}. MS: of this machine ({found.device}, "
+        f"{count_of(found.threads, 'thread')}), the median for one picture of {height}x{width} "
+        "as the network gets it."
     )
     yield found.load

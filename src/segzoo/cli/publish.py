@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.cli.options import AsJson, spelled_out
 from segzoo.cli.progress import working
@@ -191,7 +192,7 @@ def _tell_verdicts(verdicts: "list[Verdict]", as_json: bool) -> None:
             say(*(f"{'':<{8 + width}}{fault}" for fault in faults))
         for at in dict.fromkeys(rule.page for rule, faults in verdicts if faults):
             say(f"see {at.address}, as of {at.date}")
-        say(f"{len(verdicts) - broken} rules hold, {broken} broken; nothing was sent")
+        say(f"{count_of(len(verdicts) - broken, 'rule')} hold, {broken} broken; nothing was sent")
     if broken:
         raise typer.Exit(EXIT_BROKEN)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segzoo.base.counts import count_of
 from segzoo.cli.options import (
     Device,
     Precision,
@@ -153,7 +154,11 @@ def run(settings: "ServerSettings") -> None:
     from segzoo.serve.running import run_server
 
     names = ", ".join(settings.networks.models)
-    few = names if len(settings.networks.models) <= 3 else f"{len(settings.networks.models)} models"
+    few = (
+        names
+        if len(settings.networks.models) <= 3
+        else count_of(len(settings.networks.models), "model")
+    )
     tell(f"loading {few}" if settings.networks.at_once else f"{few}, each loaded at its first use")
     run_server(settings, lambda address: tell(f"at {address}  (Ctrl-C ends it)"))
     tell("ended")

@@ -9,6 +9,7 @@ import os
 import re
 from typing import NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.errors import UsageError, printable
 
 __all__ = ["WHOLE", "Shard", "shard_of"]
@@ -57,7 +58,7 @@ def shard_of(text: str | None) -> Shard:
     shard = Shard(*map(int, match.groups()))
     if not 1 <= shard.parts <= MOST:
         raise UsageError(
-            f"--shard {shard}: a folder has no {shard.parts} parts",
+            f"--shard {shard}: a folder has no {count_of(shard.parts, 'part')}",
             expected=f"1 to {MOST:,}",
             next_step=NEXT,
         )

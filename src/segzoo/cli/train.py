@@ -13,6 +13,7 @@ import typer
 from typer.models import OptionInfo
 
 from segzoo.base import ours
+from segzoo.base.counts import count_of
 from segzoo.cli.options import Options, options_of, spelled_out
 from segzoo.cli.text import say
 from segzoo.errors import UsageError, printable
@@ -419,4 +420,4 @@ def _sum_up(values: Sequence[float | None], folder: Path, quiet: bool) -> None:
 
     mean, deviation = write_folds(folder, values)
     if not quiet:
-        say(f"{len(values)} folds: {mean:.4f} +- {deviation:.4f} (standard deviation)")
+        say(f"{count_of(len(values), 'fold')}: {mean:.4f} +- {deviation:.4f} (standard deviation)")

@@ -9,6 +9,7 @@ of them is plausible.
 
 from collections.abc import Sequence
 
+from segzoo.base.counts import count_of
 from segzoo.data.check import classes_of
 from segzoo.data.sample import Info
 from segzoo.errors import UsageError, printable
@@ -52,7 +53,11 @@ def suit(preprocess: Preprocess, in_channels: int, info: Info, *, by_words: bool
     """
     banded = preprocess.mode == "bands"
     if info.bands is not None and (not banded or info.bands != in_channels):
-        takes = f"{in_channels} bands" if banded else f"{in_channels} channels of colour"
+        takes = (
+            count_of(in_channels, "band")
+            if banded
+            else f"{count_of(in_channels, 'channel')} of colour"
+        )
         raise UsageError(
             "the data set's pictures are not what the model takes",
             found=f"bands={info.bands}",
@@ -60,7 +65,7 @@ def suit(preprocess: Preprocess, in_channels: int, info: Info, *, by_words: bool
         )
     if by_words and banded and info.bands is None:
         raise UsageError(
-            f"the model takes pictures of {in_channels} bands",
+            f"the model takes pictures of {count_of(in_channels, 'band')}",
             next_step=f"Say so in the data set's words: bands={in_channels}",
         )
     if by_words and preprocess.peak is not None and info.peak != preprocess.peak:

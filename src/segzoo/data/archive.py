@@ -24,6 +24,7 @@ from functools import partial
 from os import PathLike
 from typing import IO, NamedTuple, cast
 
+from segzoo.base.counts import count_of
 from segzoo.base.files import make_folder, unwritable
 from segzoo.errors import (
     DatasetError,
@@ -120,7 +121,7 @@ def _unpack(stream: IO[bytes], folder: str, max_bytes: int, max_members: int) ->
         if fault := member.fault or _fault_of_name(member.name, parts, member.is_folder):
             raise _unsafe(fault, member)
         if number >= max_members:
-            raise _unsafe(f"has more than {max_members} members", member)
+            raise _unsafe(f"has more than {count_of(max_members, 'member')}", member)
         if member.size < 0 or total > limit:
             raise _unsafe(f"unpacks to more than {limit} bytes, from {packed}", member)
         if other := _taken(tree, parts, member.is_folder):

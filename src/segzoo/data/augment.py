@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.data import warp
 from segzoo.data.named import Kind, faults_of, filled
@@ -70,7 +71,7 @@ def augmenter(
     faults = [fault for named in augment for fault in _faults(named)]
     if bands is not None:
         faults += [
-            f"{name} is about colours, and pictures have {bands} bands"
+            f"{name} is about colours, and pictures have {count_of(bands, 'band')}"
             for name, _ in augment
             if name in OF_COLOURS
         ]

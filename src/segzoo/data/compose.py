@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base import files, ours
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.errors import DatasetError, DependencyMissingError, ResourceError, UsageError, printable
 
@@ -101,7 +102,7 @@ def write_digits(
     counts["train"] = count - sum(counts.values())
     if empty := [part for part in parts if counts[part] < 1]:
         raise UsageError(
-            f"{count} pictures are too few to be shared out so",
+            f"{count_of(count, 'picture')}: too few to be shared out so",
             found=f"none for {' and '.join(empty)}",
         )
     composed: dict[str, dict[str, NDArray[Any]]] = {}
@@ -145,7 +146,7 @@ def share_out(labels: Bytes, *, val: float, test: float, seed: int) -> dict[str,
     parts = {part: np.sort(np.concatenate(pieces[part])) for part in PARTS if shares[part]}
     if empty := [part for part, chosen in parts.items() if not len(chosen)]:
         raise UsageError(
-            f"{len(labels)} digits are too few to be shared out so",
+            f"{count_of(len(labels), 'digit')}: too few to be shared out so",
             found=f"none for {' and '.join(empty)}",
         )
     return parts
@@ -167,7 +168,8 @@ def read_digits(source: str | os.PathLike[str]) -> Digits:
         raise DatasetError(
             "pictures and labels are not as many, or there are none",
             file=file,
-            found=f"{len(digits.images)} pictures, {len(digits.labels)} labels",
+            found=f"{count_of(len(digits.images), 'picture')}, "
+            f"{count_of(len(digits.labels), 'label')}",
         )
     if digits.labels.max() >= BACKGROUND:
         raise DatasetError(
@@ -210,7 +212,7 @@ def _composed(
     if count < 1 or most < 1 or min(size) < 1:
         raise UsageError(
             "there is nothing to compose",
-            found=f"{count} pictures of {size[0]}x{size[1]} with up to {most} digits",
+            found=f"{count_of(count, 'picture')} of {size[0]}x{size[1]} with up to {most} digits",
         )
     boxes = _boxes(digits.images)
     height, width = size
@@ -225,7 +227,9 @@ def _composed(
         masks = np.full((count, height, width), BACKGROUND, np.uint8)
         index = np.full((count, most), -1, np.int32)
     except (MemoryError, ValueError):  # ValueError: more than an address can say
-        raise ResourceError(f"memory is not enough for {count} pictures of {size}") from None
+        raise ResourceError(
+            f"memory is not enough for {count_of(count, 'picture')} of {size}"
+        ) from None
     draw = _draws(seed)
     for image, mask, numbers in zip(images, masks, index, strict=True):
         placed: list[tuple[int, int, int, int]] = []

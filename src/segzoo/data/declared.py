@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.data.paired import Reading
 from segzoo.data.sample import Info
 from segzoo.errors import UsageError, printable
@@ -151,7 +152,7 @@ def declared(**said: Unpack[Said]) -> Declared:
     if names and count and len(names) != count and (len(names), count) != (1, 2):
         raise UsageError(
             "there is not one class for each value or colour",
-            found=f"{len(names)} classes for {count}",
+            found=f"{count_of(len(names), 'class')} for {count}",
             expected="as many, or one class and two: without it, with it",
         )
     found = Declared(

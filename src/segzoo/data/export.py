@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.base import files, formats
+from segzoo.base.counts import count_of
 from segzoo.data.contours import polygons_around
 from segzoo.data.labelmap import BACKGROUND, tidy
 from segzoo.data.outlines import runs_of
@@ -144,7 +145,7 @@ def _image(sample: Sample) -> NDArray[np.uint8]:
     if image.shape[2] not in (1, 3, 4):
         raise UsageError(
             "pictures of measured bands have no format here",
-            found=f"{image.shape[2]} bands",
+            found=count_of(image.shape[2], "band"),
             expected="gray or colours",
         )
     return image[..., 0] if image.shape[2] == 1 else image

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.data.declared import table_of
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.pictures.labels import Colour, default_palette
@@ -115,7 +116,7 @@ def _of_options(classes: str, palette: str) -> Table:
     elif not names:
         fault = "palette= gives colours, and nothing their names"
     elif count and len(names) != count:
-        fault = f"classes= names {len(names)}, and palette= has {count} colours"
+        fault = f"classes= names {len(names)}, and palette= has {count_of(count, 'colour')}"
     elif len({*table.palette}) < count:
         fault = "palette= has one colour twice"
     elif len(names) > MOST:

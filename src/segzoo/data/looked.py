@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segzoo.base import cache, files
+from segzoo.base.counts import count_of
 from segzoo.base.records import Record, asdict, from_dict
 from segzoo.base.strictjson import strict_json
 from segzoo.data import check
@@ -79,7 +80,7 @@ def without(data: Data, numbers: Sequence[int]) -> Data:
     if not left:
         raise DatasetError(
             "every picture to measure on is among those to train on",
-            found=f"{len(numbers)} pictures",
+            found=count_of(len(numbers), "picture"),
             next_step="Measure on others: val=0.2 holds out a fifth of the set",
         )
     return Data(Subset(data.dataset, left)) if numbers else data  # its words are of all of them
@@ -95,8 +96,8 @@ def _refuse(report: check.Report) -> None:
     if report.faults:
         first, more = report.faults[0], len(report.faults) - 1
         items = first.items[0] if first.items else None
-        count = f"{first.count} samples: " if first.count > 1 else ""
-        others = f"; and {more} other faults, see segzoo data check" if more else ""
+        count = f"{count_of(first.count, 'sample')}: " if first.count > 1 else ""
+        others = f"; and {count_of(more, 'other fault')}, see segzoo data check" if more else ""
         raise DatasetError(
             f"{count}{first.problem}",
             file="" if items is None else items.name,
@@ -108,7 +109,7 @@ def _refuse(report: check.Report) -> None:
         only = there[0].name if there else "none"
         raise DatasetError(
             "there is nothing to learn: every pixel that counts is of one class",
-            found=f"class {only} in all of {report.samples} pictures",
+            found=f"class {only} in all of {count_of(report.samples, 'picture')}",
             expected="pixels of two classes or more",
             next_step="Look at the masks: segzoo data preview WORDS",
         )

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import DependencyMissingError
 
 __all__ = [
@@ -36,7 +37,7 @@ FAR = 2  # times the size of the picture: from there on, no corner of a polygon 
 def polygon_of(numbers: Sequence[float]) -> Polygon:
     """x, y, x, y, ... as a polygon. ValueError for fewer than three points, and for no numbers."""
     if len(numbers) % 2 or len(numbers) < 6:
-        raise ValueError(f"a polygon of {len(numbers) / 2:g} points")
+        raise ValueError(f"a polygon of {count_of(len(numbers) / 2, 'point')}")
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a point that is nowhere")
     return array("d", numbers)

@@ -12,6 +12,7 @@ from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import DatasetError, printable
 from segzoo.pictures.codec import Picture
 from segzoo.spec import Preprocess
@@ -101,7 +102,7 @@ def picture_of(image: NDArray[np.uint8], preprocess: Preprocess, in_channels: in
     if found not in (1, 3, 4):
         raise DatasetError(
             "the picture is neither gray nor in colours",
-            found=f"{found} bands",
+            found=count_of(found, "band"),
             expected="1, 3 or 4 channels",
             next_step=f"If each is a measurement, the data set has to say so: bands={found}",
         )

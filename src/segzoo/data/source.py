@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of, notes_of
@@ -221,7 +222,7 @@ def _span(text: str, length: int) -> range:
         raise UsageError(f"split={printable(text)!r} is not FROM:TO, two whole numbers") from None
     numbers = range(length)[start:stop]
     if not numbers:
-        raise UsageError(f"split={text} takes nothing of {length} samples")
+        raise UsageError(f"split={text} takes nothing of {count_of(length, 'sample')}")
     return numbers
 
 
@@ -246,14 +247,14 @@ def _parted(dataset: Dataset, common: Mapping[str, str], part: Part | None) -> S
     except ValueError:
         given = "&".join(f"{k}={v}" for k, v in common.items())
         raise UsageError(
-            f"cannot part a set of {len(order)} samples by {printable(given)!r}",
-            expected=f"at most {len(order)} folds"
+            f"cannot part a set of {count_of(len(order), 'sample')} by {printable(given)!r}",
+            expected=f"at most {count_of(len(order), 'fold')}"
             if folds > len(order)
             else "val between 0 and 1, or fold=I/N with I from 0 to N - 1",
         ) from None
     sides = {True: chosen, False: set(order) - chosen}
     if not all(sides.values()):
-        raise UsageError(f"{len(order)} samples are too few to be parted so")
+        raise UsageError(f"{count_of(len(order), 'sample')}: too few to be parted so")
     return Subset(dataset, sorted(sides[part == "val"]))
 
 

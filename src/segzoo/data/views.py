@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.base.counts import count_of
 from segzoo.base.extras import imported
 from segzoo.data import warp
 from segzoo.data.sample import Sample, checked
@@ -135,7 +136,7 @@ def by_user(views: Views, *, transform: Transform, who: str) -> Views:
     if parts != len(given):
         raise PluginError(
             f"augmentation {who} gave something else",
-            found=f"{parts} parts" if parts else type(result).__name__,
+            found=count_of(parts, "part") if parts else type(result).__name__,
             expected="(image, mask)" if len(given) == 2 else "(image, mask, weight)",
         )
     image, target, *weight = map(_as_array, result)

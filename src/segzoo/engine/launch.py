@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from segzoo.base.counts import count_of
 from segzoo.base.terminal import warn
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, DependencyMissingError, RunError
@@ -132,7 +133,7 @@ def refuse_uneven(recipe: Recipe, world: int) -> None:
     if part % world:
         size = -(-part // world) * world * recipe.accumulate
         raise RunError(
-            f"{part} samples at once cannot be divided among {world} processes",
+            f"{count_of(part, 'sample')} at once cannot be divided among {world} processes",
             expected=f"batch_size={size}, say",
         )
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from segzoo import losses
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, Record, asdict, from_dict, typed
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.losses import Loss
@@ -169,7 +170,7 @@ def loss_of(recipe: Recipe, task_defaults: TaskDefaults, *, num_classes: int) ->
     if isinstance(weights, list | tuple) and len(weights) != needed:
         raise UsageError(
             "class_weights does not fit the network",
-            found=f"{len(weights)} values",
+            found=count_of(len(weights), "value"),
             expected=f"{needed} for num_classes={num_classes}",
         )
     if num_classes == 1 and weights is not None:

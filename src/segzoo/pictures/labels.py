@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import DatasetError, UsageError
 
 __all__ = [
@@ -100,7 +101,7 @@ def encode(
                 "the mask has colours that stand for no class",
                 file=file,
                 found=_counted(_codes(colours)[found == 0], _hex_of_code),
-                expected=f"the {len(indices)} colours of the palette",
+                expected=f"the {count_of(len(indices), 'colour')} of the palette",
                 next_step="Give the palette of these masks; a lossy JPEG cannot hold labels",
             )
         found[found == 0] = unknown + 1
@@ -151,7 +152,7 @@ def whole(values: Labels, *, file: str | PathLike[str] = "") -> Labels:
         raise DatasetError(
             "the mask holds fractions, not whole numbers",
             file=file,
-            found=f"{examples} and so on in {int(odd.sum())} places",
+            found=f"{examples} and so on in {count_of(int(odd.sum()), 'place')}",
             expected="values of classes",
             next_step="If all from a value on is one class, say so: threshold=0.5",
         )
@@ -291,7 +292,7 @@ def judge(
         raise DatasetError(
             "the target has not one map for each class",
             file=file,
-            found=f"{len(target)} maps",
+            found=count_of(len(target), "map"),
             expected=str(num_classes),
         )
     wrong = target >= most
@@ -372,10 +373,7 @@ def _counted(values: NDArray[Any], word: Callable[[int], str] = str) -> str:
     """The values with how often they occur, the most frequent first."""
     found, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    shown = [
-        f"{word(int(found[n]))} ({counts[n]} pixel{'s' * bool(counts[n] > 1)})"
-        for n in order[:SHOWN]
-    ]
+    shown = [f"{word(int(found[n]))} ({count_of(counts[n], 'pixel')})" for n in order[:SHOWN]]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(shown) + more
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import PictureError, PictureTooLargeError
 from segzoo.pictures import codec, tiff
 from segzoo.pictures.arrays import SAY_BANDS, InFile
@@ -62,7 +63,7 @@ class OnDisk:
     def __init__(self, source: _Source, file: str, *, peak: float | None, bands: bool) -> None:
         self.size = source.layout.height, source.layout.width
         pages = source.pages
-        self._told = dict.fromkeys([f"the first of {pages} frames"] * (pages > 1))
+        self._told = dict.fromkeys([f"the first of {count_of(pages, 'frame')}"] * (pages > 1))
         self._of_all: tuple[str, ...] | None = None  # notes of every part: others are of a part
         self._source, self._file = source, file
         self._peak, self._bands = peak, bands

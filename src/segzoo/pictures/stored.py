@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import DatasetError, PictureError, printable
 from segzoo.pictures import codec, tiff
 from segzoo.pictures.arrays import InFile, array_in
@@ -129,7 +130,7 @@ def _of_array(found: InFile, channel: str) -> Stored:
         if layout.photometric == tiff.INVERTED and layout.bands == 1:
             notes.append(INVERTED)
     if found.pages > 1:
-        notes.append(f"the first of {found.pages} frames")
+        notes.append(f"the first of {count_of(found.pages, 'frame')}")
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     return Stored(values, notes=tuple(notes), turned=1 if layout is None else layout.orientation)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
+from segzoo.base.counts import count_of
 from segzoo.pictures.limits import SCAN
 
 __all__ = [
@@ -156,7 +157,7 @@ class Layout:
         name = COLOURS.get(self.photometric, (f"photometric {self.photometric}", 0))[0]
         packed = BYTEWISE.get(self.compression, f"compression {self.compression}")
         packed = "" if packed == "none" else f", {packed}"
-        many = f"{self.bands} band{'s' * (self.bands > 1)}"
+        many = count_of(self.bands, "band")
         return f"{many} of {bits} bits, {kind} ({name}){packed}"
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segzoo.base.counts import count_of
 from segzoo.errors import ConfigError, PictureError, PluginError
 from segzoo.pictures import codec
 from segzoo.pictures.codec import Picture
@@ -343,7 +344,7 @@ def _refuse_too_many(num_classes: int, threshold: float | None) -> None:
     if num_classes > max(most, 1):
         raise ConfigError(
             "a mask of 8 bits cannot hold so many classes",
-            found=f"{num_classes} classes",
+            found=count_of(num_classes, "class"),
             expected=f"at most {most}",
             next_step="Use the probabilities",
         )
@@ -371,7 +372,7 @@ def channels(
     if found != 3:
         raise PictureError(
             "the picture is neither gray nor in colours",
-            found=f"{found} bands",
+            found=count_of(found, "band"),
             expected="1 or 3, and perhaps alpha",
             next_step="A network of so many channels reads them with mode='bands'",
         )
@@ -455,7 +456,7 @@ def per_channel(name: str, values: tuple[float, ...], in_channels: int) -> Float
     if len(values) != in_channels:
         raise ConfigError(
             f"preprocess.{name} does not fit the network's channels",
-            found=f"{len(values)} values",
+            found=count_of(len(values), "value"),
             expected=f"1 or {in_channels}",
         )
     return np.array(values, np.float32).reshape(-1, 1, 1)

@@ -7,6 +7,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.predict import tiling
 from segzoo.predict.network import Network
 from segzoo.predict.preprocess import probabilities
@@ -32,7 +33,7 @@ class AtOnce:
     def notes(self) -> tuple[str, ...]:
         if not self.fewer:
             return ()
-        several = f"{self.fewer} windows" if self.fewer > 1 else "one window"
+        several = count_of(self.fewer, "window")
         return (f"memory ran out, so it was run with {several} at once",)
 
 

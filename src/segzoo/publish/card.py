@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Record
 from segzoo.errors import printable
 from segzoo.publish import metadata
@@ -32,7 +33,7 @@ def _head(facts: Facts) -> Iterator[str]:
     config = facts.config
     side = config.preprocess.size
     size = f"resized to {side[0]}x{side[1]}" if side else "at their own size"
-    classes = f"{config.num_classes} class{'es' * (config.num_classes > 1)}"
+    classes = count_of(config.num_classes, "class")
     names = f": {', '.join(config.classes[:20])}" if config.classes else ""
     more = f" and {len(config.classes) - 20} more" if len(config.classes) > 20 else ""
     yield f"# {_text(facts.repo.rpartition('/')[2])}"

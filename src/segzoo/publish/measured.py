@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.source import COMMON, parse
@@ -72,8 +73,8 @@ def _of_evaluation(
         raise UsageError(
             "the numbers are of another model",
             file=path,
-            found=f"{printable(str(about.get('name')))}, {about.get('num_classes')} classes",
-            expected=f"{config.model}, {config.num_classes} classes",
+            found=f"{printable(str(about.get('name')))}, num_classes={about.get('num_classes')}",
+            expected=f"{config.model}, num_classes={config.num_classes}",
         )
     if origin.sha256 and about.get("sha256") and about["sha256"] != origin.sha256:
         raise UsageError(
@@ -84,7 +85,7 @@ def _of_evaluation(
         )
     told = public_words(words) if isinstance(words, str) else f"data set {data.get('sha256')}"
     part = ", held-out part" if data.get("part") else ""
-    split = f"{told}{part}, {samples:,} picture{'s' * (samples != 1)}"
+    split = f"{told}{part}, {count_of(samples, 'picture')}"
     also = [*(["mirrored too"] if flip else []), *(f"at {s:g} of the size too" for s in scales)]
     tool = f"segzoo {measured_with}, version {VERSION} of the metrics"
     known = _known(words, origin) if isinstance(words, str) else []

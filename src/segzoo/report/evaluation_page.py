@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.errors import DataError, SegzooError, printable
 from segzoo.pictures.labels import Colour, default_palette
@@ -89,8 +90,8 @@ def evaluation_part(folder: str | os.PathLike[str]) -> EvaluationPart:
     part = ", its held-out part" if data.get("part") else ""
     return EvaluationPart(
         title=str(model.get("weights") or model.get("name") or "a model"),
-        lead=f"on {data.get('words') or 'a data set'}{part}: {_count(data.get('samples'))} "
-        f"pictures, each at its own size",
+        lead=f"on {data.get('words') or 'a data set'}{part}: {_count(data.get('samples'))}, "
+        "each at its own size",
         tiles=[*_tiles(values, mapping(record.get("intervals")), main)],
         sections=[section for section in sections if section is not None],
         how=_how(protocol),
@@ -163,7 +164,8 @@ def _written(value: Json) -> str:
 
 
 def _count(value: Json) -> str:
-    return f"{value:,}" if isinstance(value, int) else "an unknown number of"
+    known = isinstance(value, int)
+    return count_of(value, "picture") if known else "an unknown number of pictures"
 
 
 def _range(pair: Json) -> str:
@@ -221,7 +223,7 @@ def _classes(record: Mapping[str, Json]) -> Section | None:
     table = NumberTable(
         ("class", *columns),
         rows,
-        title=f"{len(names)} classes",
+        title=count_of(len(names), "class"),
         note="A class that neither truth nor prediction holds is absent, and in no mean.",
         colours=_palette(record, len(names)),
     )
@@ -350,7 +352,7 @@ def _spread(rows: Sequence[Mapping[str, str]], main: str) -> Section | None:
         "How many pictures came out how",
         values,
         x_label=main,
-        note=f"{len(values):,} pictures, from {min(values):.4f} to {max(values):.4f}, "
+        note=f"{count_of(len(values), 'picture')}, from {min(values):.4f} to {max(values):.4f}, "
         f"median {median_low(values):.4f}.",
     )
     all_rows = _values(rows, main)

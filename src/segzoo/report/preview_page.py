@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segzoo.base.counts import count_of
 from segzoo.data.sample import Info, Sample
 from segzoo.report.evaluation_page import foot
 from segzoo.report.exhibits import SIDE, exhibit_of
@@ -40,7 +41,7 @@ def page_of_samples(
     return WebPage(
         kicker="segzoo \u00b7 data preview",
         title=words,
-        lead=f"{len(samples)} samples. {note}".strip(),
+        lead=f"{count_of(len(samples), 'sample')}. {note}".strip(),
         sections=[
             Section(
                 "pictures",

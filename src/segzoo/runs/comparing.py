@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from segzoo.base import ours
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.sample import Dataset
@@ -260,7 +261,7 @@ def _page(found: Compared, first: Measurement, second: Measurement) -> WebPage:
         kicker="segzoo · comparison",
         title=f"{found.names[0]} and {found.names[1]}",
         lead=f"A is {found.names[0]}, B is {found.names[1]}; on {data['words']}: "
-        f"{data['samples']:,} pictures.",
+        f"{count_of(data['samples'], 'picture')}.",
         tiles=tiles,
         sections=[
             _map(found),
@@ -311,7 +312,7 @@ def _map(found: Compared) -> Section:
                 "By how much",
                 leads,
                 x_label=f"B minus A · {found.main}",
-                note=f"A has the better number of {found.wins[0]:,} pictures, B of "
+                note=f"A has the better number of {count_of(found.wins[0], 'picture')}, B of "
                 f"{found.wins[1]:,}; of {found.wins[2]:,} it is the same or not defined.",
             ),
         ],
@@ -341,9 +342,10 @@ def _section_of_speed(speed: PairedSpeed | None) -> Section:
         ),
     ]
     note = (
-        f"From a picture of the set to its mask, reading included; median of {speed.pictures} "
-        f"pictures, {speed.rounds} times each, in turn, on {speed.device}, {speed.threads} thread"
-        f"{'s' * (speed.threads != 1)}. The ratio is that of pairs, with the middle half of them."
+        "From a picture of the set to its mask, reading included; median of "
+        f"{count_of(speed.pictures, 'picture')}, {speed.rounds} times each, in turn, "
+        f"on {speed.device}, {count_of(speed.threads, 'thread')}. The ratio is that of pairs, with "
+        "the middle half of them."
     )
     return Section("speed", "Speed", [NumberTable(("", "a picture", "times A"), rows)], note=note)
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.base.strictjson import short
@@ -295,7 +296,9 @@ def _state_of(
         rest = build.initialised(builder, 0).state_dict()
         rest = {name: t for name, t in rest.items() if not name.startswith(converter.part)}
         state = {**rest, **state}
-        notes.append(f"{len(rest)} tensors are random: train it first, with --init-from")
+        notes.append(
+            f"random are {count_of(len(rest), 'tensor')}: train it first, with --init-from"
+        )
     return dict(state), notes
 
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from segzoo.base import ours
+from segzoo.base.counts import count_of
 from segzoo.base.files import make_folder
 from segzoo.base.home import expanded
 from segzoo.base.records import Json, asdict
@@ -234,7 +235,7 @@ def measurement(request: EvaluateRequest) -> Measurement:
             progress=_counting(request.progress, len(range(share.rank, len(data), share.world))),
         )
         if found.batch_size < wanted:
-            warn(f"memory held {found.batch_size} pictures at once", stacklevel=4)
+            warn(f"memory held {count_of(found.batch_size, 'picture')} at once", stacklevel=4)
         rows, overlapping = _rows(found, candidate.measures), candidate.overlapping
         result = Evaluated(
             values=found.values,

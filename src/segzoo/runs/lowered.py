@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segzoo.base.counts import count_of
 from segzoo.data.opened import Data
 from segzoo.engine.evaluate import Task, evaluate, input_of
 from segzoo.errors import PluginError, UsageError
@@ -80,7 +81,7 @@ def lowered(lowering: Lowering) -> list[Accepted]:
     else:
         made = _Made(graph, sha256, len(graph()))
     exact_name = next(iter(offered.installed("fp32")), lowering.runtimes[0])
-    tell(f"measuring {found.subject.identity.model} on {len(val)} pictures in fp32")
+    tell(f"measuring {found.subject.identity.model} on {count_of(len(val), 'picture')} in fp32")
     exact = _measured(found, ready.runtime_for(found.subject, exact_name, "fp32"), val)
     kept, faults = [], []
     for name in lowering.runtimes:
@@ -114,7 +115,7 @@ def lowered(lowering: Lowering) -> list[Accepted]:
 def _in_eight_bits(found: Found, graph: Graph, train: Data, tell: Callable[[str], None]) -> _Made:
     """The graph in eight bits, kept beside the artefact."""
     numbers = np.linspace(0, len(train) - 1, min(CALIBRATED, len(train))).round().astype(int)
-    tell(f"making int8 of {len(numbers)} pictures")
+    tell(f"making int8 of {count_of(len(numbers), 'picture')}")
     task = _task(found, train)
     plain = Postprocess(activation=found.config.postprocess.activation)
 

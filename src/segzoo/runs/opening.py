@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from segzoo.base.counts import count_of
 from segzoo.base.terminal import to_stderr
 from segzoo.data.opened import Data
 from segzoo.engine import recipes
@@ -54,12 +55,12 @@ def rows_of_model(subject: Subject, begins: str) -> Rows:
     total = sum(sizes.values())
     trained = total - sum(v for n, v in sizes.items() if n.startswith(subject.recipe.frozen))
     part = "" if trained == total else f", {trained:,} of them trained"
-    classes = f"{about.num_classes} class{'es' * (about.num_classes > 1)}"
-    task = f"{subject.task}, {classes}, {about.in_channels} channels"
+    classes = count_of(about.num_classes, "class")
+    task = f"{subject.task}, {classes}, {count_of(about.in_channels, 'channel')}"
     return [
         ("model", f"{name}: {total:,} parameters{part}"),
         ("begins", begins),
-        ("task", task.replace("1 channels", "1 channel")),
+        ("task", task),
     ]
 
 
@@ -69,7 +70,7 @@ def rows_of_teacher(taught: Taught | None, recipe: Recipe) -> Rows:
 
 def rows_of_data(data: Data, val: Data | None, metrics_version: int) -> Rows:
     def told(found: Data) -> str:
-        return f"{found.name}: {len(found):,} samples"
+        return f"{found.name}: {count_of(len(found), 'sample')}"
 
     measures_on = "nothing: no --val" if val is None else told(val)
     rows = [("trains on", told(data)), ("measures on", measures_on)]
@@ -84,14 +85,16 @@ def rows_of_run(folder: Path, recipe: Recipe, data: Data, settings: Settings) ->
     steps = steps_of(recipe, len(data))
     samples = recipe.batch_size
     if steps is None:
-        takes = f"{recipe.minutes:g} minutes, in steps of {samples} samples"
+        takes = (
+            f"{count_of(recipe.minutes or 0, 'minute')}, in steps of {count_of(samples, 'sample')}"
+        )
     else:
-        epochs = f"{steps * samples / len(data):.3g}"
-        takes = f"{steps:,} steps of {samples} samples: {epochs} epoch{'s' * (epochs != '1')}"
+        epochs = count_of(float(f"{steps * samples / len(data):.3g}"), "epoch")
+        takes = f"{count_of(steps, 'step')} of {count_of(samples, 'sample')}: {epochs}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    many = f"{processes} process{'es' * (processes > 1)}"
+    many = count_of(processes, "process")
     count = settings.threads
-    threads = "" if count is None else f" of {count} thread{'s' * (count > 1)}"
+    threads = "" if count is None else f" of {count_of(count, 'thread')}"
     layout = ", channels last" if settings.channels_last else ""
     return [
         ("takes", takes),

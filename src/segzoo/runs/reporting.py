@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.base import ours
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json
 from segzoo.data.source import held_out
 from segzoo.engine import journal
@@ -127,7 +128,7 @@ def _lead(place: Path, identity: Mapping[str, Json], records: list[dict[str, Jso
     parts = [
         place.resolve().name,
         f"trained on {words}" if isinstance(words, str) else "",
-        f"{step:,} steps" if step else "no step was written down",
+        count_of(step, "step") if step else "no step was written down",
         f"weights of step {best:,}" if best is not None else "",
     ]
     return " · ".join(filter(None, parts))

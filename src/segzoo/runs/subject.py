@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.loader import ignore_index_of
@@ -220,7 +221,7 @@ def _task_of(
     if bands is not None and bands != in_channels:
         raise UsageError(
             "the data set's pictures have not as many bands as the network takes",
-            found=f"{bands} bands, {in_channels} channels",
+            found=f"{count_of(bands, 'band')}, {count_of(in_channels, 'channel')}",
             next_step=f"Give --in-channels {bands} (in_channels= in Python)",
         )
     if bands is not None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, asdict
 from segzoo.data.sample import Info
 from segzoo.engine.evaluate import Task
@@ -83,7 +84,7 @@ def _refuse_misfits(model: Model, name: str, subject: Subject, info: Info) -> No
     if not (one_of_two or two_of_one) and has != wants:
         raise UsageError(
             f"{shown} cannot teach this model: it tells other classes apart",
-            found=f"{has} classes",
+            found=count_of(has, "class"),
             expected=f"{wants}",
             next_step="Train a teacher on this data first, and give its run: --teacher RUN",
         )
@@ -111,6 +112,6 @@ def _refuse_misfits(model: Model, name: str, subject: Subject, info: Info) -> No
     if bands[0] != bands[1] or (bands[0] and about.in_channels != model.in_channels):
         raise UsageError(
             f"{shown} cannot teach this model: it takes other pictures",
-            found=f"{model.in_channels} channels in mode {model.preprocess.mode}",
+            found=f"{count_of(model.in_channels, 'channel')} in mode {model.preprocess.mode}",
             expected=f"{about.in_channels} in mode {about.preprocess.mode}",
         )

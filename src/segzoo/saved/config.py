@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, Record, asdict, from_dict
 from segzoo.base.strictjson import strict_json
 from segzoo.errors import ConfigError, printable
@@ -72,9 +73,8 @@ class Config(Record):
             faults.append(f"in_channels={self.in_channels} is outside 1..{MAX_CHANNELS}")
         for name in ("classes", "palette"):
             if getattr(self, name) and len(getattr(self, name)) != self.num_classes:
-                faults.append(
-                    f"{name} has {len(getattr(self, name))} entries for {self.num_classes} classes"
-                )
+                entries = count_of(len(getattr(self, name)), "entry")
+                faults.append(f"{name} has {entries} for {count_of(self.num_classes, 'class')}")
         if self.num_classes > 1 and (self.postprocess.smallest or self.postprocess.holes):
             faults.append("postprocess.smallest and holes are for one class")
         if any(not 0 <= value <= 255 for colour in self.palette for value in colour):

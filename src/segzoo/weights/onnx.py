@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.errors import UnsafeFormatError, WeightsFormatError
 
 __all__ = ["read_onnx"]
@@ -59,7 +60,7 @@ def read_onnx(
     graph = model.graph
     if not graph.node or len(graph.node) > MAX_NODES:
         raise WeightsFormatError(
-            "its graph has no layers, or too many", found=f"{len(graph.node):,} nodes"
+            "its graph has no layers, or too many", found=count_of(len(graph.node), "node")
         )
     for node in graph.node:
         kinds = {attribute.type for attribute in node.attribute}

@@ -27,6 +27,7 @@ from typing import IO, Any, Literal, TypeAlias, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
 from segzoo.data.paired import part_of_dataset
 from segzoo.data.sample import Sample
@@ -154,7 +155,7 @@ def _check_shapes(
         problem = "channels lie before height and width"
         next_step = f"Store them last: {' and '.join(first)} as array.transpose(0, 2, 3, 1)"
     elif len(i) == 4 and bands is None and i[3] not in (1, 3, 4):
-        problem = f"the pictures have {i[3]} channels"
+        problem = f"the pictures have {count_of(i[3], 'channel')}"
         next_step = f"If each is a measurement, say so: bands={i[3]}"
     elif len(i) not in (3, 4):
         problem = "the pictures have a wrong shape"

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from segzoo.base.counts import count_of
 from segzoo.base.strictjson import strict_json
 from segzoo.data.labelmap import BACKGROUND, listed_classes, tidy
 from segzoo.data.outlined import (
@@ -219,7 +220,7 @@ def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> Shape:
         raise ValueError("points are not pairs of numbers")
     numbers = [float(value) for point in points for value in point]
     if kind in ("rectangle", "circle", "mask") and len(numbers) != 4:
-        raise ValueError(f"a {kind} of {len(numbers) // 2} points, not 2")
+        raise ValueError(f"a {kind} of {count_of(len(numbers) // 2, 'point')}, not 2")
     if kind == "mask":
         return _mask(number, label, shape["mask"], numbers)
     if kind == "rectangle":

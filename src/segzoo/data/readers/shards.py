@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import count_of
 from segzoo.base.formats import endings
 from segzoo.base.terminal import warn
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
@@ -410,7 +411,7 @@ class _Losses:
     def add(self, error: DatasetError, number: float) -> None:
         """Count lost samples: a warning, or the error when they are more than is allowed."""
         if not self.lost + number <= math.ceil(self.allowed * (self.met + min(number, 1e18))):
-            before = f"{self.met} samples before it, {self.lost} of them lost"
+            before = f"{count_of(self.met, 'sample')} before it, {self.lost} of them lost"
             raise DatasetError(
                 error.problem,
                 file=error.file,
@@ -473,7 +474,9 @@ def _together(faults: Sequence[DatasetError]) -> DatasetError:
     if len(faults) == 1:
         return faults[0]
     told = [f"{fault.file}: {fault.problem}" for fault in faults[:TOLD]]
-    return DatasetError(f"{len(faults)} samples cannot be used", found=_series(told, len(faults)))
+    return DatasetError(
+        f"{count_of(len(faults), 'sample')} cannot be used", found=_series(told, len(faults))
+    )
 
 
 def _no_samples(shards: Sequence[str]) -> DatasetError:

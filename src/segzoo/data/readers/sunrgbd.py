@@ -21,6 +21,7 @@ from math import prod
 
 import numpy as np
 
+from segzoo.base.counts import count_of
 from segzoo.data.layout import check_options, files_in, folder_of, has, labelled, pair_up
 from segzoo.data.matlab import MatFile, load_mat
 from segzoo.data.paired import Paired, part_of_dataset, read_image
@@ -148,7 +149,7 @@ def _split(file: str, split: str, paths: Sequence[str]) -> list[int]:
         raise DatasetError(
             f"{SPLITS[split]} lists folders that SUNRGBDMeta.mat has no picture of",
             file=file,
-            found=f"{len(listed)} folders, {len(numbers)} pictures",
+            found=f"{count_of(len(listed), 'folder')}, {count_of(len(numbers), 'picture')}",
         )
     return numbers
 

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from segzoo.base.counts import count_of
 from segzoo.base.records import Record
 from segzoo.predict.artefacts import store
 from segzoo.predict.runtimes.offered import OFFERED
@@ -48,8 +49,10 @@ def measured_here() -> Iterator[Speed]:
 
 def this_machine() -> str:
     """The processor, and how many of its cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {usable} cores"
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return f"{_processor()}, {count_of(usable, 'core')}"
 
 
 def _processor() -> str:
