@@ -108,6 +108,23 @@ def test_any_picture_and_map(height, width, seed, black):
     assert edges.foreground(image, result).dtype == np.uint8
 
 
+@pytest.mark.parametrize("shape", [(9, 13), (1, 6), (40, 21)])  # CACHED_ROWS and more among them
+@pytest.mark.parametrize("reach", [1, 4, 24])
+def test_means_over_squares(shape, reach):
+    rng = np.random.default_rng(5)
+    values = rng.random((edges.FEW_PLANES + 1, *shape), np.float32)
+    wanted = np.empty_like(values)
+    for y, x in np.ndindex(shape):
+        around = np.s_[:, max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+        wanted[:, y, x] = values[around].mean((1, 2), np.float64)
+    found = edges._box_mean(values, reach)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+    there = rng.random(shape) < 0.3
+    for each, means in zip((reach, 2), edges._box_means_at(values, (reach, 2), there), strict=True):
+        np.testing.assert_array_equal(means, edges._box_mean(values, each)[:, there])
+
+
 def test_it_needs_no_torch():
     code = "import sys, segzoo.predict.outputs; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,6 +13,8 @@ opacity: a mixture I = a F + (1 - a) B lies on the line between the colours of t
 colour: F of each soft pixel, by the multi-level method of Germer, Uelwer, Conrad, Harmeling 2020,
     "Fast multi-level foreground estimation", arXiv:2006.14970, solved on a small copy; what is left
     of the mixture at the picture's own size is then added.
+
+What is computed on the small copy has its planes first, (C, h, w): numpy is quick along long rows.
 """
 
 from collections.abc import Iterator
@@ -38,6 +40,8 @@ WINDOW, SMOOTH = 3, 1e-5  # of the local lines: reach, and what variance of colo
 WIDE, VAGUE = 6, (0.7, 0.95)  # where so much of a window is soft, the map has no edge to be mended
 ROWS = 256  # computed at once, so that memory does not grow with the picture
 FEW_ROWS = 32  # of the small copy, where each pixel takes hundreds of bytes
+FEW_PLANES = 4  # summed together: sums are twice as wide as values
+CACHED_ROWS = 16  # of sums, which stay in the processor's cache
 LEAST = 1e-6
 # Germer et al., section 3: how alike neighbours are, and how much more where alpha changes.
 ALIKE, ALIKE_AT_EDGES = 1e-5, 1.0
@@ -59,9 +63,9 @@ def refined(image: Bytes, opacity: Floats) -> Floats:
     for rows in _bands(len(image)):
         there = soft[rows]
         if there.any():
-            line = _rows_of(lines, image.shape, rows)[there]
-            pixels = image[rows][there] / np.float32(255)
-            result[rows][there] = np.clip((line[:, :3] * pixels).sum(-1) + line[:, 3], 0, 1)
+            line = _rows_of(lines, image.shape, rows)[:, there]
+            pixels = _colours_at(image[rows], there)
+            result[rows][there] = np.clip((line[:3] * pixels).sum(0) + line[3], 0, 1)
     return result
 
 
@@ -77,125 +81,192 @@ def foreground(image: Bytes, opacity: Floats) -> Bytes:
         there = soft[rows]
         if not there.any():
             continue
-        f, b = (_rows_of(colours, image.shape, rows)[there] for colours in (subject, behind))
-        a = opacity[rows][there][:, None]
-        pixels = image[rows][there] / np.float32(255)
+        f, b = (_rows_of(colours, image.shape, rows)[:, there] for colours in (subject, behind))
+        a = opacity[rows][there]
+        pixels = _colours_at(image[rows], there)
         colours = np.clip(f + a * (pixels - a * f - (1 - a) * b), 0, 1)
-        result[rows][there] = np.rint(colours * 255).astype(np.uint8)
+        result[rows][there] = np.rint(colours * 255).astype(np.uint8).T
     return result
+
+
+def _colours_at(image: Bytes, there: NDArray[np.bool_]) -> Floats:
+    """(3, n) The colours of some pixels, from 0 to 1."""
+    return np.ascontiguousarray(image[there].T, np.float32) / np.float32(255)
 
 
 def _first_guess(
     image: Floats, opacity: Floats, sure: tuple[NDArray[np.bool_], NDArray[np.bool_]]
 ) -> tuple[Floats, Floats]:
     """The opacity (h, w) by the line between the colours nearby, and how much to believe it."""
-    (subject, _), (behind, near) = (_spread(image, region) for region in sure)
-    known = sure[0] | sure[1]
-    vague = _box_mean((~known).astype(np.float32)[..., None], WIDE)[..., 0]
+    unsure = ~(sure[0] | sure[1])
+    (subject, _), (behind, near) = (_spread(image, region, unsure) for region in sure)
+    vague = _box_mean(unsure.astype(np.float32)[None], WIDE)[0, unsure]
     # An edge has background beside it: what is far from any is a doubt within the subject.
     clear = np.clip((VAGUE[1] - vague) / (VAGUE[1] - VAGUE[0]), 0, 1) * near
-    line = subject - behind
-    length = (line * line).sum(-1)
-    a = np.clip(((image - behind) * line).sum(-1) / np.maximum(length, LEAST), 0, 1)
-    off = ((image - behind - a[..., None] * line) ** 2).sum(-1)
+    line, pixels = subject - behind, image[:, unsure] - behind
+    length = (line * line).sum(0)
+    a = np.clip((pixels * line).sum(0) / np.maximum(length, LEAST), 0, 1)
+    off = ((pixels - a * line) ** 2).sum(0)
     trust = clear * length / (length + CONTRAST) * np.exp(-off / (0.05 * length + 1e-4))
-    guess = np.where(known, sure[0], trust * a + (1 - trust) * opacity)
-    weight = np.where(known, 1, GUESSED * trust + DOUBTED)
-    return guess.astype(np.float32), weight.astype(np.float32)
+    guess, weight = sure[0].astype(np.float32), np.ones_like(opacity)
+    guess[unsure] = trust * a + (1 - trust) * opacity[unsure]
+    weight[unsure] = GUESSED * trust + DOUBTED
+    return guess, weight
 
 
 def _local_lines(image: Floats, opacity: Floats, weight: Floats) -> Floats:
-    """(h, w, 4) What to multiply red, green and blue by, and to add, for the opacity around each.
+    """(4, h, w) What to multiply red, green and blue by, and to add, for the opacity around each.
 
     By weighted least squares in each window, then the mean over the windows that a pixel is in.
     """
-    products = [image[..., i] * image[..., j] for i in range(3) for j in range(i, 3)]
-    planes = [np.ones_like(opacity), *np.moveaxis(image, -1, 0), *products]
-    planes += [opacity, *(opacity * plane for plane in np.moveaxis(image, -1, 0))]
-    sums = _box_mean(np.stack(planes, -1) * weight[..., None], WINDOW)
-    fitted = np.concatenate([_lines_of(sums[rows]) for rows in _bands(len(sums), FEW_ROWS)])
-    shared = _box_mean(fitted, WINDOW)
-    return shared[..., :4] / shared[..., 4:]
+    products = [image[i] * image[j] for i in range(3) for j in range(i, 3)]
+    planes = [np.ones_like(opacity), *image, *products]
+    planes += [opacity, *(opacity * plane for plane in image)]
+    sums = _box_mean(np.stack(planes) * weight, WINDOW)
+    fitted = [_lines_of(sums[:, rows]) for rows in _bands(sums.shape[1], FEW_ROWS)]
+    shared = _box_mean(np.concatenate(fitted, 1), WINDOW)
+    return shared[:4] / shared[4:]
 
 
 def _lines_of(sums: Floats) -> Floats:
-    """(h, w, 5) The line of each window by its weighted sums, and its weight, times that weight."""
-    total = np.maximum(sums[..., :1], LEAST).astype(np.float64)
-    means = sums[..., 1:] / total
-    colour, squares, mean, mixed = np.split(means, [3, 9, 10], axis=-1)
-    covariance = squares[..., [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
-    covariance = covariance - colour[..., None] * colour[..., None, :] + SMOOTH * np.eye(3)
-    slope = np.linalg.solve(covariance, (mixed - mean * colour)[..., None])[..., 0]
-    height = mean - (slope * colour).sum(-1, keepdims=True)
-    fitted = np.concatenate([slope, height, np.ones_like(height)], -1) * total
+    """(5, h, w) The line of each window by its weighted sums, and its weight, times that weight."""
+    total = np.maximum(sums[:1], LEAST).astype(np.float64)
+    colour, squares, mean, mixed = np.split(sums[1:] / total, [3, 9, 10])
+    covariance = squares[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+    covariance = covariance - colour[:, None] * colour + SMOOTH * np.eye(3)[..., None, None]
+    matrices = np.ascontiguousarray(covariance.transpose(2, 3, 0, 1))
+    sides = np.ascontiguousarray((mixed - mean * colour).transpose(1, 2, 0))
+    slope = np.linalg.solve(matrices, sides[..., None])[..., 0].transpose(2, 0, 1)
+    height = mean - (slope * colour).sum(0, keepdims=True)
+    fitted = np.concatenate([slope, height, np.ones_like(height)]) * total
     result: Floats = fitted.astype(np.float32)
     return result
 
 
 def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
-    """Colours (h, w, 3) of subject and background whose mixtures are the picture, and smooth."""
+    """Colours (3, h, w) of subject and background whose mixtures are the picture, and smooth."""
     height, width = opacity.shape
     levels = max(1, int(np.ceil(np.log2(max(height, width)))))
-    f, b = (
-        (image[region].mean(0) if region.any() else image.mean((0, 1)))[None, None]
-        for region in (opacity > 0.9, opacity < 0.1)
-    )
+    first = [_mean_of(image, region) for region in (opacity > 0.9, opacity < 0.1)]
+    both = np.stack(first)[..., None, None]
     for level in range(levels + 1):
         size = (round(height ** (level / levels)), round(width ** (level / levels)))
+        steps = COARSE_STEPS if max(size) <= COARSE else STEPS
         whole, a = _resized(image, size), _resized(opacity, size)
-        f, b = _nearest(f, size), _nearest(b, size)
-        bonds = [ALIKE + ALIKE_AT_EDGES * np.abs(a - other) for other in _neighbours(a)]
-        total = sum(bonds[1:], bonds[0])
-        ff, bb, fb = a * a + total, (1 - a) ** 2 + total, a * (1 - a)
-        scale = (1 / (ff * bb - fb * fb))[..., None]
-        of_f, of_b = a[..., None] * whole, (1 - a)[..., None] * whole
-        for _ in range(COARSE_STEPS if max(size) <= COARSE else STEPS):
-            right_f, right_b = of_f.copy(), of_b.copy()
-            for bond, near_f, near_b in zip(bonds, _neighbours(f), _neighbours(b), strict=True):
-                right_f += bond[..., None] * near_f
-                right_b += bond[..., None] * near_b
-            f = np.clip((bb[..., None] * right_f - fb[..., None] * right_b) * scale, 0, 1)
-            b = np.clip((ff[..., None] * right_b - fb[..., None] * right_f) * scale, 0, 1)
-    return f, b
+        both = _smoothed(_nearest(both, size), whole, a, steps)
+    return both[0], both[1]
 
 
-def _spread(image: Floats, sure: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """(h, w, 3) The mean colour of the sure pixels around each, as near as there are enough.
+def _smoothed(both: Floats, image: Floats, opacity: Floats, steps: int) -> Floats:
+    """(2, 3, h, w) The colours of subject and background after some steps towards a mixture.
 
-    Also (h, w), from 0 to 1, how far there are enough within NEAR.
+    Each step solves, for every pixel alone, what its colours are beside those of its neighbours.
     """
-    weight = sure.astype(np.float32)
-    weighed: Floats = np.dstack([image * weight[..., None], weight])
-    result: Floats = np.zeros_like(image)
-    missing: Floats = np.ones(sure.shape, np.float32)
+    a = opacity
+    bonds = [ALIKE + ALIKE_AT_EDGES * np.abs(a - other) for other in _neighbours(_padded(a))]
+    total = sum(bonds[1:], bonds[0])
+    ff, bb, fb = a * a + total, (1 - a) ** 2 + total, a * (1 - a)
+    scale = 1 / (ff * bb - fb * fb)
+    mixed = np.stack([a * image, (1 - a) * image])
+    padded = _padded(both)
+    inner = padded[..., 1:-1, 1:-1]
+    right, near, cross = np.empty_like(mixed), np.empty_like(mixed), np.empty_like(image)
+    own = np.stack([bb, ff])[:, None]
+    for _ in range(steps):
+        np.copyto(right, mixed)
+        for bond, other in zip(bonds, _neighbours(padded), strict=True):
+            np.multiply(bond, other, out=near)
+            right += near
+        np.multiply(own, right, out=near)
+        for one, the_other in ((0, 1), (1, 0)):
+            near[one] -= np.multiply(fb, right[the_other], out=cross)
+        near *= scale
+        np.clip(near, 0, 1, out=inner)
+        _pad(padded)
+    return inner
+
+
+def _mean_of(image: Floats, region: NDArray[np.bool_]) -> Floats:
+    """(3,) The mean colour of a region, or of everything where it is empty."""
+    pixels = np.moveaxis(image, 0, -1)
+    within = pixels[region] if region.any() else pixels.reshape(-1, 3)
+    result: Floats = np.ascontiguousarray(within).mean(0)
+    return result
+
+
+def _spread(
+    image: Floats, sure: NDArray[np.bool_], there: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """(3, n) The mean colour of the sure pixels around n others, as near as there are enough.
+
+    Also (n,), from 0 to 1, how far there are enough within NEAR.
+    """
+    weight = sure.astype(np.float32)[None]
+    weighed = np.concatenate([image * weight, weight])
+    missing: Floats = np.ones(np.count_nonzero(there), np.float32)
+    result: Floats = np.zeros((3, len(missing)), np.float32)
     near = missing
-    for reach in REACHES:
-        sums = _box_mean(weighed, reach)
-        share = np.minimum(sums[..., 3] / ENOUGH, 1) * missing
-        result += sums[..., :3] / np.maximum(sums[..., 3:], LEAST) * share[..., None]
+    for reach, sums in zip(REACHES, _box_means_at(weighed, REACHES, there), strict=True):
+        share = np.minimum(sums[3] / ENOUGH, 1) * missing
+        result += sums[:3] / np.maximum(sums[3], LEAST) * share
         missing = missing - share
         near = missing if reach <= NEAR else near
-    everywhere: Floats = image[sure].mean(0)
-    result += everywhere * missing[..., None]
+    result += _mean_of(image, sure)[:, None] * missing
     return result, 1 - near
 
 
 def _box_mean(values: Floats, reach: int) -> Floats:
-    """The mean of (h, w, C) values over the square around each, as much of it as there is."""
+    """The mean of (C, h, w) values over the square around each, as much of it as there is."""
     result = np.empty_like(values)
-    for c in range(values.shape[2]):  # one after the other: sums are twice as wide as values
-        plane = values[..., c]
-        for axis in (0, 1):
-            length = plane.shape[axis]
-            places = np.arange(length)
-            ends, begins = np.minimum(places + reach + 1, length), np.maximum(places - reach, 0)
-            sums = np.zeros([n + (a == axis) for a, n in enumerate(plane.shape)])
-            np.cumsum(plane, axis=axis, out=sums[1:] if axis == 0 else sums[:, 1:])
-            parts = sums.take(ends, axis) - sums.take(begins, axis)
-            counts = (ends - begins).reshape((-1, 1) if axis == 0 else (1, -1))
-            plane = np.asarray(parts / counts, np.float32)
-        result[..., c] = plane
+    for first in range(0, len(values), FEW_PLANES):
+        part = slice(first, first + FEW_PLANES)
+        down = _means(_running(values[part].transpose(1, 0, 2), reach), reach, reach)
+        across = _running(np.ascontiguousarray(down.transpose(2, 1, 0)), reach)
+        result[part] = _means(across, reach, reach).transpose(1, 2, 0)
     return result
+
+
+def _box_means_at(
+    values: Floats, reaches: tuple[int, ...], there: NDArray[np.bool_]
+) -> Iterator[Floats]:
+    """(C, n) For each reach what `_box_mean` gives, at n places alone."""
+    rows, columns = np.nonzero(there)
+    margin = max(reaches)
+    down = _running(values.transpose(1, 0, 2), margin)
+    for reach in reaches:
+        means = _means(down, margin, reach)
+        across = _running(np.ascontiguousarray(means.transpose(2, 1, 0)), reach)
+        ends, begins = across[columns + 2 * reach + 1, :, rows], across[columns, :, rows]
+        counts = _counts(there.shape[1], reach)[columns]
+        yield np.ascontiguousarray(((ends - begins) / counts[:, None]).T, np.float32)
+
+
+def _running(values: Floats, margin: int) -> NDArray[np.float64]:
+    """(n + 2 margin + 1, C, m) The sums along n before each place, also of places outside."""
+    length = len(values)
+    sums = np.zeros((length + 2 * margin + 1, *values.shape[1:]))
+    for so_far, value, total in zip(sums[margin:], values, sums[margin + 1 :], strict=False):
+        np.add(so_far, value, out=total)
+    sums[length + margin + 1 :] = sums[length + margin]
+    return sums
+
+
+def _means(sums: NDArray[np.float64], margin: int, reach: int) -> Floats:
+    """(n, C, m) By the sums of `_running`: the means over those up to `reach` before and after."""
+    length = len(sums) - 2 * margin - 1
+    ends, begins = sums[margin + reach + 1 :], sums[margin - reach :]
+    counts = _counts(length, reach)[:, None, None]
+    result = np.empty((length, *sums.shape[1:]), np.float32)
+    for rows in _bands(length, CACHED_ROWS):
+        result[rows] = (ends[rows] - begins[rows]) / counts[rows]
+    return result
+
+
+def _counts(length: int, reach: int) -> NDArray[np.float64]:
+    """How many are up to `reach` before and after each of so many."""
+    places = np.arange(length)
+    ends, begins = np.minimum(places + reach + 1, length), np.maximum(places - reach, 0)
+    return (ends - begins).astype(np.float64)
 
 
 def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -204,50 +275,64 @@ def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _small(image: Bytes) -> Floats:
-    """(h, w, 3) The picture from 0 to 1, its longer side at most SMALL."""
+    """(3, h, w) The picture from 0 to 1, its longer side at most SMALL."""
     size = _small_size(image.shape)
-    small = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / np.float32(255)
+    small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
+    return np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / np.float32(255)
 
 
 def _resized(values: Floats, size: tuple[int, int]) -> Floats:
-    """(H, W) or (H, W, C) values averaged to another size."""
-    if values.shape[:2] == size:
+    """(H, W) or (C, H, W) values averaged to another size."""
+    if values.shape[-2:] == size:
         return values
     return _each_plane(values, size, Image.Resampling.BOX, None)
 
 
 def _rows_of(small: Floats, shape: tuple[int, ...], rows: slice) -> Floats:
-    """Rows of the small map at the picture's size, bilinearly: those of the whole, if cut."""
-    scale = small.shape[0] / shape[0]
-    box = (0.0, rows.start * scale, float(small.shape[1]), rows.stop * scale)
+    """Rows of small maps (C, h, w) at the picture's size, bilinearly: as the whole has them."""
+    scale = small.shape[1] / shape[0]
+    box = (0.0, rows.start * scale, float(small.shape[2]), rows.stop * scale)
     size = (rows.stop - rows.start, shape[1])
     return _each_plane(small, size, Image.Resampling.BILINEAR, box)
 
 
 def _each_plane(values: Floats, size: tuple[int, int], how: Any, box: Any) -> Floats:
-    planes = np.moveaxis(values, -1, 0) if values.ndim == 3 else values[None]
+    planes = values if values.ndim == 3 else values[None]
     made = [
         np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], how, box))
         for plane in planes
     ]
-    result: Floats = np.stack(made, -1) if values.ndim == 3 else made[0]
+    result: Floats = np.stack(made) if values.ndim == 3 else made[0]
     return result
 
 
 def _nearest(values: Floats, size: tuple[int, int]) -> Floats:
-    rows, columns = (np.arange(n) * m // n for n, m in zip(size, values.shape, strict=False))
-    result: Floats = values[rows][:, columns]
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, values.shape[-2:], strict=True))
+    result: Floats = values[..., rows, :][..., columns]
     return result
 
 
-def _neighbours(values: Floats) -> Iterator[Floats]:
-    """The values above, below, left and right of each; at the border a pixel is its own."""
-    padded = np.pad(values, ((1, 1), (1, 1), *[(0, 0)] * (values.ndim - 2)), mode="edge")
-    yield padded[:-2, 1:-1]
-    yield padded[2:, 1:-1]
-    yield padded[1:-1, :-2]
-    yield padded[1:-1, 2:]
+def _padded(values: Floats) -> Floats:
+    """(..., h + 2, w + 2) Values with a border in which each pixel at the edge is once more."""
+    height, width = values.shape[-2:]
+    result = np.empty((*values.shape[:-2], height + 2, width + 2), values.dtype)
+    result[..., 1:-1, 1:-1] = values
+    _pad(result)
+    return result
+
+
+def _pad(padded: Floats) -> None:
+    """Make the border anew."""
+    padded[..., 0, 1:-1], padded[..., -1, 1:-1] = padded[..., 1, 1:-1], padded[..., -2, 1:-1]
+    padded[..., 1:-1, 0], padded[..., 1:-1, -1] = padded[..., 1:-1, 1], padded[..., 1:-1, -2]
+
+
+def _neighbours(padded: Floats) -> Iterator[Floats]:
+    """Of padded values those above, below, left and right of each."""
+    yield padded[..., :-2, 1:-1]
+    yield padded[..., 2:, 1:-1]
+    yield padded[..., 1:-1, :-2]
+    yield padded[..., 1:-1, 2:]
 
 
 def _bands(height: int, rows: int = ROWS) -> Iterator[slice]:
