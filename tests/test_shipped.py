@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -325,3 +326,32 @@ def test_tensors_of_halves_take_half_the_bytes_and_mean_the_same():
     assert stored["network.2.weight"].data_type == TensorProto.FLOAT
     wanted = network(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(OnnxRuntime(lambda: content)(x)[0], wanted, atol=1e-5)
+
+
+def test_a_session_keeps_no_copy_of_the_graph():
+    shipped_with = found_by(Request(ref="lite0.duts")).subject.shipped["fp32"]
+    content = shipped.shipped_graph(shipped_with)
+    before = sys.getrefcount(content)
+    session = OnnxRuntime(lambda: content).session
+    assert session is not None
+    assert sys.getrefcount(content) == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library does not keep it")
+def test_what_is_free_is_given_back():
+    code = """
+import re
+import numpy as np
+from segzoo.base.memory import give_back
+
+def resident():
+    return int(re.search(r"VmRSS:\\s*(\\d+)", open("/proc/self/status").read())[1])
+
+many = [np.ones(10_000) for _ in range(500)]  # 39 MiB; the last of them holds the others up
+last = many.pop()
+many.clear()
+before = resident()
+give_back()
+assert before - resident() > 30_000, (before, resident())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

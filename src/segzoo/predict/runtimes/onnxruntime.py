@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.memory import give_back
 from segzoo.errors import PluginError
 from segzoo.predict.runtimes.offered import Graph, threads
 from segzoo.predict.runtimes.outcome import failure_of, final_alone
@@ -51,10 +52,14 @@ class OnnxRuntime:
             options.intra_op_num_threads = count
         graph = self.graph()
         try:
-            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            made = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             cause = " ".join(str(error).split())[:200]
             raise PluginError(f"onnxruntime cannot run this network: {cause}") from error
+        made._model_bytes = None  # it keeps them to begin again with other providers
+        del graph
+        give_back()
+        return made
 
     def __reduce__(self) -> Any:
         return type(self), (self.graph, self.precision)
