@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import typer
 
-from segzoo.cli.main import app
+from segzoo.cli.verbs import app_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -145,7 +145,7 @@ def test_a_line_can_be_parsed(text):
     """By the parser of the command itself: an option that is no more is an error here."""
     words = shlex.split(PARTED.sub("", text[text.index("segzoo ") :].split(" $resume")[0]))[1:]
     words = words[: next((n for n, word in enumerate(words) if word in "<>"), None)]
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_of())
     name = "segzoo"
     while hasattr(command, "commands"):
         name, *words = words

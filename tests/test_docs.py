@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import pytest
 
 from segzoo import spec
-from segzoo.cli.main import app, run
+from segzoo.cli.main import run
+from segzoo.cli.verbs import app_of
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "segzoo"
@@ -95,6 +96,7 @@ def test_commands_run(line, place, capsys):
 
 
 def verbs() -> set[str]:
+    app = app_of()
     return {str(verb.name) for verb in (*app.registered_commands, *app.registered_groups)}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from segzoo.cli.main import app
+from segzoo.cli.verbs import app_of
 
 SUPPORT = Path(__file__).parent / "support"
 DATA = "arrays:squares.npz?val=0.25&classes=background,square"
@@ -132,7 +132,7 @@ def names(verbs, before=""):
 
 def test_every_verb_has_a_line_or_a_reason():
     """A new verb: a line above that is interrupted below, or why it need not be."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_of())
     visible = {n: v for n, v in command.commands.items() if not v.hidden}
     assert sorted(names(visible)) == sorted([*LINES, *OTHERS])
 

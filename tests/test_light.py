@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
+
+from segzoo.cli.verbs import EVERY, app_of
 
 HEAVY = ("torch", "torchvision", "timm", "accelerate", "numpy", "PIL", "safetensors", "rich")
 
@@ -71,3 +74,36 @@ def test_an_unknown_model_is_answered_without_them():
     result = segzoo_blocked("info", "u2nett")
     assert result.returncode == 2
     assert result.stderr.startswith("segzoo: no model 'u2nett'. Did you mean 'u2net")
+
+
+@pytest.mark.parametrize(
+    ("line", "alone"),
+    [
+        ("list", True),
+        ("ls --names", True),
+        ("cache size", True),
+        ("--version list", True),
+        ("help list", False),
+        ("--help", False),
+        ("lst", False),
+    ],
+)
+def test_a_line_imports_its_verb_alone(line, alone):
+    code = f"""
+sys.argv = ["segzoo", *{line.split()!r}]
+from segzoo.cli.main import main
+try:
+    main()
+finally:
+    print("segzoo.cli.train" not in sys.modules)
+"""
+    assert run_blocked(code).stdout.splitlines()[-1] == str(alone)
+
+
+def test_a_verb_alone_is_as_among_all():
+    everything = typer.main.get_command(app_of()).commands
+    assert [*everything] == [*EVERY]
+    for name in [*EVERY]:
+        alone = typer.main.get_command(app_of([name])).commands[name]
+        assert [p.opts for p in alone.params] == [p.opts for p in everything[name].params]
+        assert (alone.help, alone.hidden) == (everything[name].help, everything[name].hidden)

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from segzoo.cli import progress
-from segzoo.cli.main import app
+from segzoo.cli.verbs import app_of
 
 CLI = Path(__file__).parents[1] / "src" / "segzoo" / "cli"
 # What a verb shows: a line that moves, a bar, or lines of its own.
@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 
 def test_every_verb_shows_that_it_works_or_is_quick():
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_of())
     files = {
         "eval.py" if name == "eval" else f"{name}.py"
         for name, verb in command.commands.items()

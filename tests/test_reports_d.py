@@ -18,8 +18,8 @@ import typer
 from squares import Squares
 
 from segzoo.cli import help as help_
-from segzoo.cli import main
 from segzoo.cli.main import run
+from segzoo.cli.verbs import app_of
 from segzoo.engine import journal, signals
 from segzoo.engine.journal import Journal
 from segzoo.engine.signals import asked_to_stop
@@ -169,7 +169,7 @@ def test_d1_a_resumed_run_goes_on_counting_and_no_line_has_more(capsys, squares)
 
 def verbs(command=None, path=()):
     """Every verb that the help shows, and the groups, by their words."""
-    command = command or typer.main.get_command(main.app)
+    command = command or typer.main.get_command(app_of())
     yield path, command
     for name, verb in getattr(command, "commands", {}).items():
         if not verb.hidden:

@@ -26,7 +26,8 @@ from tiny import TINY
 import segzoo
 from segzoo.base import files, ours
 from segzoo.base.home import expanded_line
-from segzoo.cli.main import app, run
+from segzoo.cli.main import run
+from segzoo.cli.verbs import app_of
 from segzoo.engine.settings import Settings
 from segzoo.errors import OutputError, PictureError, UnsafeFormatError, UsageError
 from segzoo.hub import cache as hubcache
@@ -428,7 +429,7 @@ def commands(group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
             yield " ".join((*path, name)), command
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(app_of())))
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

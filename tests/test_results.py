@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from segzoo.cli.main import app
 from segzoo.cli.options import options_of
+from segzoo.cli.verbs import app_of
 from segzoo.data.source import parse
 from segzoo.engine import recipes
 from segzoo.model.load import find_spec
@@ -20,7 +20,7 @@ NAMES = sorted(file.parent.name for file in ROOT.glob("results/*/row.toml"))
 RUNS = [(name, run.name) for name in NAMES for run in ROWS["read"](name).runs]
 # From before results/run.py, which keeps more.
 WITHOUT_TRAINING = {("digit_unet.m2nist", "fast-0"), ("digit_unet.m2nist", "fast-1")}
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(app_of()).commands
 
 
 def words_of(line: str) -> dict:

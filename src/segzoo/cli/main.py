@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,108 +19,13 @@ import typer
 from segzoo.base.home import expanded_line
 from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
-from segzoo.cli import (
-    auto,
-    cache,
-    check,
-    compare,
-    convert,
-    cutout,
-    data,
-    demo,
-    doctor,
-    download,
-    export,
-    features,
-    info,
-    label,
-    new,
-    pick,
-    predict,
-    prune,
-    publish,
-    report,
-    reproduce,
-    serve,
-    train,
-    transfers,
-    verify,
-    warm,
-)
-from segzoo.cli import eval as eval_
 from segzoo.cli import help as help_
-from segzoo.cli import list as list_
-from segzoo.cli.text import say
+from segzoo.cli import transfers
+from segzoo.cli.verbs import app_of, verbs_of
 from segzoo.errors import PluginError, SegzooError, printable
-from segzoo.spec import Recipe
-from segzoo.zoo import registry
 
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
-
-VERBS: dict[str, Callable[..., Any]] = {
-    "cutout": cutout.cutout,
-    "demo": demo.demo,
-    "list": list_.list_models,
-    "info": info.info,
-    "predict": predict.predict,
-    "warm": warm.warm,
-    "label": label.label,
-    "auto": auto.auto,
-    "train": train.train,
-    "eval": eval_.evaluate,
-    "compare": compare.compare,
-    "report": report.report,
-    "prune": prune.prune,
-    "features": features.features,
-    "new": new.new,
-    "convert": convert.convert,
-    "export": export.export,
-    "pick": pick.pick,
-    "publish": publish.publish,
-    "serve": serve.serve,
-    "reproduce": reproduce.reproduce,
-    "verify": verify.verify,
-    "download": download.download,
-    "check": check.check,
-    "doctor": doctor.doctor,
-    "help": help_.explain,
-}
-ALIASES = {"ls": "list", "show": "info", "val": "eval", "push": "publish"}
-
-app = typer.Typer(
-    cls=help_.Group,
-    help="A model zoo for image segmentation that architectures join as plugins.",
-    rich_markup_mode=None,  # plain help: rich costs more to import than everything else here
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for name, verb in VERBS.items():
-    app.command(name, cls=help_.Command)(help_.completed(verb))
-for name, meant in ALIASES.items():
-    app.command(name, cls=help_.Command, hidden=True)(VERBS[meant])
-app.add_typer(data.app, name="data")
-app.add_typer(cache.app, name="cache")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        say(f"segzoo-core {version('segzoo-core')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-    debug: bool = typer.Option(
-        False, "--debug", help="Show where an error came from; works anywhere on the line."
-    ),
-) -> None:
-    pass
 
 
 def main() -> None:
@@ -161,6 +65,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     arguments = expanded_line(arguments)
     try:
         with transfers.shown(arguments):
+            app = app_of(verbs_of(arguments))
             result = app(arguments, standalone_mode=False, prog_name="segzoo")
     except SegzooError as error:
         _trace(debug)
@@ -178,7 +83,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         if _is_usage_error(error):
             return _usage(error, arguments)
         _trace(debug)
-        if isinstance(error, UnicodeDecodeError) and (broken := registry.unreadable()):
+        if isinstance(error, UnicodeDecodeError) and (broken := _unreadable()):
             return _complain(
                 f"entry_points.txt of {', '.join(broken)} is not UTF-8, which a library cannot "
                 f"read. Install it anew, or remove it: pip uninstall {shlex.quote(broken[0])}",
@@ -190,6 +95,12 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             EXIT_DEFECT,
         )
     return result if isinstance(result, int) else 0
+
+
+def _unreadable() -> list[str]:
+    from segzoo.zoo import registry
+
+    return registry.unreadable()
 
 
 def _trace(wanted: bool) -> None:
@@ -226,6 +137,8 @@ def _usage(error: Exception, arguments: list[str]) -> int:
 
 def _field(option: str, arguments: list[str]) -> str:
     """ "--epochs" -> "epochs=5", as the line has it, where that is a field of a recipe; else ""."""
+    from segzoo.spec import Recipe
+
     name, _, rest = option.lstrip("-").replace("-", "_").partition(".")
     if name not in (field.name for field in dataclasses.fields(Recipe)):
         return ""
