@@ -17,7 +17,9 @@ import pytest
 from PIL import Image, ImageCms
 
 import segzoo
+from segzoo.cli.jobs import Layout
 from segzoo.cli.main import run
+from segzoo.cli.writing import ready
 from segzoo.errors import UsageError, WeightsMissingError
 from segzoo.model import choice
 from segzoo.pictures import codec
@@ -518,3 +520,17 @@ def test_normalised_maps_too(shelf):
     """A network whose maps are stretched finds nothing to be cut in a black picture."""
     shelf.add("lamp", max_f(0.8), postprocess=Postprocess(normalize="minmax"))
     assert np.asarray(segzoo.cutout(half_bright()))[..., 3].max() == 255
+
+
+@pytest.mark.parametrize("out", ["out/cat.png", "out"])
+def test_for_one_file_the_folders_beside_it_are_not_looked_through(out, tmp_path):
+    names = (".segzoo-0123.tmp", "deeper/.segzoo-0123.tmp")
+    for name in names:
+        left = tmp_path / "out" / name
+        left.parent.mkdir(exist_ok=True)
+        left.touch()
+        os.utime(left, (0, 0))
+    is_file = out.endswith(".png")
+    layout = Layout(str(tmp_path / out), ("cutout",), is_file=is_file)
+    with ready(layout):
+        assert [(tmp_path / "out" / name).exists() for name in names] == [False, is_file]

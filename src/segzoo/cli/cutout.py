@@ -174,11 +174,14 @@ def _chosen(choice: Choice, total: int, *, quiet: bool) -> "tuple[str, str, Serv
 
 def _refuse_models(inputs: list[str]) -> None:
     """UsageError for a model's name where a photo belongs, as `segzoo predict` has it."""
-    names = {entry.name for entry in registry.entries()}
     for text in inputs:
-        if registry.fold(text.partition(".")[0]) in names and not os.path.lexists(text):
+        if not os.path.lexists(text) and _is_model(text):
             raise UsageError(
                 "a model, where a photo is expected",
                 found=printable(text)[:200],
                 next_step=f"Run: segzoo cutout --model {printable(text)[:200]} PHOTO",
             )
+
+
+def _is_model(text: str) -> bool:
+    return any(entry.name == registry.fold(text.partition(".")[0]) for entry in registry.entries())

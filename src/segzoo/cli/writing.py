@@ -48,6 +48,8 @@ def ready(layout: Layout) -> Iterator[None]:
         for place, _, names in os.walk(layout.folder):
             if any(name.startswith(".segzoo-") for name in names):
                 files.sweep_old(place)
+            if layout.is_file:  # what is deeper is none of ours, and may be a home folder's all
+                break
         yield
     finally:
         for folder in made:
