@@ -46,6 +46,12 @@ OLD_NAMES = {
     "tu-res2": "timm-res2",
     "tu-resnest": "timm-resnest",
 }
+OLD = {
+    name: old + name.removeprefix(new)
+    for new, old in OLD_NAMES.items()
+    for name in TABLE
+    if name.startswith(new)
+}
 
 
 def refusals() -> dict[str, dict[str, list[str]]]:
@@ -66,10 +72,9 @@ def encoder_option(decoder: str, default: str) -> Option:
     """The encoders of a decoder; and why others of SMP's, and its old names, are none."""
     fitting = [name for name, row in TABLE.items() if decoder in row]
     old_names = {
-        f"an old name of SMP's for {name!r}": (old + name.removeprefix(new),)
-        for new, old in OLD_NAMES.items()
-        for name in fitting
-        if name.startswith(new)
+        f"an old name of SMP's for {name!r}": (old,)
+        for name, old in OLD.items()
+        if decoder in TABLE[name]
     }
     return Option(
         default=default,
