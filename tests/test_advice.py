@@ -2,12 +2,16 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
+import typer
 
 import segzoo
+from segzoo.cli import advice, main
 from segzoo.cli.main import run
+from segzoo.cli.verbs import app_of
 from segzoo.errors import PluginMissingError
 from segzoo.zoo import registry
 
@@ -77,3 +81,88 @@ def test_a8_lines_to_copy_name_what_is_known():
             if any("segzoo-core" not in text for text in after):
                 found.add(file.relative_to(CORE).as_posix())
     assert found == CHOSEN.keys()
+
+
+# --- options that the verb lacks ------------------------------------------------------------------
+
+COMMANDS = typer.main.get_command(app_of()).commands
+LINES = {(verb,) for verb in COMMANDS} | {
+    (group, verb) for group in ("data", "cache") for verb in COMMANDS[group].commands
+}
+OF_VERBS = {line: main.options_of([*line]) for line in LINES}
+OF_ALL = frozenset().union(*OF_VERBS.values())
+COMMAND = re.compile(r"segzoo ([a-z-]+)[^;]*")
+
+
+def next_steps():
+    """(file, text) of what errors of the core advise; what is put in when it runs is "X"."""
+    for file in sorted(CORE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            for word in node.keywords:
+                if word.arg == "next_step":
+                    for text in texts(word.value):
+                        yield file.relative_to(CORE).as_posix(), text
+
+
+def texts(node):
+    if isinstance(node, ast.IfExp):
+        return [*texts(node.body), *texts(node.orelse)]
+    if isinstance(node, ast.BinOp):
+        return [left + right for left in texts(node.left) for right in texts(node.right)]
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        parts = (p.value if isinstance(p, ast.Constant) else "X" for p in node.values)
+        return ["".join(map(str, parts))]
+    return ["X"]
+
+
+STEPS = sorted({*next_steps()})
+
+
+def test_every_option_that_is_advised_is_one():
+    """Of the verb that the advice names, or else of some verb."""
+    assert len(STEPS) > 300
+    for file, text in STEPS:
+        unknown = {*advice.options_in(text)} - OF_ALL
+        assert not unknown, f"{file}: {text}"
+        for command in COMMAND.finditer(text):
+            has = OF_VERBS.get((command[1],), OF_ALL)
+            assert {*advice.OPTION.findall(command[0])} <= has, f"{file}: {text}"
+
+
+@pytest.mark.parametrize("line", sorted(LINES), ids=" ".join)
+def test_a_verb_advises_no_option_that_it_lacks(line):
+    for _, text in STEPS:
+        said = advice.fitting(text, OF_VERBS[line])
+        assert {*advice.options_in(said)} <= OF_VERBS[line]
+        assert said == text or text.count("--") > said.count("--")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"--weights", "--tag"}, "Give --weights FILE; or --tag T; or see: segzoo list --x"),
+        ({"--tag"}, "--tag T; or see: segzoo list --x"),
+        ((), "See: segzoo list --x"),
+    ],
+)
+def test_alternatives_that_go_are_left(options, said):
+    text = "Give --weights FILE, or --tag T; or see: segzoo list --x"
+    found = advice.fitting(text, options)
+    assert found == (text if len(options) == 2 else said)
+
+
+def test_nothing_is_said_where_nothing_goes():
+    assert advice.fitting("Give --tile 512 (tile=512)", {"--weights"}) == ""
+
+
+@pytest.mark.parametrize("verb", ["demo", "serve"])
+def test_a_model_without_weights_is_told_where_some_are(capsys, verb):
+    assert run([verb, "unet_canvas"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(
+        "unet_canvas has no weights; found none. Take one that has some: segzoo list --pretrained\n"
+    )

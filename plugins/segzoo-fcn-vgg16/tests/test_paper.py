@@ -166,7 +166,8 @@ def test_who_asks_for_weights_is_told_what_there_is(tmp_path):
         segzoo.load(MODEL, pretrained=True)
     assert str(caught.value) == (
         "fcn_vgg16 has no weights; found none. Give a file with weights=FILE (--weights FILE), "
-        "or start from random values with pretrained=False (--random-init)"
+        "or start from random values with pretrained=False (--random-init), "
+        "or take one that has some: segzoo list --pretrained"
     )
     vgg = timm.create_model("vgg16", num_classes=2, mlp_ratio=1 / 4096)
     save_file(vgg.state_dict(), tmp_path / "vgg16.safetensors")

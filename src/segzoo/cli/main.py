@@ -19,8 +19,8 @@ import typer
 from segzoo.base.home import expanded_line
 from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
+from segzoo.cli import advice, transfers
 from segzoo.cli import help as help_
-from segzoo.cli import transfers
 from segzoo.cli.verbs import app_of, verbs_of
 from segzoo.errors import PluginError, SegzooError, printable
 
@@ -69,6 +69,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             result = app(arguments, standalone_mode=False, prog_name="segzoo")
     except SegzooError as error:
         _trace(debug)
+        error.next_step = advice.fitting(error.next_step, options_of(arguments))
         return _complain(str(error), error.exit_code)
     except help_.Interrupted as stop:
         return EXIT_INTERRUPTED if stop.told else _complain("interrupted", EXIT_INTERRUPTED)
@@ -101,6 +102,18 @@ def _unreadable() -> list[str]:
     from segzoo.zoo import registry
 
     return registry.unreadable()
+
+
+def options_of(arguments: list[str]) -> frozenset[str]:
+    """The long options of the verb that a line names; of none, those of the command itself."""
+    command: Any = typer.main.get_command(app_of(verbs_of(arguments)))
+    for word in arguments:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
+    return frozenset(
+        name for each in command.params for name in (*each.opts, *each.secondary_opts)
+    ) | {"--debug"}
 
 
 def _trace(wanted: bool) -> None:

@@ -118,11 +118,14 @@ def start(
     at_once: bool = True,
 ) -> None:
     """Serve models by their names until told to end. at_once: as `Networks` says."""
+    from segzoo.model import origin
     from segzoo.predict.runtimes import offered
     from segzoo.serve.extra import need_libraries
     from segzoo.serve.settings import Limits, Networks, ServerSettings
 
     need_libraries()
+    for ref in models.values():
+        origin.find(ref, pretrained=True)  # an error now, rather than in a worker
     offered.refuse_unoffered(running.runtime.value, running.precision.value)
     networks = Networks(
         models=models,

@@ -269,7 +269,8 @@ def record_of(
             f"{entry.name} has no weights{f' {printable(tag)!r}' if tag else ''}",
             found=have,
             next_step="Give a file with weights=FILE (--weights FILE), or start from random "
-            "values with pretrained=False (--random-init)",
+            "values with pretrained=False (--random-init), or take one that has some: "
+            "segzoo list --pretrained",
         )
     record = spec.weights[tag]
     if record.retired:
