@@ -36,7 +36,6 @@ NEVER_ONE = {
     "engine/launch.py": {"processes"},
     "pictures/arrays.py": {"bands"},
     "pictures/metadata.py": {"frames"},
-    "pictures/parts.py": {"bands"},
     "predict/preprocess.py": {"channels"},
 }
 

@@ -237,3 +237,16 @@ def test_600_mutated_tiffs_give_bands_or_one_error():
         else:
             assert found.image.dtype == np.uint8
     assert 50 < refused < 590
+
+
+def test_a_jpeg_in_a_tiff_is_read_after_its_size_is_judged(monkeypatch):
+    def whole(content, layout):
+        raise AssertionError(f"{len(content)} bytes were read")
+
+    file = by_pillow(np.zeros((64, 64, 3), np.uint8), compression="jpeg").getvalue()
+    assert read(file).image.shape == (64, 64, 3)
+    monkeypatch.setattr(tiff, "scans", whole)
+    with pytest.raises(PictureTooLargeError, match="height 64 and width 64, expected at most 4095"):
+        read(file, max_pixels=4095)
+    with pytest.raises(PictureError, match="bytes were read"):
+        read(file, max_pixels=4096)

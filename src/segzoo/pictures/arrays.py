@@ -10,10 +10,10 @@ from PIL import Image
 
 from segzoo.errors import PictureError, printable
 from segzoo.pictures import npy, tiff
-from segzoo.pictures.limits import judge_bytes, judge_scans
+from segzoo.pictures.limits import judge_bytes, judge_scans, judge_size
 from segzoo.pictures.streams import COUNT_BYTES, PictureStream, pillow
 
-__all__ = ["SAY_BANDS", "InFile", "array_in"]
+__all__ = ["SAY_BANDS", "InFile", "array_in", "refuse_unnamed"]
 
 PILLOWS_BANDS = 6
 SAY_BANDS = (
@@ -45,15 +45,10 @@ def array_in(stream: PictureStream, max_pixels: int, *, exact: bool = False) -> 
     if head[:4] not in tiff.MAGIC or (layout := tiff.layout_of(stream)) is None:
         return None
     if layout.compression in tiff.JPEG:
+        judge_size(layout.height, layout.width, max_pixels)  # before all of it is read
         stream.seek(0)
         judge_scans(tiff.scans(stream.read(), layout))
-    if layout.unnamed and not exact:
-        raise PictureError(
-            f"the picture has {layout.bands} bands, and not all of them are colours or alpha",
-            found=str(layout),
-            expected="gray, RGB or a palette, with or without alpha",
-            next_step=SAY_BANDS.format(layout.bands),
-        )
+    refuse_unnamed(layout, exact=exact)
     reduced = layout.bands > 1 or (layout.dtype or np.dtype("u1")).itemsize > 1
     backwards = layout.fill == 2 and layout.photometric != 3  # a mode that Pillow does not have
     ours = not layout.fault and (backwards or (exact and reduced))
@@ -72,6 +67,17 @@ def array_in(stream: PictureStream, max_pixels: int, *, exact: bool = False) -> 
     stream.allowance = sys.maxsize
     with pillow(layout.nbytes):  # it is shown the bytes as pixels
         return InFile(tiff.samples(stream, layout), layout, pages)
+
+
+def refuse_unnamed(layout: tiff.Layout, *, exact: bool) -> None:
+    """PictureError for bands that are not said to be anything, unless each is wanted as it is."""
+    if layout.unnamed and not exact:
+        raise PictureError(
+            f"the picture has {layout.bands} bands, and not all of them are colours or alpha",
+            found=str(layout),
+            expected="colours or gray, with or without alpha",
+            next_step=SAY_BANDS.format(layout.bands),
+        )
 
 
 def _header(stream: PictureStream) -> npy.Header:

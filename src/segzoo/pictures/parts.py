@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from segzoo.base.counts import count_of
 from segzoo.errors import PictureError, PictureTooLargeError
 from segzoo.pictures import codec, tiff
-from segzoo.pictures.arrays import SAY_BANDS, InFile
+from segzoo.pictures.arrays import InFile, refuse_unnamed
 from segzoo.pictures.codec import Picture
 from segzoo.pictures.streams import COUNT_BYTES, PictureStream, one_error, pillow, stream_of
 
@@ -175,13 +175,7 @@ def _judge(layout: tiff.Layout, *, exact: bool) -> None:
             found=f"height {layout.height} and width {layout.width}",
             expected=f"at most {MOST_PIXELS:,} pixels",
         )
-    if layout.unnamed and not exact:
-        raise PictureError(
-            f"the picture has {layout.bands} bands, and not all of them are colours or alpha",
-            found=str(layout),
-            expected="gray or RGB, with or without alpha",
-            next_step=SAY_BANDS.format(layout.bands),
-        )
+    refuse_unnamed(layout, exact=exact)
     if layout.fault:
         raise PictureError(
             "this kind of TIFF is not read in parts",
