@@ -337,6 +337,18 @@ def test_a_session_keeps_no_copy_of_the_graph():
     assert sys.getrefcount(content) == before
 
 
+def test_only_the_first_run_gives_back_what_it_freed(monkeypatch):
+    from segzoo.predict.runtimes import onnxruntime
+
+    times = []
+    monkeypatch.setattr(onnxruntime, "give_back", lambda: times.append(1))
+    graph = found_by(Request(ref="lite0.duts")).subject.shipped["fp32"]
+    runtime = OnnxRuntime(lambda: shipped.shipped_graph(graph))
+    for _ in range(2):
+        runtime(shipped.probe_input(3, (320, 320)))
+        assert len(times) == 2  # once for the session
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library does not keep it")
 def test_what_is_free_is_given_back():
     code = """

@@ -26,6 +26,7 @@ class OnnxRuntime:
 
     def __init__(self, graph: Graph, precision: str = "fp32") -> None:
         self.graph, self.precision = graph, precision
+        self.has_run = False
 
     def __call__(
         self, x: NDArray[np.float32], *, all_heads: bool = False
@@ -36,6 +37,9 @@ class OnnxRuntime:
             (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: x})
         except Exception as error:  # its own classes have no base of their own
             raise failure_of(error, x.shape) from error
+        if not self.has_run:  # what later runs free is what the next one takes
+            self.has_run = True
+            give_back()
         return (np.asarray(logits, np.float32),)
 
     @cached_property
