@@ -107,3 +107,16 @@ def test_a_verb_alone_is_as_among_all():
         alone = typer.main.get_command(app_of([name])).commands[name]
         assert [p.opts for p in alone.params] == [p.opts for p in everything[name].params]
         assert (alone.help, alone.hidden) == (everything[name].help, everything[name].hidden)
+
+
+def test_what_ends_with_the_process_is_not_looked_through():
+    code = """
+import gc
+sys.argv = ["segzoo", "--version"]
+from segzoo.cli.main import main
+try:
+    main()
+finally:
+    print(gc.get_freeze_count() > len(gc.get_objects()))
+"""
+    assert run_blocked(code).stdout.splitlines()[-1] == "True"
