@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from segzoo.cli import text
 from segzoo.cli.main import run
@@ -175,17 +176,22 @@ def test_the_command_itself():
     assert "Traceback" in done.stderr
 
 
-def test_a_closed_pipe_is_no_error():
-    """Row C10: `segzoo list | head -1`."""
+@pytest.mark.parametrize("line", ["list", "predict u2netp - -o -", "cutout - --model u2netp"])
+def test_a_closed_pipe_is_no_error(line, tmp_path):
+    """Row C10: `segzoo list | head -1`, `cat photo | segzoo cutout - | head -c 10`."""
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64)).save(photo)
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "segzoo.cli.main", "list"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    with open(photo, "rb") as stdin:
+        done = subprocess.run(
+            [sys.executable, "-m", "segzoo.cli.main", *line.split()],
+            stdin=stdin,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
     os.close(writer)
     assert done.returncode == 0
     assert "BrokenPipe" not in done.stderr
