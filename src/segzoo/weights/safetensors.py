@@ -3,22 +3,27 @@
 A file is trusted by nobody. Its header is judged first (`segzoo.weights.header`) and compared with
 the network before a byte of the body is read; the body is read once, into memory of our own, so
 that nothing that happens to the file later reaches the tensors; its sha256 and its values are
-checked in the same pass (`segzoo.weights.body`). The safetensors library makes tensors of the
-bytes, and bytes of tensors. A stamp (`segzoo.base.cache`) spares the last two when the file has not
+checked in the same pass. The safetensors library makes tensors of the bytes, and bytes of tensors.
+A stamp (`segzoo.base.cache`) spares the last two when the file has not
 changed.
 """
 
 import contextlib
 import hashlib
+import json
 import math
+import mmap
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import safetensors.torch
 import torch
@@ -35,8 +40,13 @@ from segzoo.errors import (
     WeightsMissingError,
     WeightsValueError,
 )
-from segzoo.weights.body import OpenFile, head, tensors_and_hash
-from segzoo.weights.header import TensorInfo, judge_header, open_regular, read_header
+from segzoo.weights.header import (
+    Header,
+    TensorInfo,
+    judge_header,
+    open_regular,
+    read_header,
+)
 from segzoo.weights.prefixes import prefix_before
 from segzoo.weights.within import open_within, within
 
@@ -55,11 +65,13 @@ __all__ = [
 
 AnyPath: TypeAlias = str | PathLike[str]
 Shape: TypeAlias = list[int]
+Group: TypeAlias = list[tuple[str, TensorInfo]]
 StoredDtype = Literal["float32", "float16", "bfloat16"]
 FoundDtype = Literal["float32", "float16", "bfloat16", "float64"]  # of somebody else's file
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX = 2**20  # bytes
+CHUNK = 2**23  # bytes read, and then hashed in another thread
 # Values that torch adds up in one thread. Waking others costs more than it gains, and when the
 # other cores are busy they wait for each other: 0.7 s instead of 0.02 s for 176 MB on two cores.
 PIECE = 2**15 - 16
@@ -285,16 +297,16 @@ def save(
     _refuse_values(_bad_values(tensors), path, "Nothing was written")
     data = safetensors.torch.save(tensors)
     start = 8 + int.from_bytes(data[:8], "little")
-    first = data[:start]
-    header = judge_header(first, len(data), path)  # what could not be read again is not written
+    head = data[:start]
+    header = judge_header(head, len(data), path)  # what could not be read again is not written
     if metadata:  # the library would write it in an order of chance
-        first = head(header.tensors, metadata)
-        judge_header(first, len(first) + len(data) - start, path)
+        head = _head(header.tensors, metadata)
+        judge_header(head, len(head) + len(data) - start, path)
     body = memoryview(data)[start:]
-    digest = hashlib.sha256(first)
+    digest = hashlib.sha256(head)
     digest.update(body)
     with files.replacing(path) as file:
-        file.write(first)
+        file.write(head)
         file.write(body)
     return digest.hexdigest()
 
@@ -334,8 +346,19 @@ def read_index(path: AnyPath) -> dict[str, Path]:
     return {name: files[shard] for name, shard in shards.items()}
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One open file. status: before anything of it was read; began: when that was."""
+
+    path: AnyPath
+    file: BufferedReader
+    header: Header
+    status: os.stat_result
+    began: float
+
+
 @contextlib.contextmanager
-def _opened(path: AnyPath, *, inside: bool = False) -> Iterator[list[OpenFile]]:
+def _opened(path: AnyPath, *, inside: bool = False) -> Iterator[list[_Part]]:
     """The file at `path`, or every file that an index names, with their headers read.
 
     Each is opened once. Those that an index names lie beside it; inside: so does the file itself.
@@ -350,7 +373,7 @@ def _opened(path: AnyPath, *, inside: bool = False) -> Iterator[list[OpenFile]]:
                 open_within(*os.path.split(each)) if inside or index else open_regular(each)
             )
             status = os.fstat(file.fileno())
-            parts.append(OpenFile(each, file, read_header(file, each), status, began))
+            parts.append(_Part(each, file, read_header(file, each), status, began))
         for part in parts if index else ():
             claimed = {name for name, shard in index.items() if shard == part.path}
             if claimed != part.header.tensors.keys():
@@ -362,7 +385,7 @@ def _opened(path: AnyPath, *, inside: bool = False) -> Iterator[list[OpenFile]]:
 
 
 def _read(
-    parts: list[OpenFile], path: AnyPath, sha256: str | None, *, allow_nonfinite: bool, verify: bool
+    parts: list[_Part], path: AnyPath, sha256: str | None, *, allow_nonfinite: bool, verify: bool
 ) -> dict[str, Tensor]:
     if sha256 is not None and parts[0].path != path:
         raise UsageError("an index of several files has no sha256 of its own", file=path)
@@ -370,7 +393,7 @@ def _read(
     for part in parts:
         stamp = None if verify else read_stamp(part.path, part.status)
         look = not allow_nonfinite and not (stamp and stamp.finite)
-        found, actual = tensors_and_hash(part, stamp.sha256 if stamp else None)
+        found, actual = _tensors_and_hash(part, stamp.sha256 if stamp else None)
         faults = _bad_values(found) if look else []
         _refuse_change(part)
         if sha256 is not None and actual != sha256.lower():
@@ -389,7 +412,92 @@ def _read(
     return tensors
 
 
-def _refuse_change(part: OpenFile) -> None:
+def _tensors_and_hash(part: _Part, known: str | None) -> tuple[dict[str, Tensor], str]:
+    """What a file holds, and its sha256, which is not computed when it is `known`.
+
+    Each byte is read once and goes to the hash and to the safetensors library, which copies it. So
+    that this takes a file's memory once and not twice, the library is given some megabytes at a
+    time: tensors that lie behind each other, with a header of their own. Meanwhile another thread
+    computes the hash of what came before.
+    """
+    header, tensors = part.header, dict[str, Tensor]()
+    digest = hashlib.sha256(header.raw)
+    _refuse_more_than_memory(header.file_size - header.data_start, part.path)
+    part.file.seek(header.data_start)
+    with ThreadPoolExecutor(1) as beside:
+        hashed = None
+        for group in _groups(header.tensors):
+            body = _body(part, group[-1][1].end - group[0][1].begin)
+            if hashed is not None:
+                hashed.result()
+            if known is None:
+                hashed = beside.submit(digest.update, body)
+            tensors |= _parsed(group, body, part.path)
+    return {name: tensors[name] for name in header.tensors}, known or digest.hexdigest()
+
+
+def _head(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The first bytes of a safetensors file that holds these tensors, in this order."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    for name, info in tensors.items():
+        place = [info.begin, info.end]
+        header[name] = {"dtype": info.dtype, "shape": info.shape, "data_offsets": place}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that tensors lie aligned in the file
+    return len(text).to_bytes(8, "little") + text
+
+
+def _groups(tensors: Mapping[str, TensorInfo]) -> Iterator[Group]:
+    """All tensors as they lie in the file, in groups of a chunk's size; a larger one is alone."""
+    group: Group = []
+    for item in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if group and item[1].end - group[0][1].begin > CHUNK:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _parsed(group: Group, body: bytes, path: AnyPath) -> dict[str, Tensor]:
+    """The tensors of a group, each in memory of its own, so that saving one does not save all."""
+    start = group[0][1].begin
+    moved = {n: replace(i, begin=i.begin - start, end=i.end - start) for n, i in group}
+    try:
+        return safetensors.torch.load(_head(moved) + body)
+    except safetensors.SafetensorError as error:
+        raise WeightsFormatError(
+            f"the safetensors library cannot read it: {short(str(error))}", file=path
+        ) from None
+
+
+def _refuse_more_than_memory(size: int, path: AnyPath) -> None:
+    """Ask for that much memory and give it back: the library ends Python when it gets none."""
+    try:
+        mmap.mmap(-1, max(size, 1)).close()
+    except (OSError, MemoryError, OverflowError):
+        raise WeightsFormatError(
+            f"its tensors need {size / 2**30:.1f} GiB, more memory than there is", file=path
+        ) from None
+
+
+def _body(part: _Part, size: int) -> bytes:
+    """The next `size` bytes of the file."""
+    try:
+        body = part.file.read(size)
+    except OSError as error:
+        raise WeightsFormatError(f"cannot be read: {error.strerror}", file=part.path) from None
+    if len(body) < size:
+        raise WeightsFormatError(
+            "the file became shorter while it was read",
+            file=part.path,
+            expected=f"{part.header.file_size:,} bytes",
+            next_step="Load it when it is complete",
+        )
+    return body
+
+
+def _refuse_change(part: _Part) -> None:
     before, after = part.status, os.fstat(part.file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise WeightsFormatError(
