@@ -704,6 +704,14 @@ def test_a_file_is_read_in_groups_of_tensors(trained, tmp_path, monkeypatch):
         assert_same(read(path, sha256=digest, verify=True), trained.state_dict())
 
 
+def test_tensors_begin_where_kernels_take_them_whole(tmp_path):
+    """At multiples of 16 bytes: elsewhere a matrix product adds up in another order."""
+    path = tmp_path / "a.safetensors"
+    sizes = [1, 2, 3, 5, 7, 129, 2**16 + 1]
+    save({f"t{i}": torch.ones(n) for i, n in enumerate(sizes * 3)}, path)
+    assert {tensor.data_ptr() % 16 for tensor in read(path).values()} == {0}
+
+
 def test_loading_takes_a_files_memory_once(tmp_path):
     """128 MiB of tensors: less than half as much again while they are read."""
     path = tmp_path / "a.safetensors"
