@@ -89,7 +89,7 @@ COMMANDS = typer.main.get_command(app_of()).commands
 LINES = {(verb,) for verb in COMMANDS} | {
     (group, verb) for group in ("data", "cache") for verb in COMMANDS[group].commands
 }
-OF_VERBS = {line: main.options_of([*line]) for line in LINES}
+OF_VERBS = {line: main.options_of_line([*line]) for line in LINES}
 OF_ALL = frozenset().union(*OF_VERBS.values())
 COMMAND = re.compile(r"segzoo ([a-z-]+)[^;]*")
 

@@ -53,6 +53,7 @@ NEVER_ONE = {
         (2, "more family", "2 more families"),
         (2, "batch", "2 batches"),
         (2, "day", "2 days"),
+        (0.5, "epoch", "0.5 epochs"),
     ],
 )
 def test_a_number_and_what_it_counts(number, noun, said):

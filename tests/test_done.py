@@ -111,7 +111,7 @@ def test_parts_are_about_equal():
         ("0/3", "--shard 0/3: there is no part 0 of 3; expected 1/3 to 3/3. Give --shard I/N: "),
         ("4/3", "--shard 4/3: there is no part 4 of 3; expected 1/3 to 3/3. Give --shard I/N: "),
         ("1/0", "--shard 1/0: a folder has no 0 parts; expected 1 to 1,000,000. Give "),
-        ("1/9999999", "--shard 1/9999999: a folder has no 9999999 parts; expected 1 to "),
+        ("1/9999999", "--shard 1/9999999: a folder has no 9,999,999 parts; expected 1 to "),
         ("2", "--shard '2' is no part of a folder; expected I/N, such as 2/8. Give "),
         ("-1/3", "--shard '-1/3' is no part of a folder; "),
         ("1/3/5", "--shard '1/3/5' is no part of a folder; "),

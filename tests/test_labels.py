@@ -121,7 +121,7 @@ def test_unknown_colours_are_listed_with_counts():
 
 def test_many_unknown_colours_are_counted_not_listed():
     mask = np.arange(3 * 100, dtype=np.uint8).reshape(10, 10, 3)
-    with pytest.raises(DatasetError, match=r"\(1 pixel\) and 92 more, expected the 1 colours"):
+    with pytest.raises(DatasetError, match=r"\(1 pixel\) and 92 more, expected the 1 colour"):
         encode(mask, [(9, 9, 9)])
 
 

@@ -423,7 +423,7 @@ def test_d_label_maps_that_cannot_be_used(tmp_path, name, content, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": "a,b", "palette": "#000000"}, "classes= names 2, and palette= has 1 colours"),
+        ({"classes": "a,b", "palette": "#000000"}, "classes= names 2, and palette= has 1 colour"),
         ({"classes": "a,a"}, "classes= names one of them twice"),
         ({"palette": "#000000,#ffffff"}, "palette= gives colours, and nothing their names"),
         ({"classes": "a,b", "palette": "#000000,#000000"}, "palette= has one colour twice"),

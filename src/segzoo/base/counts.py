@@ -3,6 +3,7 @@
 __all__ = ["count_of"]
 
 SIBILANTS = ("s", "x", "z", "ch", "sh")  # after which the plural is heard as "es"
+HARD = ("epoch",)  # its "ch" is heard as a "k"
 VOWELS = "aeiou"
 
 
@@ -18,4 +19,5 @@ def count_of(number: float, noun: str) -> str:
 def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in VOWELS:
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(SIBILANTS) else f"{noun}s"
+    hissing = noun.endswith(SIBILANTS) and not noun.endswith(HARD)
+    return f"{noun}es" if hissing else f"{noun}s"

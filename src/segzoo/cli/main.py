@@ -42,7 +42,8 @@ def main() -> None:
     as_json = "--json" in arguments[:end]
     with kept_for_us() if as_json else contextlib.nullcontext():
         code = run(arguments, debug=debug)
-    gc.freeze()  # all of it ends now; to look for cycles in it first takes a tenth of a cut-out
+    if "torch" not in sys.modules:  # with it comes a library that counts what is left, and says so
+        gc.freeze()  # all ends now; to look for cycles in it takes a tenth of a cut-out
     sys.exit(code)
 
 
@@ -71,7 +72,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             result = app(arguments, standalone_mode=False, prog_name="segzoo")
     except SegzooError as error:
         _trace(debug)
-        error.next_step = advice.fitting(error.next_step, options_of(arguments))
+        error.next_step = advice.fitting(error.next_step, options_of_line(arguments))
         return _complain(str(error), error.exit_code)
     except help_.Interrupted as stop:
         return EXIT_INTERRUPTED if stop.told else _complain("interrupted", EXIT_INTERRUPTED)
@@ -106,7 +107,7 @@ def _unreadable() -> list[str]:
     return registry.unreadable()
 
 
-def options_of(arguments: list[str]) -> frozenset[str]:
+def options_of_line(arguments: list[str]) -> frozenset[str]:
     """The long options of the verb that a line names; of none, those of the command itself."""
     command: Any = typer.main.get_command(app_of(verbs_of(arguments)))
     for word in arguments:
