@@ -445,6 +445,7 @@ IMPORTS = {  # where a path becomes an object, and whose word the path is
     "data.source": "a reader's spec",
     "export.exporting": "an exporter's spec",
     "base.extras": "a table of its own",
+    "cli.verbs": "a table of its own",
     "checks.doctor": "a table of its own",
     "checks.kit": "the person's, who checks a plugin",
     "losses": "a recipe's, judged by begun.py where it comes from a run; else a spec's",
