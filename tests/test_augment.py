@@ -553,6 +553,7 @@ def test_a_small_sample_lies_in_the_middle_of_its_crop():
     assert crop["weight"][:, 0].tolist() == [4, 0, 4, 8, 4, 0]
 
 
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="it padded [0 1 2] wrong")
 @given(
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     margins=st.tuples(*[st.integers(0, 15)] * 4),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import json
+from importlib.metadata import version
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -411,6 +412,10 @@ def test_a_tree_may_have_a_million_files(hub):
 
 # Faults
 
+# Release 1 gives up where 2 asks again, and says less of why.
+release_2 = pytest.mark.skipif(
+    version("huggingface_hub").startswith("1."), reason="of the client's release 2"
+)
 MET = {  # repository: what strikes it; {path} is where its weights lie
     "alice/cut": Fault("GET {path}/*", cut=0.5),
     "alice/flip": Fault("GET {path}/*", flip=True),
@@ -447,6 +452,7 @@ def met(tmp_path_factory):
         hub.close()
 
 
+@release_2
 def test_the_client_resumes_a_download_that_was_cut(met):
     said, requests = met
     assert said["alice/cut"] == "alice/cut" * 1000
@@ -458,6 +464,7 @@ def test_the_client_takes_wrong_bytes_of_the_right_size(met):
     assert met[0]["alice/flip"] == ("alice/flip" * 1000)[:-1] + "q"
 
 
+@release_2
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
     [
@@ -471,6 +478,7 @@ def test_the_client_refuses_what_a_fault_has_made(met, name, kind, text):
     assert text in met[0][name][2]
 
 
+@release_2
 @pytest.mark.parametrize("name", ["alice/busy", "alice/limited"])
 def test_the_client_asks_again_when_the_hub_is_busy(met, name):
     said, requests = met

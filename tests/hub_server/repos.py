@@ -38,7 +38,8 @@ def create_repo(hub: Hub, request: Request) -> Reply:
     found = {"url": f"{hub.url}/{name}", "name": name}
     if name in hub.repos:
         return says({"error": "You already created this model repo", **found}, 409)
-    hub.repos[name] = new_repo(name, private=asked.get("visibility") == "private")
+    private = asked.get("private") or asked.get("visibility") == "private"  # by older clients
+    hub.repos[name] = new_repo(name, private=bool(private))
     return says(found)
 
 

@@ -90,6 +90,8 @@ async def _raw(request: Request, stream: AsyncGenerator[bytes, None]) -> Body:
 
 
 async def _form(request: Request, stream: AsyncGenerator[bytes, None]) -> Body:
+    from python_multipart.exceptions import FormParserError
+
     parser = MultiPartParser(
         request.headers,
         stream,
@@ -100,8 +102,8 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None]) -> Body:
     parser.spool_max_size = 1 << 40  # never to a file
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise Problem(400, f"the form is broken: {error.message}") from None
+    except (MultiPartException, FormParserError) as error:  # starlette before 1.7 lets it through
+        raise Problem(400, f"the form is broken: {error}") from None
     fields: list[tuple[str, str]] = []
     picture = b""
     try:
