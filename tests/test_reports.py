@@ -267,6 +267,7 @@ def test_a1_a_run_with_code_is_measured_and_published_without_it(place):
     assert not sang()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("typed", "whole"),
     [
@@ -319,6 +320,21 @@ def test_a1_what_a_plugin_or_the_zoo_declares_needs_no_typing(place, loss):
     assert claims.of_recipe(recipe) == {}
 
 
+def test_a1_for_what_names_no_code_or_is_declared_at_hand_no_plugin_is_looked_for(monkeypatch):
+    loss = "segzoo_u2net.loss:deep_bce"
+    u2netp = registry.find("u2netp").load()
+
+    def looked():
+        yield pytest.fail("plugins were looked for")
+
+    monkeypatch.setattr(registry, "rows", looked)
+    assert claims.of_recipe(recipes.DEFAULT) == {}
+    assert claims.of_recipe(replace(recipes.DEFAULT, loss=(loss, {})), [u2netp]) == {}
+    with pytest.raises(pytest.fail.Exception, match="looked for"):
+        claims.of_recipe(replace(recipes.DEFAULT, loss=(loss, {})))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a1_a_run_with_a_plugins_loss_goes_on_with_nothing_typed(place, capsys):
     loss = "segzoo_u2net.loss:deep_bce"
     begin = ["train", "u2netp", *DATA, *FAST, f"loss={loss}", "steps=2"]

@@ -129,13 +129,14 @@ def _undeclared(field: str, paths: Collection[str], specs: Iterable[ModelSpec]) 
         offered = {e.value for e in registry.entries(registry.LOSSES) if not e.problem}
         left = {path: None for path in left if path not in offered}
     installed = (row.spec for row in registry.rows() if row.spec is not None)
-    for spec in chain(specs, installed):
-        if not left:  # so the specs of all plugins are imported only for a path that is strange
-            break
+    # Plugins are looked for, and their specs imported, only for a path that is still strange.
+    for spec in chain(specs, installed) if left else ():
         values = [asdict(recipe)[field] for recipe in spec.recipes.values()]
         if field == "loss":
             values += [task.loss for task in spec.tasks.values()]
         left = {path: None for path in left if path not in {*code_in(values)}}
+        if not left:
+            break
     return [*left]
 
 
