@@ -5,11 +5,14 @@ this machine. After the tests stands what a `-m` left out, by marker.
 """
 
 import ipaddress
+import itertools
 import os
 import signal
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,15 +29,25 @@ THREADS = "1"  # sums of floats alike on every machine; tests run side by side, 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet, beside those of the tests.
+
+    A new folder of pytest costs a look at all that lie beside it, and each test has a home.
+    """
+    folder = tmp_path_factory.mktemp("segzoo-homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
 def isolated(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]
 ) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SEGZOO_HOME", str(tmp_path_factory.mktemp("segzoo-home")))
+    home = next(homes)
+    home.mkdir(mode=0o700)
+    monkeypatch.setenv("SEGZOO_HOME", str(home))
     if request.node.get_closest_marker("network") is None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         forbid_network(monkeypatch)

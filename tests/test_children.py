@@ -197,10 +197,10 @@ if __name__ == "__main__":
 """
 
 
-SPAWN = pytest.param("spawn", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("method", [SPAWN, "forkserver"])
+# Three interpreters one after the other, each of which imports torch. That what they look at is set
+# while workers start is seen below, in test_a3_the_environment_is_as_it_was.
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a3_workers_that_are_not_forked_run_nothing_of_the_current_folder(downloads, method):
     import numpy as np
 

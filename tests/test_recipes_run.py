@@ -49,6 +49,7 @@ def small(spec, recipe):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("model", "name"), RECIPES)
 def test_every_recipe_trains(model, name, tmp_path):
     """Two steps on squares, and a measurement by the metric that the recipe names."""
