@@ -386,7 +386,7 @@ def test_a_loss_that_climbs():
     judged(
         check_model(spec_of("CLIMBING"), slow=True),
         "training lowers the loss",
-        r"after 20 steps it went from 0\.\d+ to 0\.\d+, expected less",
+        r"in 20 steps it went from 0\.\d+ to 0\.\d+, expected less",
         "see that the loss falls as the logits approach the target",
     )
 

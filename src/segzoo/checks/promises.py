@@ -15,6 +15,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -349,7 +350,7 @@ def compiles(kit: Kit) -> None:
 
 
 def training_lowers_the_loss(kit: Kit) -> None:
-    """20 steps of Adam on one batch lower the loss."""
+    """20 steps of Adam on one batch lower the loss: means of a quarter, as dropout scatters it."""
     task, network = next(iter(kit.spec.tasks)), kit.build().train()
     trained = [p for n, p in network.named_parameters() if not n.startswith(kit.spec.frozen)]
     optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE)
@@ -360,9 +361,9 @@ def training_lowers_the_loss(kit: Kit) -> None:
         torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
-    if not losses[-1] < losses[0]:
-        first, last = losses[0], losses[-1]
-        raise Broken(f"after {STEPS} steps it went from {first:.4g} to {last:.4g}, expected less")
+    first, last = fmean(losses[: STEPS // 4]), fmean(losses[-(STEPS // 4) :])
+    if not last < first:
+        raise Broken(f"in {STEPS} steps it went from {first:.4g} to {last:.4g}, expected less")
 
 
 def bfloat16_is_finite(kit: Kit) -> None:
