@@ -167,7 +167,7 @@ def test_the_table(saved, words, capsys):
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     assert [line.endswith("<- load this") for line in lines[1:4]] == [False, True, False]
     assert re.fullmatch(
-        r"6 pictures\. MS: of this machine \(cpu, \d+ threads\), the median for one picture of "
+        r"6 pictures\. MS: of this machine \(cpu, \d+ threads?\), the median for one picture of "
         r"16x20 as the network gets it\.",
         lines[5],
     )

@@ -66,7 +66,8 @@ def test_it_says_of_what_the_student_sees_what_it_predicts_by_its_own_preprocess
     said = Teacher(found.network, _task(found), 1)(images, Preprocess(margin=margin))
     assert said.shape == (2, 1, 30, 20)
     for picture, one in zip(inner, said, strict=True):
-        assert np.array_equal(found.predict(picture).probability, one[0].numpy())
+        # One picture and two are summed in another order on some processors.
+        assert np.allclose(found.predict(picture).probability, one[0].numpy(), atol=1e-6)
 
 
 def _task(found):
