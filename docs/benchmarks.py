@@ -66,6 +66,7 @@ def tables(value: Mapping[str, Json], title: str) -> Iterator[str]:
         yield from listed(plain, title)
     for name, inner in value.items():
         below = f"{title}, {in_words(name)}" if title else in_words(name)
+        inner = by_way(inner)
         if not isinstance(inner, Mapping) or not inner:
             continue
         if all(
@@ -74,6 +75,13 @@ def tables(value: Mapping[str, Json], title: str) -> Iterator[str]:
             yield from crossed(inner, below)
         else:
             yield from tables(inner, below)
+
+
+def by_way(value: Json) -> Json:
+    """Rows that each name their way, by that name; all else as it is."""
+    if not isinstance(value, list) or not all(isinstance(r, Mapping) and "way" in r for r in value):
+        return value
+    return {row["way"]: {n: v for n, v in row.items() if n != "way"} for row in value}
 
 
 def listed(values: Mapping[str, Json], title: str) -> Iterator[str]:

@@ -198,7 +198,10 @@ def test_another_file_is_refused(change, error, says, small, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("cut", [1, 100, 10_000])
+@pytest.mark.parametrize(
+    "cut",
+    [pytest.param(1, marks=pytest.mark.slow), 100, pytest.param(10_000, marks=pytest.mark.slow)],
+)
 def test_a_file_cut_short_is_refused(cut, small, tmp_path):
     data = small[1].SerializeToString()
     (tmp_path / "u2netp.onnx").write_bytes(data[:-cut])
@@ -271,10 +274,15 @@ def cut_short(model):
     ("change", "error", "says"),
     [
         (outside, UnsafeFormatError, "its tensors lie in another file"),
-        (branching, WeightsFormatError, "its graph has branches or loops"),
+        pytest.param(
+            *(branching, WeightsFormatError, "its graph has branches or loops"),
+            marks=pytest.mark.slow,  # as above, from an address
+        ),
         (shorter, WeightsMismatchError, "weights of another network"),
         (long_header, WeightsFormatError, "it cannot be read as ONNX"),
-        (cut_short, WeightsFormatError, "it cannot be read as ONNX"),
+        pytest.param(
+            *(cut_short, WeightsFormatError, "it cannot be read as ONNX"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_cannot_be_converted_leaves_nothing(change, error, says, small, declared):
