@@ -1,6 +1,6 @@
 """How many pictures a second `segzoo serve` answers, alone and under attack, beside `rembg s`.
 
-    python bench/serve.py                                  # ten minutes under attack
+    python bench/serve.py                                  # each model ten minutes under attack
     U2NET_HOME=FOLDER python bench/serve.py --runtime onnxruntime --rembg PYTHON
                                                            # of an environment with rembg[cli]
 
