@@ -4,12 +4,13 @@
     U2NET_HOME=FOLDER python bench/serve.py --runtime onnxruntime --rembg PYTHON
                                                            # of an environment with rembg[cli]
 
-Clients send photos one after the other, as many at once as --clients says, first alone, then with
-attackers beside them: bodies without an end, a megabyte of zeros, pictures of 400 megapixels in a
-few bytes, forms of thousands of parts, connections that say nothing or a byte a second. What is
-counted: answers a second, the median and the 99th percentile of the seconds of each, memory of the
-server (its peak too) and of its worker, restarts. `rembg s` is asked alone, with the weights of
-u2netp that $U2NET_HOME has. Written to bench/results/serve.json with the machine.
+Clients send photos one after the other, as many at once as --clients says: first for cut-outs with
+plain edges, as rembg's are, then with clean ones, alone; then with attackers beside them: bodies
+without an end, a megabyte of zeros, pictures of 400 megapixels in a few bytes, forms of thousands
+of parts, connections that say nothing or a byte a second. What is counted: answers a second, the
+median and the 99th percentile of the seconds of each, memory of the server (its peak too) and of
+its workers, restarts. `rembg s` is asked alone, before and after, with the weights of u2netp that
+$U2NET_HOME has. Written to bench/results/serve.json with the machine.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from machine import describe, save
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = sorted((ROOT / "demo/photos").glob("*.jpg"))
+PLAIN = "/predict?edges=raw"  # the mask as the network gives it, which is what `rembg s` answers
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
@@ -206,10 +208,11 @@ def peak(pid: int) -> int:
 
 def of_segzoo(model: str, options: argparse.Namespace) -> dict[str, object]:
     command = [sys.executable, "-P", "-m", "segzoo.cli.main", "serve", model, "--port", "0"]
-    command += ["--runtime", options.runtime]
-    found: dict[str, object] = {"runtime": options.runtime}
+    command += ["--runtime", options.runtime, "--workers", str(options.workers)]
+    found: dict[str, object] = {"runtime": options.runtime, "workers": options.workers}
     with server(command, r"at http://127\.0\.0\.1:(\d+)") as (process, port):
         Load(port, "/predict", 1, 3)
+        found["plain edges"] = Load(port, PLAIN, options.clients, options.alone).record()
         alone = Load(port, "/predict", options.clients, options.alone).record()
         found["alone"], found["memory_alone"] = alone, memory(process, port)
         if options.seconds:
@@ -248,18 +251,21 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--attackers", type=int, default=2, help="of each kind")
     parser.add_argument("--runtime", default="torch")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--models", nargs="*", default=["lite0", "u2netp"])
     parser.add_argument("--rembg", default="", help="a Python that has rembg[cli]")
     parser.add_argument("--note", default="", help="what else the machine did meanwhile")
     options = parser.parse_args()
     found: dict[str, object] = {"note": options.note}
+    if options.rembg:
+        found["rembg s, u2netp"] = of_rembg(options.rembg, options)
     machine = describe()
     for model in options.models:
         found[model] = of_segzoo(model, options)
         print(model, json.dumps(found[model], indent=2), flush=True)
     if options.rembg:
-        found["rembg s, u2netp"] = of_rembg(options.rembg, options)
-        print("rembg", json.dumps(found["rembg s, u2netp"], indent=2), flush=True)
+        found["rembg s, u2netp, again"] = of_rembg(options.rembg, options)
+        print("rembg", json.dumps(found["rembg s, u2netp, again"], indent=2), flush=True)
     print(save("serve", found, machine=machine))
 
 

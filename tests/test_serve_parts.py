@@ -6,13 +6,18 @@ import io
 import json
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from segzoo.base import children
 from segzoo.cli.main import run
 from segzoo.cli.serve import token_of
 from segzoo.errors import DataError, UsageError
+from segzoo.model.served import Served
 from segzoo.predict.outputs import KINDS
+from segzoo.predict.preprocess import Preprocess
+from segzoo.serve import processes
 from segzoo.serve.asked import OUTPUTS, PARAMETERS, AskedFor, UnknownNameError, asked_of
 from segzoo.serve.described import openapi
 from segzoo.serve.doors import Door
@@ -244,3 +249,36 @@ def test_a_stream_that_ends_within_a_frame_has_ended(length):
     pipe = io.BytesIO()
     write_frame(pipe.write, {"a": 1}, [b"abc"])
     assert read_frame(io.BytesIO(pipe.getvalue()[:length])) is None
+
+
+# --- what a machine is worth ---
+
+
+@pytest.mark.parametrize(("device", "size", "together"), [
+    ("cpu", (320, 320), 1),  # one is enough to keep a processor busy
+    ("cpu", (200, 200), 3),
+    ("cpu", (28, 28), 8),
+    ("cpu", None, 1),
+    ("cuda:0", (320, 320), 8),
+])  # fmt: skip
+def test_pictures_run_together_where_that_gains(device, size, together):
+    predictor = SimpleNamespace(
+        preprocess=Preprocess(size=size, resize="stretch" if size else "none")
+    )
+    served = Served(predictor, None, None, None, device, "torch", "fp32")
+    assert served.worth_together == together
+
+
+@pytest.mark.parametrize(("workers", "given", "threads"), [
+    (1, None, None), (2, None, "4"), (3, None, "2"), (16, None, "1"), (2, "7", "7"),
+])  # fmt: skip
+def test_workers_share_the_cores(workers, given, threads, monkeypatch):
+    """8 of them; what a person says of threads holds for each worker."""
+    monkeypatch.setattr(processes, "usable_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    child = children.start_python(
+        "import os; print(os.environ.get('OMP_NUM_THREADS'))", processes.threads_of_one(workers)
+    )
+    assert child.communicate()[0].decode().split() == [str(threads)]

@@ -1,13 +1,13 @@
 """What this machine has: cores that the process may use, memory that is free."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from segzoo.base.cores import usable_cores
 from segzoo.predict.runtimes.torch import device_of
 
 __all__ = ["Capacity", "machine", "threads_of_torch"]
@@ -29,10 +29,7 @@ class Capacity(NamedTuple):
 def machine(device: str = "auto") -> Capacity:
     """DeviceError for a device that is not there."""
     found = device_of(device)
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    cores = usable_cores()
     threads = torch.get_num_threads()
     if found.type == "cuda":
         return Capacity(cores, threads, torch.cuda.mem_get_info(found)[0], str(found))

@@ -43,9 +43,10 @@ def run_python(
     return subprocess.run(command, timeout=timeout, env=environment, **streams)
 
 
-def start_python(code: str) -> Child:
+def start_python(code: str, more: Mapping[str, str] | None = None) -> Child:
     """Start code in another interpreter that goes on beside this one.
 
+    more: variables of its environment, beside those of this process.
     Its standard input and output are pipes, its errors go where ours go. Ctrl-C at a terminal does
     not reach it: whoever started it says when it ends.
     """
@@ -54,6 +55,7 @@ def start_python(code: str) -> Child:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
+        env={**os.environ, **(more or {})},
         start_new_session=True,
     )
 

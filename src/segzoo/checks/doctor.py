@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from segzoo.base import cache
+from segzoo.base.cores import usable_cores
 from segzoo.base.extras import PAIRED
 from segzoo.base.records import Json, asdict
 from segzoo.errors import UsageError, printable
@@ -240,12 +241,11 @@ def _namesake() -> Iterator[Finding]:
 
 def _devices() -> tuple[list[dict[str, Json]], str]:
     """The processor and every accelerator that torch can use, and why CUDA is not among them."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu: dict[str, Json] = {
         "device": "cpu",
         "name": platform.machine(),
         "cores": os.cpu_count(),
-        "usable_cores": usable,
+        "usable_cores": usable_cores(),
     }
     try:
         import torch

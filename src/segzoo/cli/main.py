@@ -31,6 +31,9 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line of this process. An error is one line, without its traceback."""
+    # Pictures are worked on in several threads as it is: a numpy whose products take threads too
+    # has them wait for each other, busily, for a seventh of a folder's processor time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What Pillow says of a damaged EXIF block; a picture's own notes tell what matters.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = show_warning

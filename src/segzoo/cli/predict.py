@@ -43,7 +43,7 @@ from segzoo.cli.outcomes import Outcomes
 from segzoo.cli.shards import WHOLE, shard_of
 from segzoo.cli.text import tell
 from segzoo.cli.watching import Claims, arrivals
-from segzoo.cli.working import MOST, work
+from segzoo.cli.working import work
 from segzoo.cli.writing import Writer, ready
 from segzoo.errors import (
     UsageError,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from segzoo.model.served import Served
     from segzoo.predict.outputs import Background
     from segzoo.predict.predictor import Predictor
-
-CPU_PIXELS = 1 << 17  # of pictures that run together; so many keep a CPU busy
 
 
 class Engine(StrEnum):
@@ -562,22 +560,11 @@ def _predictor(
         predictor,
         preprocess=preprocess,
         postprocess=postprocess,
-        batch_size=together.batch_size or _batch_size(served),
+        batch_size=together.batch_size or served.worth_together,
         max_pixels=_max_pixels(pictures),
         tile=together.tile,
         overlap=together.overlap,
     )
-
-
-def _batch_size(served: "Served") -> int:
-    """How many pictures are worth running together.
-
-    A CPU is busy with one of 320x320 pixels; more wait for each other then, and take memory.
-    """
-    if served.device != "cpu":
-        return MOST
-    size = served.predictor.preprocess.size
-    return 1 if size is None else max(1, min(MOST, CPU_PIXELS // (size[0] * size[1])))
 
 
 # --- work ----------------------------------------------------------------------------------------

@@ -52,8 +52,14 @@ class Running:
     precision: PrecisionOf = Precision.fp32
     workers: Annotated[int, typer.Option(help="Processes that run them.", min=1, max=64)] = 1
     batch_size: Annotated[
-        int, typer.Option(help="Pictures that are run together, at most.", min=1, max=256)
-    ] = 4
+        int | None,
+        typer.Option(
+            help="Pictures run together, at most.  [default: as segzoo predict]",
+            min=1,
+            max=256,
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

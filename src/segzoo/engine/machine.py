@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from segzoo.base.cores import usable_cores
 from segzoo.data.draws import drawn
 from segzoo.engine.evaluate import Task
 from segzoo.engine.settings import Settings
@@ -74,7 +75,7 @@ def idle_cores() -> float:
         return max(0.0, (os.cpu_count() or 1) - load)
     time.sleep(LOOK)
     idle, whole = (b - a for a, b in zip(before, _times(usable) or before, strict=True))
-    cores = len(usable) if usable is not None else os.cpu_count() or 1
+    cores = usable_cores()
     return cores * idle / whole if whole else float(cores)
 
 

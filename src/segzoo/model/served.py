@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Request", "Served", "found_by", "serve"]
 
+MOST_TOGETHER = 8
+CPU_PIXELS = 1 << 17  # of pictures that run together; so many keep a CPU busy
 CPUS = ("auto", "cpu")  # the devices by which every runtime runs
 # Where Linux shows that torch may find an accelerator; on other systems torch is asked.
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -79,6 +81,17 @@ class Served(NamedTuple):
     device: str
     runtime: str
     precision: str
+
+    @property
+    def worth_together(self) -> int:
+        """How many pictures are worth running together.
+
+        A CPU is busy with one of 320x320 pixels; more wait for each other then, and take memory.
+        """
+        if self.device != "cpu":
+            return MOST_TOGETHER
+        size = self.predictor.preprocess.size
+        return 1 if size is None else max(1, min(MOST_TOGETHER, CPU_PIXELS // (size[0] * size[1])))
 
 
 def serve(request: Request) -> Served:

@@ -44,6 +44,7 @@ Background: TypeAlias = Colour | NDArray[np.uint8]  # one colour, or a picture (
 Edges: TypeAlias = Literal["clean", "raw"]
 FOREGROUND: Colour = (255, 0, 144)  # of a single class that declares no colour: rare in photos
 TINT = 120  # of 255: how much of an overlay's colour covers the picture
+ROWS = 64  # that are worked on at once: they stay within the processor's cache
 LINES = 200  # an outline is as wide as the picture's shorter side divided by this
 
 
@@ -101,12 +102,10 @@ def cutout(
         colours = clean.foreground(colours, opacity)
     if picture.alpha is not None:
         opacity = np.multiply(opacity, picture.alpha / np.float32(255))
-    alpha = np.rint(opacity * 255).astype(np.uint8)
     if background is None:
-        image = np.dstack([colours, alpha])
-        image[alpha == 0] = 0
+        image = _transparent(colours, opacity)
     else:
-        image = _composite(colours, _fitted(background, *alpha.shape), alpha)
+        image = _composite(colours, _fitted(background, *opacity.shape), _levels(opacity))
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi, exif=picture.exif)
 
 
@@ -237,6 +236,25 @@ def _whole(prediction: "Prediction") -> "Picture":
             next_step="Predict with pixels=True",
         )
     return prediction.picture
+
+
+def _transparent(colours: NDArray[np.uint8], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W, 4): the colours, and how opaque they are; nothing at all where that is 0."""
+    image = np.empty((*opacity.shape, 4), np.uint8)
+    pixels = image.view(np.uint32)[..., 0]
+    for top in range(0, len(image), ROWS):
+        rows = slice(top, top + ROWS)
+        alpha = _levels(opacity[rows])
+        for channel, values in enumerate((*np.moveaxis(colours[rows], -1, 0), alpha)):
+            image[rows, :, channel] = values  # one by one: a third of the time of all at once
+        pixels[rows] *= alpha > 0
+    return image
+
+
+def _levels(opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..1 as 0..255."""
+    levels: NDArray[np.uint8] = np.rint(opacity * np.float32(255)).astype(np.uint8)
+    return levels
 
 
 def _colours(prediction: "Prediction", palette: Palette) -> Palette:

@@ -7,6 +7,7 @@ says and one that writes to it, as pipes block.
 import asyncio
 import contextlib
 import itertools
+import os
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segzoo.base import children
+from segzoo.base.cores import usable_cores
 from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import to_stderr
 from segzoo.errors import DataError, SegzooError
@@ -24,10 +26,11 @@ from segzoo.serve.counters import Counters
 from segzoo.serve.frames import Frame, read_frame, write_frame
 from segzoo.serve.settings import ServerSettings
 
-__all__ = ["Answer", "Gone", "Late", "Overloaded", "Processes"]
+__all__ = ["Answer", "Gone", "Late", "Overloaded", "Processes", "threads_of_one"]
 
 CODE = "from segzoo.serve.worker import be_a_worker\nbe_a_worker()\n"
 AHEAD = 2  # batches that a process holds: one runs, one is opened meanwhile
+FEW = 4  # pictures in a batch, where it is not said: some are finished meanwhile
 STUCK = 0.9  # of the time that a picture may take, without a word
 LONGEST_PAUSE = 30.0  # seconds between two starts of a process that does not come up
 
@@ -132,7 +135,7 @@ class Processes:
 
     def hand_out(self) -> None:
         """Give what waits to the processes that have least to do."""
-        most = AHEAD * self.settings.networks.batch_size
+        most = AHEAD * (self.settings.networks.batch_size or FEW)
         while self.waiting:
             free = [p for p in self.each if p.is_ready and len(p.errands) < most]
             if not free:
@@ -220,7 +223,7 @@ class Process:
 
     async def _start(self, fetch: bool) -> None:
         loop = asyncio.get_running_loop()
-        child = self.child = children.start_python(CODE)
+        child = self.child = children.start_python(CODE, threads_of_one(self.all.settings.workers))
         self.writer = ThreadPoolExecutor(1, "segzoo-to-worker")
         self.ended = loop.create_future()
         ready: asyncio.Future[None] = loop.create_future()
@@ -320,3 +323,10 @@ def _listen(child: children.Child, told: Callable[[Frame | None], None]) -> None
 def _fail(errand: Errand, error: Exception) -> None:
     if not errand.answer.done():
         errand.answer.set_exception(error)
+
+
+def threads_of_one(workers: int) -> dict[str, str]:
+    """Variables that share the cores among processes; those that are given are meant."""
+    if workers == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers))}

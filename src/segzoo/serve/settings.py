@@ -31,7 +31,8 @@ class Networks(Record):
 
     models: what `segzoo.load` takes, by the name that requests use; the first is the default.
     at_once: whether all are loaded before the first request; else each at its first one, and the
-    `kept` that were asked for last stay in memory. batch_size: pictures run together, at most.
+    `kept` that were asked for last stay in memory. batch_size: pictures run together, at most;
+    None for as many as are worth it.
     """
 
     models: Mapping[str, str]
@@ -40,7 +41,7 @@ class Networks(Record):
     device: str = "auto"
     runtime: str = "torch"
     precision: str = "fp32"
-    batch_size: int = 4
+    batch_size: int | None = None
     max_pixels: int = 32_000_000
 
 

@@ -168,7 +168,7 @@ class Worker:
         others: list[Any] = []
         for item in waiting[1:]:
             alike = key is not None and item[1] is stages and stages.together(item[2]) == key
-            (batch if alike and len(batch) < self.networks.batch_size else others).append(item)
+            (batch if alike and len(batch) < stages.batch_size else others).append(item)
         return batch, others
 
     def _run(self, batch: list[tuple[Chore, "Stages", Read]]) -> None:
@@ -301,7 +301,7 @@ class Worker:
             served = serve(request)
             predictor = dataclasses.replace(
                 served.predictor,
-                batch_size=networks.batch_size,
+                batch_size=networks.batch_size or served.worth_together,
                 max_pixels=networks.max_pixels,
             )
             served = served._replace(predictor=predictor)
