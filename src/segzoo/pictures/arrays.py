@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segzoo.errors import PictureError, printable
 from segzoo.pictures import npy, tiff
+from segzoo.pictures.kinds import open_tiff
 from segzoo.pictures.limits import judge_bytes, judge_scans, judge_size
 from segzoo.pictures.streams import COUNT_BYTES, PictureStream, pillow
 
@@ -100,7 +100,7 @@ def _is_pillows(stream: PictureStream, layout: tiff.Layout) -> bool:
         return False
     stream.seek(0)
     try:
-        Image.OPEN["TIFF"][0](stream, "")
+        open_tiff(stream)
     except (SyntaxError, IndexError, TypeError, struct.error):
         return stream.allowance < 0  # for `identify` to say
     return True

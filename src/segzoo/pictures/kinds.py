@@ -5,15 +5,17 @@ import struct
 from importlib import util
 from typing import Any
 
-from PIL import AvifImagePlugin as _avif  # noqa: F401  these three register themselves;
-from PIL import Image
-from PIL import TiffImagePlugin as _tiff  # noqa: F401  Image.preinit() has the other five
-from PIL import WebPImagePlugin as _webp  # noqa: F401
+import PIL
+from PIL import AvifImagePlugin, Image
+from PIL import WebPImagePlugin as _webp  # noqa: F401  registers itself, as AVIF and TIFF do;
+from PIL.JpegImagePlugin import JpegImageFile  # Image.preinit() has the other five
+from PIL.TiffImagePlugin import TiffImageFile
 
 from segzoo.errors import PictureError
+from segzoo.pictures.exif import block_of, is_cheap, judge
 from segzoo.pictures.streams import HEADER_BYTES, PictureStream
 
-__all__ = ["FORMATS", "HEIC", "identify"]
+__all__ = ["FORMATS", "HEIC", "identify", "open_tiff"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 HEIC = "HEIC"  # read where pillow-heif is installed
@@ -27,6 +29,42 @@ UNREAD = {
     b"v/1\x01": "OpenEXR",
 }
 BRANDS = tuple(b"ftyp" + n.encode() for n in "heic heix heim heis hevc hevx mif1 msf1".split())
+
+
+class Jpeg(JpegImageFile):
+    """A JPEG whose EXIF data Pillow reads where it may: it asks them for dots per inch at once."""
+
+    def getexif(self) -> Image.Exif:
+        block = block_of(self)
+        return Image.Exif() if block and not is_cheap(block) else super().getexif()
+
+
+def _jpeg(stream: PictureStream) -> Image.Image:
+    im = Jpeg(stream, "")
+    indexes = [block for key in ("exif", "mp") if (block := im.info.get(key))]
+    if "mp" not in im.info or not all(map(is_cheap, indexes)):
+        return im
+    stream.seek(0)
+    return Image.OPEN["JPEG"][0](stream, "")  # as an MPO, if it is one
+
+
+def open_tiff(stream: PictureStream) -> TiffImageFile:
+    """As Pillow opens it, once its directories are judged."""
+    judge(stream)
+    return TiffImageFile(stream, "")
+
+
+def _avif(stream: PictureStream) -> Image.Image:
+    """As Pillow opens it; its decoder is asked for EXIF data before, which are read at once."""
+    if int(PIL.__version__.partition(".")[0]) <= 13:  # of which it is known what it answers
+        library: Any = AvifImagePlugin
+        decoder = library._avif.AvifDecoder(stream.read(), library.DECODE_CODEC_CHOICE, 1)
+        judge(decoder.get_info()[4] or b"")
+        stream.seek(0)
+    return AvifImagePlugin.AvifImageFile(stream, "")
+
+
+OPENERS = {"JPEG": _jpeg, "TIFF": open_tiff, "AVIF": _avif}
 
 
 def identify(stream: PictureStream) -> Image.Image:
@@ -45,7 +83,7 @@ def identify(stream: PictureStream) -> Image.Image:
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
             if accept is None or accept(head) is True:  # or why it cannot, in words
                 stream.seek(0)
-                return factory(stream, "")
+                return OPENERS[name](stream) if name in OPENERS else factory(stream, "")
     if head[4:12] in BRANDS:
         return _heic(stream)
     if stream.allowance < 0:

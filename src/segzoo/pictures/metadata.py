@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from segzoo.errors import printable
+from segzoo.pictures.exif import block_of, is_cheap
 from segzoo.pictures.streams import COUNT_BYTES, PictureStream
 
 __all__ = [
@@ -57,9 +58,10 @@ def is_on_its_side(orientation: int) -> bool:
 
 def orientation_of(im: Image.Image, notes: list[str]) -> int:
     """The EXIF orientation that the pixels do not have yet."""
+    block = block_of(im)
     try:
-        exif = im.getexif()
-        broken = not exif and bool(im.info.get("exif"))
+        exif = im.getexif() if block is None or is_cheap(block) else Image.Exif()
+        broken = not exif and block is not None
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # written by any camera or editor: it may fail in any way
         broken, orientation = True, 1
@@ -88,11 +90,12 @@ def exif_of(im: Image.Image, notes: list[str]) -> bytes | None:
 
     The small copy that cameras add shows what was there before; Pillow leaves it out.
     """
-    if not im.info.get("exif"):
+    block = block_of(im)
+    if block is None:
         return None
     exif = Image.Exif()  # not the picture's own, which may be its owner's
     try:
-        exif.load(im.info["exif"])
+        exif.load(block if is_cheap(block) else b"")
         exif.pop(ExifTags.Base.Orientation, None)
         inner = exif.get_ifd(ExifTags.IFD.Exif)
         for tag in ABOUT_THE_FILE:

@@ -27,13 +27,17 @@ from segzoo.base.counts import count_of
 from segzoo.pictures.limits import SCAN
 
 __all__ = [
+    "BIG",
+    "CLASSIC",
     "INVERTED",
     "JPEG",
     "MAGIC",
     "MULTIPLIED",
     "PHOTOMETRIC",
     "RGB",
+    "TYPES",
     "Layout",
+    "Rule",
     "chunks_of",
     "extent_of",
     "layout_of",
