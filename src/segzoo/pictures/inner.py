@@ -10,8 +10,8 @@ import struct
 from typing import IO
 
 from segzoo.errors import PictureError
+from segzoo.pictures import tiff
 from segzoo.pictures.limits import SCAN, judge_scans
-from segzoo.pictures.tiff import MOST_SPARE, Layout
 
 __all__ = ["judge_jpegs"]
 
@@ -24,13 +24,13 @@ MOST_MARKERS = 1000  # before the pixels
 SPARE = 1 << 20  # pixels that any JPEG may have more than its tile
 
 
-def judge_jpegs(stream: IO[bytes], layout: Layout) -> None:
+def judge_jpegs(stream: IO[bytes], layout: tiff.Layout) -> None:
     """PictureError where decoding a strip or a tile would take far more than its pixels do."""
     ends = stream.seek(0, os.SEEK_END)
     chunks = {*layout.chunks}
     if sum(max(0, min(chunk.length, ends - chunk.offset)) for chunk in chunks) > ends:
         raise PictureError("the TIFF is damaged: its strips or tiles lie upon each other")
-    most = MOST_SPARE * layout.tile[0] * layout.tile[1] + SPARE
+    most = tiff.MOST_SPARE * layout.tile[0] * layout.tile[1] + SPARE
     for chunk in sorted(chunks):
         stream.seek(chunk.offset)
         content = stream.read(min(chunk.length, ends))
