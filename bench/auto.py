@@ -7,8 +7,9 @@ A name comes twice: first what to train on, then what to measure on. nnU-Net is 
 bench/nnunet_small.py in an environment of its own, with a small plan under a budget: its own plan
 schedules 250,000 iterations of a network for a card, which no two cores can run, so that its
 figures here are not nnU-Net's real quality. Both get the same pictures as PNGs, one thread, and the
-minutes, in which segzoo also looks, plans and tries thresholds. Prints a table, and writes
-bench/results/auto.json. Without --nnunet only segzoo is measured.
+minutes, in which both also look and plan, and segzoo tries thresholds; importing is not counted.
+Writes bench/results/auto.json after each set, beside those that were measured with as many minutes
+before. Without --nnunet only segzoo is measured.
 """
 
 import argparse
@@ -25,11 +26,13 @@ import numpy as np
 from PIL import Image
 
 import segzoo
+from segzoo.data.kinds import kind_of
 from segzoo.data.sample import Dataset
 from segzoo.data.source import open_data
 from segzoo.engine.settings import Settings
 
 SMALL = Path(__file__).parent / "nnunet_small.py"
+SMALL_PLAN = "nnU-Net, small plan under a budget"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "nnUNet_compile": "f"}
 ENVIRONMENT |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
 
@@ -40,25 +43,46 @@ def main() -> None:
     parser.add_argument("--nnunet", help="the interpreter of an environment with nnunetv2")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--most", type=int, help="pictures of each part, at most, for a try")
+    parser.add_argument("--keep", help="a folder that gets the pictures, the runs and the masks")
     arguments = parser.parse_args()
     before = machine.describe()
-    rows = []
     for name, (train, test) in paired(arguments.sets).items():
-        row: dict[str, Any] = {"set": name}
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-            for part, words in (("train", train), ("test", test)):
-                row[part] = stored(numbered(words), place / part, arguments.most)
-            row["segzoo"] = of_segzoo(place, arguments.minutes)
+            place = Path(arguments.keep or folder) / name
+            pictures = {
+                part: stored(numbered(words), place / part, arguments.most)
+                for part, words in (("train", train), ("test", test))
+            }
+            ways = {"segzoo": of_segzoo(place, arguments.minutes)}
+            plan = ways["segzoo"].pop("plan")
             if arguments.nnunet:
-                row["nnunet, small plan under a budget"] = of_nnunet(
-                    place, arguments.nnunet, arguments.minutes
-                )
-        rows.append(row)
-        print(json.dumps(row, indent=1), flush=True)
-    if not arguments.most:
-        result = {"minutes": arguments.minutes, "threads": 1, "sets": rows}
-        print(machine.save("auto", result, machine=before))
+                ways[SMALL_PLAN] = of_nnunet(place, arguments.nnunet, arguments.minutes)
+        print(json.dumps({name: ways}, indent=1), flush=True)
+        if not arguments.most:
+            found = {f"{name}, {way}": values for way, values in ways.items()}
+            result = with_others(name, arguments.minutes, found, pictures, plan)
+            print(machine.save("auto", result, machine=before))
+
+
+def with_others(
+    name: str,
+    minutes: float,
+    found: dict[str, Any],
+    pictures: dict[str, int],
+    plan: dict[str, str],
+) -> dict[str, Any]:
+    """What is written: this set, and the others that were measured with as many minutes before."""
+    file = machine.RESULTS / "auto.json"
+    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    kept = before if before.get("minutes") == minutes else {}
+    ways = {k: v for k, v in kept.get("sets", {}).items() if k.partition(",")[0] != name}
+    return {
+        "minutes": minutes,
+        "threads": 1,
+        "sets": ways | found,
+        "pictures": kept.get("pictures", {}) | {name: pictures},
+        "plans": kept.get("plans", {}) | {name: plan},
+    }
 
 
 def paired(sets: list[str]) -> dict[str, tuple[str, str]]:
@@ -108,7 +132,7 @@ def of_segzoo(place: Path, minutes: float) -> dict[str, Any]:
         each.append(time.perf_counter() - began)
         masks.append(np.minimum(mask, 1) if done.model.num_classes == 1 else mask)
     plan = {line.name: line.shown for line in done.plan.lines}
-    return {"dice": dice(masks, place), "seconds": seconds, **pace(each), "plan": plan}
+    return {**scores(masks, place), "seconds": seconds, **pace(each), "plan": plan}
 
 
 def of_nnunet(place: Path, interpreter: str, minutes: float) -> dict[str, Any]:
@@ -120,15 +144,28 @@ def of_nnunet(place: Path, interpreter: str, minutes: float) -> dict[str, Any]:
     line = [interpreter, str(SMALL), str(place), str(out), str(minutes)]
     subprocess.run(line, env=environment, check=True)
     told: dict[str, Any] = json.loads((out / "told.json").read_text("utf-8"))
+    told |= told.pop("versions")
     files = sorted((out / "masks").glob("*.png"))
     masks = [np.asarray(Image.open(file)) for file in files]
-    return {"dice": dice(masks, place), **pace(told.pop("each")), **told}
+    return {**scores(masks, place), **pace(told.pop("each")), **told}
 
 
-def dice(masks: list[Any], place: Path) -> float:
-    """Over all pixels of the set, the mean over the classes but the first."""
-    files = sorted((place / "test/masks").iterdir())
-    truths = [np.asarray(Image.open(file)) for file in files]
+def scores(masks: list[Any], place: Path) -> dict[str, float]:
+    """Dice of all pictures, and of those of the rarest kind where there are several."""
+    truths = [np.asarray(Image.open(file)) for file in sorted((place / "test/masks").iterdir())]
+    files = sorted((place / "test/images").iterdir())
+    kinds = [kind_of(np.asarray(Image.open(file))) for file in files]
+    found = {"dice": dice(masks, truths)}
+    if len({*kinds}) > 1:
+        rarest = min({*kinds}, key=kinds.count)
+        chosen = [n for n, kind in enumerate(kinds) if kind == rarest]
+        rare = [masks[n] for n in chosen], [truths[n] for n in chosen]
+        found[f"dice_of_{len(chosen)}_{rarest.words.replace(' ', '_')}"] = dice(*rare)
+    return found
+
+
+def dice(masks: list[Any], truths: list[Any]) -> float:
+    """Over all pixels of these pictures, the mean over the classes but the first."""
     classes = sorted({*np.concatenate([np.unique(t) for t in truths]).tolist()} - {0, 255})
     hits, sizes = (np.zeros(len(classes)) for _ in range(2))
     for mask, truth in zip(masks, truths, strict=True):
@@ -137,8 +174,7 @@ def dice(masks: list[Any], place: Path) -> float:
             found, there = (mask == value) & counts, truth == value
             hits[number] += np.count_nonzero(found & there)
             sizes[number] += np.count_nonzero(found) + np.count_nonzero(there)
-    scores = 2 * hits / np.maximum(sizes, 1)
-    return float(np.mean(scores))
+    return float(np.mean(2 * hits / np.maximum(sizes, 1)))
 
 
 def pace(each: list[float]) -> dict[str, float]:
