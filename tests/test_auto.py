@@ -54,8 +54,8 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     names = [line.name for line in plan.lines]
     assert names == [
         *("val", "model", "options", "begins", "recipe", "eval_metric", "size", "crop", "centred"),
-        *("normalize", "loss", "class_weights", "augment", "precision", "batch_size", "lr", "ema"),
-        *("eval_every", "workers", "threads", "minutes"),
+        *("normalize", "loss", "class_weights", "sampling", "augment", "precision"),
+        *("batch_size", "lr", "ema", "eval_every", "workers", "threads", "minutes"),
     ]
     assert all(line.why for line in plan.lines)
     assert plan.data == f"{cells}?values=0,255&val=0.25"
@@ -91,6 +91,7 @@ def test_every_line_can_be_changed(cells):
         "loss": "dice",
         "class_weights": "1,2",
         "augment": "flip",
+        "sampling": "replacement",
         "precision": "fp32",
         "batch_size": "2",
         "ema": "none",
@@ -329,6 +330,7 @@ def test_mixed_grounds_are_found_inverted_and_measured_on_inverted_pictures(tmp_
     scenes.stored(tmp_path, scenes.mixed_cells, 40)
     plan = plan_of(str(tmp_path))
     assert {"gray", "invert"} <= {step for step, _ in plan["augment"]}
+    assert plan["sampling"] == "kinds"
     _, val = planning.data_for(plan)
     assert isinstance(val.dataset, Inverted) and len(val) == 20
 
@@ -465,13 +467,14 @@ def test_a_killed_run_goes_on_within_the_minutes_that_were_left(cells, short, tm
         env=os.environ | {"PYTHONPATH": here},
     )
     until = time.monotonic() + 120
-    while not [*place.glob("step-*[0-9]")] and time.monotonic() < until:
+    whole = "step-" + 8 * "[0-9]"  # and not one that is half written
+    while not [*place.glob(whole)] and time.monotonic() < until:
         time.sleep(0.05)
     process.kill()
     process.wait()
     planned = read_plan(place)
     assert not planned.done
-    steps = max(int(path.name[5:]) for path in place.glob("step-*[0-9]"))
+    steps = max(int(path.name[5:]) for path in place.glob(whole))
     settings = Settings(device="cpu", workers=0, quiet=True, save_every=2)
     done = segzoo.auto(cells, run=place, **{**short, "minutes": 0.3, "settings": settings})
     assert done.plan.done and done.plan.lines == planned.lines

@@ -90,6 +90,8 @@ SIDES = [
     ("crop", "nuclei", [192, 192], {"height": 100}, [96, 96]),
     ("centred", "vessels", 0.33, {"rarest": 0.1}, None),
     ("centred", "vessels", 0.33, {"cropped": 0}, None),
+    ("sampling", "nuclei", "kinds", {"inverted": 0.009}, "epoch"),
+    ("sampling", "nuclei", "kinds", {"gray": 0.1}, "epoch"),
     ("normalize", "nuclei", "dataset", {"begins": 1}, "preprocess"),
     ("precision", "nuclei", "bf16", {"half": 0.9}, "fp32"),
     ("batch_size", "nuclei", 16, {"fit": 15999}, 8),
@@ -152,6 +154,11 @@ def steps(name, **changed):
 def test_a_step_of_the_augmentation_is_taken_on_one_side(step, name, changed):
     assert step in steps(name)
     assert step not in steps(name, **changed)
+
+
+def test_what_was_made_brighter_is_inverted_and_not_the_other_way_round():
+    """Values 0..30 are 225..255 when inverted, and white when those are 1.3 times as bright."""
+    assert steps("nuclei")[-1] == "invert"
 
 
 def test_digits_and_lungs_are_never_mirrored():

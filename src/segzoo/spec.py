@@ -310,7 +310,8 @@ class Recipe(Record):
         classes, each as likely; the background of one class or two is none.
     augment: what is done to picture and mask together, in this order.
     normalize: "dataset" takes mean and std from the training set instead of the preprocess.
-    sampling: each sample once an epoch, or drawn with replacement.
+    sampling: each sample once an epoch, or drawn with replacement; or as many, with those of rare
+        kinds more often: in colours or without, bright or dark.
     ema: decay of the moving average of the weights, None for no average.
     eval_metric: what the best checkpoint is chosen by.
     """
@@ -340,7 +341,7 @@ class Recipe(Record):
     centred: float | None = None
     normalize: Literal["preprocess", "dataset"] = "preprocess"
     augment: tuple[Augmentation, ...] = ()
-    sampling: Literal["epoch", "replacement"] = "epoch"
+    sampling: Literal["epoch", "replacement", "kinds"] = "epoch"
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     ema: float | None = None
     grad_clip: float | None = None

@@ -31,7 +31,7 @@ THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 PIECES = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # pixels
 SMALL = 0.25  # of a thing's area: what is as large may be a thing, and no speck
 GAIN = 0.002  # of the IoU: less is chance
-GAIN_OF_FLIPS = 0.005  # they take a prediction twice the time
+GAIN_OF_FLIPS = 0.02  # they take a prediction twice the time
 MOST, LEAST = 100, 8  # pictures that are looked at
 PASSES = 7  # through these pictures: plain, two soups, mirrored (which is two), specks, holes
 

@@ -46,7 +46,7 @@ ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
 OWN_LINES = ("val", "begins", "threads", "workers", "eval_every")  # and not fields of a recipe
 SHRUNK = ("size", "crop")
-DATA_LINES = ("size", "crop", "centred", "normalize", "loss", "class_weights")
+DATA_LINES = ("size", "crop", "centred", "normalize", "loss", "class_weights", "sampling")
 
 
 class Planned(NamedTuple):

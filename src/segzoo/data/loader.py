@@ -21,6 +21,7 @@ from segzoo.base import children
 from segzoo.data import draws
 from segzoo.data.augment import augmenter, mirror, random_crop
 from segzoo.data.centred import pixel_of_a_class
+from segzoo.data.kinds import copies_of
 from segzoo.data.pixel_weight import pixel_weight
 from segzoo.data.resizing import resize_sample
 from segzoo.data.sample import Dataset, Sample, checked, info_of, picture_of
@@ -69,8 +70,15 @@ class Draw(NamedTuple):
 class Order:
     """Which sample lies at a position of the endless sequence of epochs."""
 
-    def __init__(self, length: int, *, seed: int, replacement: bool) -> None:
+    def __init__(
+        self, length: int, *, seed: int, replacement: bool, copies: Sequence[int] = ()
+    ) -> None:
+        """copies: how often each sample is there, where an epoch is drawn from more than the set.
+
+        It is as long as the set then too.
+        """
         self.length = length
+        self.numbers = np.repeat(np.arange(length), copies) if copies else np.arange(length)
         self.seed = seed
         self.draw = draws.with_replacement if replacement else draws.order
         self.epoch = -1
@@ -81,7 +89,8 @@ class Order:
         epoch, place = divmod(position, self.length)
         if epoch != self.epoch:
             self.epoch = epoch
-            self.indices = [int(i) for i in self.draw(self.seed, epoch, self.length)]
+            drawn = self.draw(self.seed, epoch, len(self.numbers))[: self.length]
+            self.indices = self.numbers[drawn].tolist()
             seen: dict[int, int] = {}
             self.repeats = []
             for index in self.indices:
@@ -261,7 +270,12 @@ def batches(
     here. timeout: seconds to wait for a worker, 0 for ever. pin: memory that a GPU copies faster.
     """
     recipe = prepared.recipe
-    order = Order(len(prepared), seed=recipe.seed, replacement=recipe.sampling == "replacement")
+    order = Order(
+        len(prepared),
+        seed=recipe.seed,
+        replacement=recipe.sampling == "replacement",
+        copies=copies_of(prepared.dataset) if recipe.sampling == "kinds" else (),
+    )
     part = recipe.batch_size // recipe.accumulate
 
     def keys() -> Iterator[list[Draw]]:
