@@ -1,5 +1,6 @@
 """TIFFs beside those that Pillow has modes for: read exactly, or refused with the reason."""
 
+import contextlib
 import io
 import itertools
 import struct
@@ -9,9 +10,10 @@ import PIL
 import pytest
 import tifffile
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from segzoo.errors import PictureError, PictureTooLargeError
-from segzoo.pictures import tiff
+from segzoo.pictures import arrays, tiff
 from segzoo.pictures.codec import read
 from segzoo.pictures.stored import read_labels
 
@@ -243,13 +245,88 @@ def test_600_mutated_tiffs_give_bands_or_one_error():
 
 
 def test_a_jpeg_in_a_tiff_is_read_after_its_size_is_judged(monkeypatch):
-    def whole(content, layout):
-        raise AssertionError(f"{len(content)} bytes were read")
+    def whole(stream, layout):
+        raise AssertionError("its strips were read")
 
     file = by_pillow(np.zeros((64, 64, 3), np.uint8), compression="jpeg").getvalue()
     assert read(file).image.shape == (64, 64, 3)
-    monkeypatch.setattr(tiff, "scans", whole)
+    monkeypatch.setattr(arrays, "judge_jpegs", whole)
     with pytest.raises(PictureTooLargeError, match="height 64 and width 64, expected at most 4095"):
         read(file, max_pixels=4095)
-    with pytest.raises(PictureError, match="bytes were read"):
+    with pytest.raises(PictureError, match="strips were read"):
         read(file, max_pixels=4096)
+
+
+def jpeg_saying(height: int, width: int) -> bytes:
+    """A progressive JPEG of 64 x 2000 that says it has another size."""
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 64), (200, 100, 50)).save(file, "JPEG", progressive=True)
+    before, begins, after = file.getvalue().partition(b"\xff\xc2\0\x11\x08")
+    return before + begins + struct.pack(">HH", height, width) + after[4:]
+
+
+def tiff_of(jpegs: list[bytes], *, height: int = 64, apart: bool = True, without: int = 0) -> bytes:
+    """Strips of 64 x 2000, which are JPEGs; not apart: ever less of the first one."""
+    many, lying = len(jpegs), b"".join(jpegs if apart else jpegs[:1])
+    places = [14 + apart * sum(map(len, jpegs[:n])) for n in range(many)]
+    lengths = [len(data) - (not apart) * n for n, data in enumerate(jpegs)]
+    lists = 14 + len(lying)
+    tags = [
+        (256, 4, 1, 2000),
+        (257, 4, 1, height),
+        (258, 3, 3, 8),
+        (259, 3, 1, 7),
+        (262, 3, 1, 6),
+        (273, 4, many, lists if many > 1 else places[0]),
+        (277, 3, 1, 3),
+        (278, 4, 1, 64),
+        (279, 4, many, lists + 4 * many if many > 1 else lengths[0]),
+    ]
+    tags = [tag for tag in tags if tag[0] != without]
+    body = struct.pack("<3H", 8, 8, 8) + lying
+    body += struct.pack(f"<{2 * many}I", *places, *lengths)
+    rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(body))
+    return head + body + struct.pack("<H", len(tags)) + rows + bytes(4)
+
+
+WHOLE = jpeg_saying(64, 2000)
+FAR_LARGER = (
+    "the TIFF is damaged: a JPEG in it is far larger than its strip or tile; found height {} and "
+    "width {}, expected height 64 and width 2000"
+)
+
+
+def test_a_jpeg_that_is_higher_than_its_strip_is_refused_where_it_costs(monkeypatch):
+    """libtiff decodes a progressive one to its end: of 65,000 rows of 16,000 that takes 3 GB."""
+    for jpegs, height in (([WHOLE], 64), ([WHOLE, WHOLE], 128), ([jpeg_saying(80, 2000)], 64)):
+        found = read(tiff_of(jpegs, height=height)).image
+        assert found.shape == (height, 2000, 3) and abs(found[0, 0] - [200.0, 100, 50]).max() < 9
+    monkeypatch.setattr(TiffImageFile, "load", pytest.fail)
+    for size in ((65000, 2000), (64, 65000), (800, 2000)):
+        for jpegs in ([jpeg_saying(*size)], [WHOLE, jpeg_saying(*size)]):
+            with pytest.raises(PictureError, match=f"^{FAR_LARGER.format(*size)}$"):
+                read(tiff_of(jpegs, height=64 * len(jpegs)))
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        (tiff_of([WHOLE] * 3, height=192, apart=False), "its strips or tiles lie upon each other"),
+        (tiff_of([WHOLE], without=279), "it does not say where the JPEGs lie that it is made of"),
+        (
+            tiff_of([WHOLE[:2] + b"\xff\xd0" * 1000 + WHOLE[2:]]),
+            "a JPEG in it has too many parts; expected at most 1,000",
+        ),
+    ],
+    ids=["overlap", "unknown", "parts"],
+)
+def test_jpegs_in_a_tiff_that_cannot_be_judged_are_refused(file, fault):
+    with pytest.raises(PictureError, match=f"^the TIFF is damaged: {fault}"):
+        read(file)
+
+
+@pytest.mark.parametrize("end", [2, 3, 20, 170, len(WHOLE) // 2])
+def test_a_jpeg_in_a_tiff_that_is_cut_short_is_an_error_or_a_picture(end):
+    with contextlib.suppress(PictureError):
+        assert read(tiff_of([WHOLE[:end]])).image.shape == (64, 2000, 3)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from segzoo.errors import PictureError, printable
 from segzoo.pictures import npy, tiff
+from segzoo.pictures.inner import judge_jpegs
 from segzoo.pictures.kinds import open_tiff
-from segzoo.pictures.limits import judge_bytes, judge_scans, judge_size
+from segzoo.pictures.limits import judge_bytes, judge_size
 from segzoo.pictures.streams import COUNT_BYTES, PictureStream, pillow
 
 __all__ = ["SAY_BANDS", "InFile", "array_in", "refuse_unnamed"]
@@ -42,12 +43,16 @@ def array_in(stream: PictureStream, max_pixels: int, *, exact: bool = False) -> 
         judge_bytes(header.shape[:2], header.nbytes, max_pixels)
         stream.allowance = sys.maxsize
         return InFile(_array(stream, header))
-    if head[:4] not in tiff.MAGIC or (layout := tiff.layout_of(stream)) is None:
+    if head[:4] not in tiff.MAGIC:
         return None
-    if layout.compression in tiff.JPEG:
+    if (layout := tiff.layout_of(stream)) is None:
+        _refuse_unjudged(stream)
+        return None
+    if layout.compression in (tiff.OLD_JPEG, tiff.JPEG):
         judge_size(layout.height, layout.width, max_pixels)  # before all of it is read
-        stream.seek(0)
-        judge_scans(tiff.scans(stream.read(), layout))
+        allowance, stream.allowance = stream.allowance, sys.maxsize
+        judge_jpegs(stream, layout)
+        stream.allowance = allowance
     refuse_unnamed(layout, exact=exact)
     reduced = layout.bands > 1 or (layout.dtype or np.dtype("u1")).itemsize > 1
     backwards = layout.fill == 2 and layout.photometric != 3  # a mode that Pillow does not have
@@ -67,6 +72,15 @@ def array_in(stream: PictureStream, max_pixels: int, *, exact: bool = False) -> 
     stream.allowance = sys.maxsize
     with pillow(layout.nbytes):  # it is shown the bytes as pixels
         return InFile(tiff.samples(stream, layout), layout, pages)
+
+
+def _refuse_unjudged(stream: PictureStream) -> None:
+    """PictureError for a TIFF of JPEGs that libtiff would find, and `judge_jpegs` cannot."""
+    if tiff.compression_of(stream) == tiff.JPEG:
+        raise PictureError(
+            "the TIFF is damaged: it does not say where the JPEGs lie that it is made of",
+            next_step="Open it in a viewer and save it anew",
+        )
 
 
 def refuse_unnamed(layout: tiff.Layout, *, exact: bool) -> None:

@@ -10,11 +10,10 @@ number of bands is read, of any depth that numpy has, by the code that reads eve
 floating-point differences.)
 """
 
+import contextlib
 import dataclasses
 import io
-import re
 import struct
-from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -24,7 +23,6 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from segzoo.base.counts import count_of
-from segzoo.pictures.limits import SCAN
 
 __all__ = [
     "BIG",
@@ -32,18 +30,20 @@ __all__ = [
     "INVERTED",
     "JPEG",
     "MAGIC",
+    "MOST_SPARE",
     "MULTIPLIED",
+    "OLD_JPEG",
     "PHOTOMETRIC",
     "RGB",
     "TYPES",
     "Layout",
     "Rule",
     "chunks_of",
+    "compression_of",
     "extent_of",
     "layout_of",
     "pages",
     "samples",
-    "scans",
 ]
 
 Entries: TypeAlias = dict[int, tuple[int, ...]]
@@ -77,7 +77,7 @@ BYTEWISE = {  # compressions that do not ask what the bytes mean
     34925: "LZMA",
     50000: "zstd",
 }
-JPEG = (6, 7)  # compressions: as TIFF 6.0 has it, and as Adobe's technical note 2
+OLD_JPEG, JPEG = 6, 7  # compressions: as TIFF 6.0 has it, and as Adobe's technical note 2
 BACKWARDS = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))  # of a fill order of 2
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL = 256, 257, 258, 259, 262, 266
@@ -202,15 +202,24 @@ def layout_of(stream: IO[bytes]) -> Layout | None:
 
 def extent_of(stream: IO[bytes]) -> tuple[int, int]:
     """The height and width of a file's first picture, by little of its directory; else zeros."""
+    entries = _some(stream, WIDTH, HEIGHT)
+    return entries.get(HEIGHT, (0,))[0], entries.get(WIDTH, (0,))[0]
+
+
+def compression_of(stream: IO[bytes]) -> int:
+    """How a file's first picture is compressed, by little of its directory; else zero."""
+    return _some(stream, COMPRESSION).get(COMPRESSION, (0,))[0]
+
+
+def _some(stream: IO[bytes], *tags: int) -> Entries:
+    """These entries of a file's first directory, as far as they are there; each has a value."""
     stream.seek(0)
-    try:
+    with contextlib.suppress(struct.error, ValueError):
         if stream.read(4) in MAGIC:
             stream.seek(0)
-            entries, _ = _directory(stream, frozenset((WIDTH, HEIGHT)))
-            return entries[HEIGHT][0], entries[WIDTH][0]
-    except (struct.error, KeyError, IndexError, ValueError):
-        pass
-    return 0, 0
+            entries, _ = _directory(stream, frozenset(tags))
+            return {tag: values for tag, values in entries.items() if values}
+    return {}
 
 
 def pages(stream: IO[bytes]) -> int:
@@ -228,16 +237,6 @@ def pages(stream: IO[bytes]) -> int:
     except (struct.error, ValueError, OSError):
         pass
     return len(seen)
-
-
-def scans(content: bytes, layout: Layout) -> int:
-    """The most scans that a JPEG in one of its strips or tiles has. content: of the file."""
-    places = [match.start() for match in re.finditer(re.escape(SCAN), content)]
-    counts = (
-        bisect_left(places, chunk.offset + chunk.length) - bisect_left(places, chunk.offset)
-        for chunk in layout.chunks
-    )
-    return max(counts, default=0)
 
 
 def chunks_of(layout: Layout, first: int, last: int) -> Layout:
