@@ -28,18 +28,19 @@ def to_onnx(
     any_size: bool,
     model: str = "the network",
     small: bool = False,
+    extra: str = "onnx",
 ) -> bytes:
     """The ONNX file of a network: x (N, C, h, w) float32 -> logits float32, N of any number.
 
     x: an example, of two pictures or more. any_size: h and w may be any too; else they are its.
     small: tensors whose values all are float16's are stored as such, and normalisations are left
     for the runtime to fold into them. Tensors lie in the file, and so does nothing else: no names
-    or lines of source files.
+    or lines of source files. extra: of segzoo-core; brings what this needs, and what is to run it.
     DependencyMissingError without onnxscript. PluginError with the cause where torch cannot export
     the network, or makes a graph that needs more than ONNX's own operators.
     """
-    imported("onnx", needed="to export a network, onnx is needed", extra="onnx")
-    imported("onnxscript", needed="to export a network, onnxscript is needed", extra="onnx")
+    imported("onnx", needed="to export a network, onnx is needed", extra=extra)
+    imported("onnxscript", needed="to export a network, onnxscript is needed", extra=extra)
     import torch
 
     from segzoo.predict.runtimes.torch import evaluating

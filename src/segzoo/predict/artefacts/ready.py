@@ -228,7 +228,7 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
     name = identity.model
     subject.tell(f"making {name} ready for {runtime} in {precision}, once")
     network = subject.network()
-    artefact, graph = _exported(subject, network)
+    artefact, graph = _exported(subject, network, extra=offered.OFFERED[runtime].extra)
     runs = started(runtime, precision, graph)
     cases = compare(
         TorchRuntime(network),
@@ -259,7 +259,9 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
     return runs
 
 
-def _exported(subject: Exportable, network: "nn.Module") -> tuple[Artefact, Graph]:
+def _exported(
+    subject: Exportable, network: "nn.Module", *, extra: str = "onnx"
+) -> tuple[Artefact, Graph]:
     """The artefact of a network, and what reads its graph: the one that is kept, or a new one."""
     from segzoo.predict.artefacts.export import OPSET, to_onnx
 
@@ -273,6 +275,7 @@ def _exported(subject: Exportable, network: "nn.Module") -> tuple[Artefact, Grap
         example(subject.preprocess, identity.in_channels),
         any_size=identity.size is None,
         model=identity.model,
+        extra=extra,
     )
     sha256 = hashlib.sha256(graph).hexdigest()
     artefact = Artefact(identity=identity, sha256=sha256, size=len(graph), opset=OPSET)
