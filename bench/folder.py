@@ -10,8 +10,8 @@ way is a command in a process of its own, start included, with two threads; the 
 each round. Cut-outs have plain alpha on both sides (`--edges raw`). Without rembg it is left out.
 
 Prints medians of the seconds and of the processor's, the largest memory, the bytes written, and
-ratios to rembg within each round; and how far masks are from those of `--decode full`. Writes
-bench/results/folder.json.
+ratios to rembg within each round; how far masks are from those of `--decode full`, and how far both
+are from those of the same photographs without noise. Writes bench/results/folder.json.
 """
 
 import argparse
@@ -31,6 +31,7 @@ import predict
 from PIL import Image
 
 THREADS = 2
+LIGHT = "lite0"  # beside, as it comes: other weights than rembg's
 KINDS = ("mask", "cutout")
 SEGZOO = [sys.executable, "-P", "-m", "segzoo.cli.main"]
 
@@ -50,10 +51,11 @@ class Way(NamedTuple):
     command: tuple[str, ...]
 
 
-def ours(model: Path, runtime: str, kind: str, *more: str) -> Way:
-    command = (*SEGZOO, "predict", str(model), "--as", kind, "--runtime", runtime)
+def ours(model: str, runtime: str, kind: str, *more: str) -> Way:
+    command = (*SEGZOO, "predict", model, "--as", kind, "--runtime", runtime)
     plain = ("--edges", "raw") if kind == "cutout" else ()
-    return Way(f"segzoo {runtime}", kind, (*command, *plain, *more, "--quiet"))
+    name = f"segzoo {model} {runtime}" if model == LIGHT else f"segzoo {runtime}"
+    return Way(name, kind, (*command, *plain, *more, "--quiet"))
 
 
 def theirs(rembg: str, kind: str) -> Way:
@@ -91,15 +93,35 @@ def difference(one: Path, other: Path) -> float:
     return statistics.mean(found)
 
 
-def ready(weights: Path, runtimes: list[str], folder: Path, environment: dict[str, str]) -> Path:
-    """The weights as a model of segzoo, made ready for each runtime."""
+def distances(
+    model: str, runtime: str, folder: Path, environment: dict[str, str]
+) -> dict[str, float]:
+    """How far masks are from those of pictures that are decoded whole, and, either way, from those
+    of the same photographs without noise."""
+    made = {}
+    for name, photos, more in (
+        ("reduced", "photos", ()), ("whole", "photos", ("--decode", "full")),
+        ("quiet", "quiet", ("--decode", "full")),
+    ):  # fmt: skip
+        made[name] = folder / name
+        run(ours(model, runtime, "mask", *more), folder / photos, made[name], environment)
+    return {
+        "from_whole": round(difference(made["reduced"], made["whole"]), 5),
+        "from_quiet": round(difference(made["reduced"], made["quiet"]), 5),
+        "whole_from_quiet": round(difference(made["whole"], made["quiet"]), 5),
+    }
+
+
+def ready(weights: Path, runtimes: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """The weights as a model of segzoo, made ready for each runtime; the light model too."""
     model = folder / "model"
     convert = [*SEGZOO, "convert", str(weights), "--to", "u2netp", "-o", str(model)]
     subprocess.run(convert, check=True, env=environment, capture_output=True)
-    for runtime in runtimes:
-        warm = [*SEGZOO, "warm", str(model), "--runtime", runtime]
-        subprocess.run(warm, check=True, env=environment, capture_output=True)
-    return model
+    for ref in (str(model), LIGHT):
+        for runtime in runtimes:
+            warm = [*SEGZOO, "warm", ref, "--runtime", runtime]
+            subprocess.run(warm, check=True, env=environment, capture_output=True)
+    return str(model)
 
 
 def row_of(way: Way, done: list[Taken], beside: list[Taken] | None) -> dict[str, object]:
@@ -141,9 +163,9 @@ def main() -> None:
         (folder / "u2net").mkdir()
         shutil.copy(args.weights, folder / "u2net" / "u2netp.onnx")
         environment = {**os.environ, **threads, "U2NET_HOME": str(folder / "u2net")}
-        photos, out = folder / "photos", folder / "out"
-        photos.mkdir()
+        photos, out, quiet = folder / "photos", folder / "out", folder / "quiet"
         predict.photographs(photos, args.pictures)
+        predict.photographs(quiet, args.pictures, noise=0)
         model = ready(args.weights, args.runtimes, folder, environment)
         if not args.rembg:
             print("rembg is not installed and left out: pip install 'rembg[cpu,cli]'; --rembg PATH")
@@ -152,29 +174,27 @@ def main() -> None:
         for _ in range(args.rounds):
             for way, done in taken.items():
                 done.append(run(way, photos, out, environment))
-        whole = ours(model, args.runtimes[0], "mask", "--decode", "full")
-        run(whole, photos, folder / "whole", environment)
-        run(ours(model, args.runtimes[0], "mask"), photos, out, environment)
-        from_whole = difference(out, folder / "whole")
+        far = {ref: distances(ref, args.runtimes[0], folder, environment) for ref in (model, LIGHT)}
     beside = {way.kind: done for way, done in taken.items() if way.name == "rembg"}
     rows = [row_of(way, done, beside.get(way.kind)) for way, done in taken.items()]
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    print(f"masks are {from_whole:.5f} from those of whole pictures (mean absolute difference)")
+    for ref, found in far.items():
+        print(f"masks of {'the same weights' if ref == model else ref}: {found}")
     result = {
         "rounds": args.rounds,
         "pictures": args.pictures,
         "threads": THREADS,
-        "masks_from_full_decode": round(from_whole, 6),
+        "masks": [{"of": "u2netp" if r == model else r, **found} for r, found in far.items()],
         "load_average_afterwards": round(os.getloadavg()[0], 2),
         "rows": rows,
     }
     print(f"\nwritten to {machine.save('folder', result, machine=here)}")
 
 
-def _ways(model: Path, rembg: str, runtimes: list[str], kind: str) -> list[Way]:
+def _ways(model: str, rembg: str, runtimes: list[str], kind: str) -> list[Way]:
     found = [theirs(rembg, kind)] if rembg else []
-    return [*found, *(ours(model, runtime, kind) for runtime in runtimes)]
+    return [*found, *(ours(ref, runtime, kind) for ref in (model, LIGHT) for runtime in runtimes)]
 
 
 if __name__ == "__main__":

@@ -43,15 +43,16 @@ class Run(NamedTuple):
     sha256: str  # of all outputs
 
 
-def photographs(folder: Path, count: int) -> None:
-    """Write so many photographs, each with noise of its own."""
+def photographs(folder: Path, count: int, noise: float = NOISE) -> None:
+    """Write so many photographs into a new folder, each with noise of its own."""
+    folder.mkdir(exist_ok=True)
     originals = sorted((ROOT / "demo" / "photos").glob("*.jpg"))
     rng = np.random.default_rng(0)
     for n in range(count):
         with Image.open(originals[n % len(originals)]) as im:
             values = np.asarray(im.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC))
-        noise = rng.standard_normal(values.shape, np.float32)
-        noisy = np.clip(np.rint(values + NOISE * noise), 0, 255).astype(np.uint8)
+        added = noise * rng.standard_normal(values.shape, np.float32)
+        noisy = np.clip(np.rint(values + added), 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(folder / f"{n:02}.jpg", quality=92)
 
 
@@ -91,7 +92,6 @@ def main() -> None:
     runs: dict[tuple[str, str], list[Run]] = {(k, s): [] for k in KINDS for s in sources}
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder, "photos")
-        photos.mkdir()
         photographs(photos, args.pictures)
         input_bytes = sum(file.stat().st_size for file in photos.iterdir())
         for _ in range(args.rounds):

@@ -208,11 +208,17 @@ class Maps:
         if self.postprocess.normalize == "none":
             return None
         low, high = np.full((2, self.num_classes, 1, 1), [[[[np.inf]]], [[[-np.inf]]]], np.float32)
+        together = self.postprocess.activation == "softmax"  # of a pixel's classes
         for _, rows in self._rows():
-            values = _activated(np.moveaxis(rows, 1, 0), self.postprocess)
+            values = np.moveaxis(rows, 1, 0)
+            if together:
+                values = _activated(values, self.postprocess)
             low = np.minimum(low, values.min(axis=(1, 2), keepdims=True))
             high = np.maximum(high, values.max(axis=(1, 2), keepdims=True))
-        return low, high
+        if together:
+            return low, high
+        # Each logit by itself rises with its probability: those of the two ends are the ends.
+        return _activated(low, self.postprocess), _activated(high, self.postprocess)
 
 
 def at_picture(logits: NDArray[Any], geometry: Geometry, postprocess: Postprocess) -> Floats:
