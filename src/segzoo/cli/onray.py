@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segzoo import errors
+from segzoo.base.cores import usable_cores
 from segzoo.base.counts import count_of
 from segzoo.base.extras import imported
 from segzoo.base.records import Json
@@ -142,7 +143,7 @@ def _started(ray: Any, workers: int | None) -> int:
     """Ray begins; how many processes to ask of it."""
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
-        workers = workers or os.cpu_count() or 1
+        workers = workers or usable_cores()
         settings |= {"address": "local", "num_cpus": workers}
         settings |= {"include_dashboard": False, "object_store_memory": STORE}
     for more in reversed(range(STARTS)):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from segzoo.base.cores import usable_cores
 from segzoo.cli.jobs import STDIO, Job
 from segzoo.cli.writing import Writer, Written, probe
 from segzoo.errors import OutputError, PluginError, ResourceError, SegzooError
@@ -54,7 +55,7 @@ def work(
     done: where it is noted what is written.
     """
     layout, predictor = writer.layout, writer.predictor
-    writers = min(WRITERS, os.cpu_count() or 1)
+    writers = min(WRITERS, usable_cores())
     predicted: deque[Job] = deque()
     writing: deque[tuple[Job, Future[Written]]] = deque()
 

@@ -72,7 +72,7 @@ def idle_cores() -> float:
     before = _times(usable)
     if before is None:  # not Linux: the load of the last minute
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        return max(0.0, (os.cpu_count() or 1) - load)
+        return max(0.0, usable_cores() - load)
     time.sleep(LOOK)
     idle, whole = (b - a for a, b in zip(before, _times(usable) or before, strict=True))
     cores = usable_cores()

@@ -4,7 +4,6 @@ However many come, a bounded number is held, and a bounded number of bytes. The 
 caller's thread; pictures are read and finished in others.
 """
 
-import os
 from collections import deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+from segzoo.base.cores import usable_cores
 from segzoo.errors import SegzooError
 
 __all__ = ["HELD_BATCHES", "HELD_BYTES", "THREADS", "Held", "Stages", "stream"]
@@ -60,7 +60,7 @@ def stream(
     batch_size: how many are run together, at most, whatever stands between them. Sources are asked
     for ahead of what is given. What a stage raises is raised here, and ends the work.
     """
-    upcoming, threads = iter(sources), min(THREADS, os.cpu_count() or 1)
+    upcoming, threads = iter(sources), min(THREADS, usable_cores())
     reading: deque[tuple[S, Future[R | SegzooError]]] = deque()
     line = _Line(stages, batch_size)
     with _threads("decode", threads) as decoders, _threads("mask", threads) as finishers:

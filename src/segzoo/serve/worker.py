@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from segzoo.base.cores import usable_cores
 from segzoo.base.records import Json, from_dict
 from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
@@ -102,7 +103,7 @@ class Worker:
 
     def work(self, frames: Iterator[Frame | None]) -> None:
         """Answer frame by frame until there are no more."""
-        threads = max(2, min(4, os.cpu_count() or 1))
+        threads = max(2, min(4, usable_cores()))
         threading.Thread(target=self._run_networks, daemon=True).start()
         with ThreadPoolExecutor(threads, "segzoo-open") as self.openers:
             with ThreadPoolExecutor(threads, "segzoo-finish") as self.finishers:

@@ -1,10 +1,10 @@
 """How fast a network was found to be in each runtime on a machine, and what memory it took."""
 
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from segzoo.base.cores import usable_cores
 from segzoo.base.counts import count_of
 from segzoo.base.records import Record
 from segzoo.predict.artefacts import store
@@ -49,10 +49,7 @@ def measured_here() -> Iterator[Speed]:
 
 def this_machine() -> str:
     """The processor, and how many of its cores this process may use."""
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return f"{_processor()}, {count_of(usable, 'core')}"
+    return f"{_processor()}, {count_of(usable_cores(), 'core')}"
 
 
 def _processor() -> str:
