@@ -600,3 +600,16 @@ def test_threads_that_load_at_once_leave_stdout_alone(monkeypatch, tmp_path):
 def test_these_tests_leave_nothing_behind():
     assert not [name for name in sys.modules if name.startswith("broken_")]
     assert not [path for path in sys.path if os.fspath(BROKEN) in path]
+
+
+def test_what_is_installed_meanwhile_is_seen(tmp_path, monkeypatch):
+    """And what is removed: a notebook that was open before goes on."""
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "late" not in {entry.name for entry in registry.entries()}
+    info = tmp_path / "late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[segzoo.models]\nlate = late:SPEC\n")
+    assert "late" in {entry.name for entry in registry.entries()}
+    shutil.rmtree(info)
+    assert "late" not in {entry.name for entry in registry.entries()}

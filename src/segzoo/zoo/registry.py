@@ -18,8 +18,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import metadata
 from types import FrameType, MappingProxyType
 from typing import Any, TypeVar
@@ -308,13 +309,7 @@ def _normalize(distribution: str) -> str:
 
 def _installed(group: str) -> Iterator[Entry]:
     disabled = {_normalize(d.strip()) for d in os.environ.get("SEGZOO_DISABLE", "").split(",")}
-    seen: set[str] = set()
-    for distribution in metadata.distributions():
-        key = _normalize(_folder_name(distribution))
-        if key in seen or key.startswith("~"):
-            continue  # an older copy further down sys.path, or what pip left of one
-        seen.add(key)
-        text = _entry_points(distribution)
+    for distribution, text in _offering(metadata.distributions, _where()):
         if group not in text:
             continue  # most distributions: nothing else of them is read
         name, version = _identity(distribution)
@@ -323,6 +318,30 @@ def _installed(group: str) -> Iterator[Entry]:
                 yield replace(entry, problem=SET_ASIDE)
             else:
                 yield entry
+
+
+def _where() -> tuple[Hashable, ...]:
+    """What changes when something is installed: each folder looked into, and when it changed."""
+    folders: list[tuple[str, int | None]] = []
+    for folder in sys.path:
+        try:
+            folders.append((folder, os.stat(folder or os.curdir).st_mtime_ns))
+        except OSError:
+            folders.append((folder, None))
+    return os.getcwd() if "" in sys.path else "", *folders, *map(id, sys.meta_path)
+
+
+@lru_cache(maxsize=1)  # a command asks five times or more, for 5 ms each
+def _offering(
+    distributions: Callable[[], Iterable[metadata.Distribution]], where: tuple[Hashable, ...]
+) -> tuple[tuple[metadata.Distribution, str], ...]:
+    """The distributions that have entry points, with the text of these."""
+    found: dict[str, tuple[metadata.Distribution, str]] = {}
+    for distribution in distributions():
+        key = _normalize(_folder_name(distribution))
+        if key not in found and not key.startswith("~"):  # what pip left of one
+            found[key] = distribution, _entry_points(distribution)
+    return tuple((distribution, text) for distribution, text in found.values() if text)
 
 
 def _folder_name(distribution: metadata.Distribution) -> str:
