@@ -24,6 +24,7 @@ DISTRIBUTIONS = (
     "typer",
     "rich",
     "timm",
+    "segmentation-models-pytorch",
     "scikit-image",
     "scipy",
     "pymatting",
