@@ -36,8 +36,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What Pillow says of a damaged EXIF block; a picture's own notes tell what matters.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    # Readers of data that are more than the cores still read while the network computes.
-    warnings.filterwarnings("ignore", "This DataLoader will create")
     warnings.showwarning = show_warning
     arguments, debug = sys.argv[1:], False
     end = arguments.index("--") if "--" in arguments else len(arguments)

@@ -314,18 +314,10 @@ def _read(dataset: Dataset | Stream, look: _Look, workers: int) -> Iterator[_See
         numbered = _Numbered(dataset, look)
         yield from (numbered[number] for number in range(len(numbered)))
     else:
-        import torch  # 3 s; who reads here does without
-        from torch.utils.data import DataLoader
+        from segzoo.data import loader  # and torch, 3 s; who reads here does without
 
-        from segzoo.data import loader
-
-        chunks: DataLoader[Any] = DataLoader(
-            _Numbered(dataset, look),  # type: ignore[arg-type]  # it has what a loader asks for
-            batch_size=CHUNK,
-            num_workers=workers,
-            collate_fn=list,
-            generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
-        )
+        numbered = _Numbered(dataset, look)
+        chunks = loader.loader_of(numbered, workers=workers, batch_size=CHUNK, collate_fn=list)
         try:
             for chunk in loader.read(chunks):
                 yield from chunk

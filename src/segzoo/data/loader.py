@@ -5,9 +5,11 @@ that a boundary of epochs may fall inside a batch and no sample is left out. Pos
 sequence are all that a resumed run needs, on any number of processes and workers.
 """
 
+import contextlib
 import dataclasses
 import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -50,8 +52,8 @@ __all__ = [
     "as_channels",
     "batches",
     "collated",
-    "deaf",
     "ignore_index_of",
+    "loader_of",
     "normalized",
     "read",
 ]
@@ -282,16 +284,14 @@ def batches(
         for first in range(start * recipe.batch_size, stop * recipe.batch_size, part):
             yield [order[position] for position in range(first + rank, first + part, world)]
 
-    loader: DataLoader[Any] = DataLoader(
-        prepared,  # type: ignore[arg-type]  # its keys are draws, not numbers
+    loader = loader_of(
+        prepared,
+        workers=workers,
         batch_sampler=_Keys(keys),
-        num_workers=workers,
         collate_fn=collated,
-        generator=torch.Generator(),  # the loader draws a seed: not from the run's numbers
         timeout=timeout if workers else 0,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=deaf,
     )
     for batch in read(loader):
         if isinstance(batch, SegzooError):
@@ -299,7 +299,27 @@ def batches(
         yield batch
 
 
-def deaf(worker: int) -> None:
+def loader_of(dataset: Any, *, workers: int, **settings: Any) -> DataLoader[Any]:
+    """torch's loader of what has the keys that its sampler gives. settings: more of torch's own."""
+    with _unadvised():
+        return DataLoader(
+            dataset,
+            num_workers=workers,
+            generator=torch.Generator(),  # it draws a seed: not from the caller's numbers
+            worker_init_fn=_deaf,
+            **settings,
+        )
+
+
+@contextlib.contextmanager
+def _unadvised() -> Iterator[None]:
+    """torch advises against more readers than cores, which still read while a network computes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        yield
+
+
+def _deaf(worker: int) -> None:
     """Of a process that reads data: a wish to stop, sent to all, is its parent's to hear.
 
     The reader would else be gone before the step is done that the parent ends with.
@@ -312,7 +332,7 @@ def deaf(worker: int) -> None:
 def read(loader: DataLoader[Any]) -> Generator[Any, None, None]:
     """What a loader gives. Its processes are gone afterwards, also one that hangs."""
     others = set(multiprocessing.active_children())
-    with children.workers_may_start():
+    with children.workers_may_start(), _unadvised():
         source = iter(loader)
     workers = set(multiprocessing.active_children()) - others
     try:

@@ -17,9 +17,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from segzoo.data.loader import Prepared, deaf, read
+from segzoo.data.loader import Prepared, loader_of, read
 from segzoo.data.sample import Dataset, Sample, checked, picture_of
 from segzoo.engine.maps import activated, mask_of, restored, stretched
 from segzoo.engine.reduce import Loss, each_tensor
@@ -331,14 +330,9 @@ def _groups(
     source: _Pictures, batch_size: int, workers: int, share: Share
 ) -> Iterator[list[_Item]]:
     """This process's pictures, at most `batch_size` at once, those of the same sizes together."""
-    loader: DataLoader[Any] = DataLoader(
-        source,  # type: ignore[arg-type]  # it has what the loader needs
-        sampler=range(share.rank, len(source), share.world),
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=list,
-        generator=torch.Generator(),  # the loader draws a seed: not from the caller's numbers
-        worker_init_fn=deaf,
+    mine = range(share.rank, len(source), share.world)
+    loader = loader_of(
+        source, workers=workers, sampler=mine, batch_size=batch_size, collate_fn=list
     )
     try:
         for items in read(loader):
