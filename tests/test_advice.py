@@ -166,3 +166,82 @@ def test_a_model_without_weights_is_told_where_some_are(capsys, verb):
     assert said.endswith(
         "unet_canvas has no weights; found none. Take one that has some: segzoo list --pretrained\n"
     )
+
+
+# --- options in what else is said -----------------------------------------------------------------
+
+# Where the core says an option outside of a next step that stands in its error; and the verbs that
+# show it, each of which has it. None: a next step that is made apart, which the verb's filter sees.
+SHOWN_BY = {
+    ("automatic/beginnings.py", "--backbone"): ("auto",),
+    ("automatic/folds.py", "--val"): ("auto",),
+    ("engine/failures.py", "--checkpointing"): None,
+    ("engine/failures.py", "--deterministic"): ("train",),
+    ("engine/failures.py", "--force-resume"): None,
+    ("engine/failures.py", "--resume"): None,
+    ("export/whole.py", "--debug"): None,
+    ("model/backbones.py", "--backbone"): None,
+    ("pictures/limits.py", "--max-pixels"): None,
+    ("predict/predictor.py", "--tile"): None,
+    ("publish/folder.py", "--eval"): ("publish",),
+    ("publish/folder.py", "--license"): ("publish",),
+    ("publish/folder.py", "--trained-on"): ("publish",),
+    ("runs/claims.py", "--cache"): ("train",),
+    ("runs/claims.py", "--loss"): ("train",),
+    ("runs/claims.py", "--teacher"): ("train",),
+    ("runs/convert.py", "--ema"): ("convert",),
+    ("runs/opening.py", "--val"): ("train",),
+    ("runs/reporting.py", "--data"): ("report",),
+    ("testing.py", "--gpu"): ("check",),
+    ("testing.py", "--slow"): ("check",),
+    ("zoo/refs.py", "--weights"): None,
+}
+# These put command lines together, or a file of requirements, and say nothing else with options.
+WRITTEN_BY = (
+    "publish/measured.py",
+    "publish/space.py",
+    "publish/trained.py",
+    "runs/reproduction.py",
+)
+OF_ITS_VERB = re.compile(r"\((\w+): (--[a-z-]+)")  # as in "(predict: --peak 4095)"
+
+
+def said_elsewhere():
+    """(file, text) of what the core below `cli` says beside docstrings and next steps in errors."""
+    for file in sorted(CORE.rglob("*.py")):
+        name = file.relative_to(CORE).as_posix()
+        if name.startswith("cli/") or name in WRITTEN_BY:
+            continue
+        tree = ast.parse(file.read_text("utf-8"))
+        nodes = [*ast.walk(tree)]
+        steps = [
+            w.value
+            for n in nodes
+            if isinstance(n, ast.Call)
+            for w in n.keywords
+            if w.arg == "next_step"
+        ]
+        bare = [n.value for n in nodes if isinstance(n, ast.Expr)]
+        docstrings = [value for value in bare if isinstance(value, ast.Constant)]
+        told = {id(part) for each in (*steps, *docstrings) for part in ast.walk(each)}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in told:
+                told |= {id(part) for part in ast.walk(node)}
+                for text in texts(node):
+                    yield name, text
+
+
+def test_an_option_that_is_said_is_one_of_the_verb_that_says_it():
+    """A note is shown by any verb and by the server, and so names none but with its verb."""
+    found = set()
+    for file, text in said_elsewhere():
+        for verb, option in OF_ITS_VERB.findall(text):
+            assert option in OF_VERBS[verb,], f"{file}: {text}"
+        for option in advice.options_in(OF_ITS_VERB.sub("", text)):
+            assert option in OF_ALL, f"{file}: {text}"
+            found.add((file, option))
+            verbs = SHOWN_BY.get((file, option), ())
+            assert verbs is None or verbs, f"who shows that? {file}: {text}"
+            for verb in verbs or ():
+                assert option in OF_VERBS[verb,], f"{verb} shows {file}: {text}"
+    assert found == SHOWN_BY.keys()

@@ -172,7 +172,9 @@ def test_a_part_is_a_start(network):
     loaded = segzoo.load("local-dir:s").network
     assert torch.equal(loaded.stem.weight, network.stem.weight)
     assert torch.equal(loaded.head.weight, segzoo.load("acme", seed=0).network.head.weight)
-    assert done.notes[0] == "random are 7 tensors: train it first, with --init-from"
+    assert done.notes[0] == (
+        "random are 7 tensors, so it is a beginning: segzoo train MODEL --init-from FOLDER"
+    )
     assert len(done.names) == 2
 
 

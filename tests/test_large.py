@@ -386,7 +386,7 @@ def test_a_picture_too_large_for_the_network_is_run_in_windows_and_that_is_said(
     image = values_of((40, 600, 3))
     prediction = predictor.predict(image)
     assert prediction.picture.notes[0] == (
-        f"memory ran out, so it was run in windows: --tile {tile} (tile={tile})"
+        f"memory ran out, so it was run in windows (tile={tile})"
     )
     expected = replace(predictor, tile=tile).predict(image)
     np.testing.assert_array_equal(prediction.probability, expected.probability)

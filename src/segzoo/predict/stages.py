@@ -176,7 +176,7 @@ class Stages:
     def _in_smaller_windows(self, read: Read) -> Ran | SegzooError:
         """A picture for which memory was not enough, in windows for which it is; which is said."""
         for tile, grid in self.smaller_windows(*read.geometry.picture):
-            note = f"memory ran out, so it was run in windows: --tile {tile} (tile={tile})"
+            note = f"memory ran out, so it was run in windows (tile={tile})"
             try:
                 return self._in_windows(read, grid, note)
             except PluginError as error:

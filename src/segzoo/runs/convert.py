@@ -297,7 +297,8 @@ def _state_of(
         rest = {name: t for name, t in rest.items() if not name.startswith(converter.part)}
         state = {**rest, **state}
         notes.append(
-            f"random are {count_of(len(rest), 'tensor')}: train it first, with --init-from"
+            f"random are {count_of(len(rest), 'tensor')}, so it is a beginning: "
+            "segzoo train MODEL --init-from FOLDER"
         )
     return dict(state), notes
 
