@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 import zlib
 from pathlib import Path
 
@@ -494,6 +495,21 @@ def test_bombs_beside_the_pixels_cost_little(tmp_path):
         read(tmp_path / "text.png")
     with pytest.raises(PictureError, match=r"found Decompressed data too large for"):
         read(tmp_path / "ztxt.png")
+
+
+def test_an_error_of_memory_keeps_nothing_of_the_picture(monkeypatch):
+    """Whoever keeps the error, as a list of what failed does, would keep what was decoded."""
+    decoded = []
+
+    def out_of_memory(array, orientation):
+        decoded.append(weakref.ref(array))
+        raise MemoryError
+
+    monkeypatch.setattr(codec, "turned", out_of_memory)
+    with pytest.raises(PictureTooLargeError, match="memory ran out while it was decoded") as error:
+        read(content(RGB, "PNG"))
+    assert error.value.__cause__ is not None
+    assert decoded[0]() is None
 
 
 def profile_of(space: bytes, size: int = 200) -> bytes:

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import threading
+import traceback
 from collections.abc import Iterator
 from os import PathLike
 from typing import cast
@@ -124,6 +125,7 @@ def one_error(file: str) -> Iterator[None]:
             next_step=ALLOW_MORE,
         ) from error
     except MemoryError as error:
+        traceback.clear_frames(error.__traceback__)  # who keeps the error keeps no half a picture
         raise PictureTooLargeError(
             "memory ran out while it was decoded", file=file, next_step="Make the picture smaller"
         ) from error
