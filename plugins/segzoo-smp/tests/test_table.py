@@ -58,6 +58,13 @@ def test_every_encoder_has_a_row_and_every_pair_an_answer():
         assert [*choices] == [encoder for encoder, row in TABLE.items() if decoder in row]
 
 
+def test_a_refusal_says_why():
+    """An assertion without words is told by its line, not by its name."""
+    reasons = {reason for row in TABLE.values() for reason in row.get("refused", {})}
+    assert [reason for reason in reasons if " " not in reason] == []
+    assert "assert output_stride == 32" in reasons
+
+
 @same_versions
 def test_a_sample_of_rows_is_as_it_would_be_made_now():
     for encoder, row in make_table.rows_of(SAMPLE):

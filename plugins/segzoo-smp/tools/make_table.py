@@ -270,9 +270,9 @@ def statistics_of(encoder: str) -> list[list[float]]:
 
 
 def _say(error: Exception) -> str:
-    """What an error says, or the line that it comes from when it says nothing."""
+    """What an error says, or the line that it comes from, without a comment, if it says nothing."""
     text = str(error).partition("\n")[0]
-    return text or str(traceback.extract_tb(error.__traceback__)[-1].line)
+    return text or str(traceback.extract_tb(error.__traceback__)[-1].line).partition("  #")[0]
 
 
 def names() -> list[str]:
