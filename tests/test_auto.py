@@ -66,6 +66,17 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_was_not_tried_for_want_of_time_is_told_so(cells, monkeypatch):
+    from segzoo.engine.warm_up import Pace
+
+    monkeypatch.setattr(planning, "timed", lambda job: Pace(0.0, 100.0, 0.1))
+    monkeypatch.setattr(planning, "TIMING", 0.0)
+    monkeypatch.setattr(planning, "LEAST_TIMING", 0.0)
+    verdicts = {x.model: x.verdict for x in plan_of(cells, like=None).considered}
+    assert verdicts["stranger"].startswith("taken: ")
+    assert verdicts["unet"] == "no time was left to find out how fast"
+
+
 def test_what_chooses_the_step_is_of_the_task_and_not_of_another_recipe(cells):
     """The stranger's own recipe names the metric of a task that this is not."""
     plan = plan_of(cells)

@@ -39,6 +39,7 @@ TRIED = 4  # pictures of a step that is timed
 ENOUGH = 8000  # pictures: a larger network is taken where as many fit
 LEAST = 4000  # below, pictures are made smaller
 TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
+LEAST_TIMING = 10.0  # seconds
 AFTER = 0.1  # of the minutes, at most, for what follows the training
 SHRINKS = (1.0, 0.75, 0.5)
 KEPT = 3  # checkpoints, at least: their mean is tried
@@ -248,10 +249,11 @@ class _Search:
     def chosen(self, candidates: Sequence[Suitable]) -> tuple[_Chosen, list[Considered]]:
         """The first candidate of which enough fits into the time, as large as it may be."""
         told, best = [], None
-        until = time.monotonic() + max(10.0, TIMING * self.seconds)
+        until = time.monotonic() + max(LEAST_TIMING, TIMING * self.seconds)
         for candidate in candidates:
             if best is not None and (best.fit >= LEAST or time.monotonic() > until):
-                verdict = f"{best.candidate.model} suits as well, or better"
+                suits = f"{best.candidate.model} suits as well, or better"
+                verdict = suits if best.fit >= LEAST else "no time was left to find out how fast"
                 told.append(_considered(candidate, verdict))
                 continue
             found = self._largest(candidate, until)
