@@ -8,8 +8,9 @@ bench/nnunet_small.py in an environment of its own, with a small plan under a bu
 schedules 250,000 iterations of a network for a card, which no two cores can run, so that its
 figures here are not nnU-Net's real quality. Both get the same pictures as PNGs, one thread, and the
 minutes, in which both also look and plan, and segzoo tries thresholds; importing is not counted.
-Writes bench/results/auto.json after each set, beside those that were measured with as many minutes
-before. Without --nnunet only segzoo is measured.
+Writes bench/results/auto.json after each set, beside what was measured before. Without --nnunet
+only segzoo is measured. Where the seconds of the processor are far fewer than the minutes, others
+had the processor meanwhile, and the row is to be measured again.
 """
 
 import argparse
@@ -59,29 +60,26 @@ def main() -> None:
                 ways[SMALL_PLAN] = of_nnunet(place, arguments.nnunet, arguments.minutes)
         print(json.dumps({name: ways}, indent=1), flush=True)
         if not arguments.most:
-            found = {f"{name}, {way}": values for way, values in ways.items()}
-            result = with_others(name, arguments.minutes, found, pictures, plan)
+            found = {
+                f"{name}, {way}": {"minutes": arguments.minutes, **values}
+                for way, values in ways.items()
+            }
+            result = with_others(name, found, pictures, plan)
             print(machine.save("auto", result, machine=before))
 
 
 def with_others(
-    name: str,
-    minutes: float,
-    found: dict[str, Any],
-    pictures: dict[str, int],
-    plan: dict[str, str],
+    name: str, found: dict[str, Any], pictures: dict[str, int], plan: dict[str, str]
 ) -> dict[str, Any]:
-    """What is written: this set, and the others that were measured with as many minutes before."""
+    """What is written: what was measured now, and all else that was measured before."""
     file = machine.RESULTS / "auto.json"
-    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    kept = before if before.get("minutes") == minutes else {}
-    ways = {k: v for k, v in kept.get("sets", {}).items() if k.partition(",")[0] != name}
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    lines = kept.get("plans", {})
     return {
-        "minutes": minutes,
         "threads": 1,
-        "sets": ways | found,
+        "sets": kept.get("sets", {}) | found,
         "pictures": kept.get("pictures", {}) | {name: pictures},
-        "plans": kept.get("plans", {}) | {name: plan},
+        "plans": lines | {n: lines.get(n, {}) | {name: value} for n, value in plan.items()},
     }
 
 
@@ -120,10 +118,13 @@ def stored(dataset: Dataset, place: Path, most: int | None) -> int:
 def of_segzoo(place: Path, minutes: float) -> dict[str, Any]:
     words = f"folder:{place}/train"
     run = place / "segzoo"
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     settings = Settings(device="cpu", workers=0, quiet=True)
     done = segzoo.auto(words, run=run, minutes=minutes, settings=settings)
-    seconds = time.perf_counter() - began
+    seconds = {
+        "seconds": time.perf_counter() - began,
+        "seconds_of_the_processor": time.process_time() - worked,
+    }
     assert done.model is not None
     masks, each = [], []
     for file in sorted((place / "test/images").iterdir()):
@@ -132,7 +133,7 @@ def of_segzoo(place: Path, minutes: float) -> dict[str, Any]:
         each.append(time.perf_counter() - began)
         masks.append(np.minimum(mask, 1) if done.model.num_classes == 1 else mask)
     plan = {line.name: line.shown for line in done.plan.lines}
-    return {**scores(masks, place), "seconds": seconds, **pace(each), "plan": plan}
+    return {**scores(masks, place), **seconds, **pace(each), "plan": plan}
 
 
 def of_nnunet(place: Path, interpreter: str, minutes: float) -> dict[str, Any]:

@@ -66,6 +66,17 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("measurement", "told"), [(1.0, "0.1"), (60.0, "1.0")])
+def test_the_minutes_hold_what_is_tried_after_the_training(cells, monkeypatch, measurement, told):
+    """Seven measurements, or a tenth of the minutes where that is less."""
+    from segzoo.engine.warm_up import Pace
+
+    monkeypatch.setattr(planning, "timed", lambda job: Pace(0.0, 0.01, measurement))
+    plan = plan_of(cells, minutes=10.0)
+    why = next(line.why for line in plan.lines if line.name == "minutes")
+    assert why.endswith(f"{told} are for what follows")
+
+
 def test_a_model_that_was_not_tried_for_want_of_time_is_told_so(cells, monkeypatch):
     from segzoo.engine.warm_up import Pace
 

@@ -25,7 +25,7 @@ from segzoo.engine.maps import mask_of
 from segzoo.model.loaded import Model
 from segzoo.runs.evaluation import task_for
 
-__all__ = ["PIECES", "THRESHOLDS", "Hints", "Ious", "kept_of"]
+__all__ = ["PASSES", "PIECES", "THRESHOLDS", "Hints", "Ious", "kept_of"]
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 PIECES = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # pixels

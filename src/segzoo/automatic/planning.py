@@ -10,6 +10,7 @@ import torch
 
 from segzoo.automatic.beginnings import NOTHING, Beginning
 from segzoo.automatic.candidates import Suitable, candidates_for
+from segzoo.automatic.kept import PASSES
 from segzoo.automatic.machine import Capacity, machine, threads_of_torch
 from segzoo.automatic.plan import AutoRequest, Considered, Line, Plan, change_of
 from segzoo.automatic.rules import Situation, augmented, decided
@@ -552,8 +553,8 @@ def _considered(candidate: Suitable, verdict: str) -> Considered:
 
 
 def _after(asked: AutoRequest, pace: Pace) -> float:
-    """Seconds for what follows the training: as long as a measurement, or what is left for it."""
-    return min(1.2 * pace.measurement, 60 * AFTER * asked.minutes)
+    """Seconds for what follows the training: for its measurements, or what is left for them."""
+    return min(PASSES * pace.measurement, 60 * AFTER * asked.minutes)
 
 
 def _seconds(pace: Pace) -> float:
