@@ -371,6 +371,8 @@ def short(monkeypatch):
 def test_a_run_leaves_a_folder_that_every_verb_takes(cells, short, tmp_path, capsys):
     done = segzoo.auto(cells, run=tmp_path / "run", **short)
     assert done.value is not None and done.plan.done and done.stopped == ""
+    begun = json.loads((tmp_path / "run/run.json").read_text())
+    assert done.plan["workers"] == 0 and begun["settings"]["remember"] == planning.REMEMBER
     tried = [each.name for each in done.plan.kept if each.name != "soup"]
     assert tried == ["flips", "threshold", "smallest", "holes"]
     saved = str(tmp_path / "run" / "model")

@@ -43,6 +43,7 @@ TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
 LEAST_TIMING = 10.0  # seconds
 AFTER = 0.1  # of the minutes, at most, for what follows the training
 SHRINKS = (1.0, 0.75, 0.5)
+REMEMBER = 256 << 20  # bytes of samples, where no other process reads them meanwhile
 KEPT = 3  # checkpoints, at least: their mean is tried
 ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
@@ -148,6 +149,7 @@ def request_for(found: Planned, run: Path, settings: Settings) -> TrainRequest:
             workers=own["workers"],
             threads=max(1, own["threads"]),
             eval_every=own["eval_every"],
+            remember=0 if own["workers"] else settings.remember or REMEMBER,
             keep=max(settings.keep, KEPT),
             channels_last=True,
         ),

@@ -18,6 +18,7 @@ MOST = {
     "eval_batch_size": MAX_BATCH,
     "worker_timeout": YEAR,
     "process_timeout": YEAR,
+    "remember": 1 << 30,
 }
 
 
@@ -28,7 +29,8 @@ class Settings(Record):
     device: "auto", "cpu", "cuda" or "mps"; of several processes each takes a card of its own.
     workers: processes that read the data, of each training process. worker_timeout: seconds to
         wait for one of them, 0 for ever. process_timeout: seconds to wait for another training
-        process. cache: a folder that holds decoded samples between runs.
+        process. cache: a folder that holds decoded samples between runs. remember: bytes of samples
+        to train on that each process that reads keeps in memory.
     threads: of each training process; None for as many as cores are idle when it begins.
     compile, checkpointing: torch.compile; less memory for more time. channels_last: NHWC memory;
         None where a trial finds it faster.
@@ -46,6 +48,7 @@ class Settings(Record):
     worker_timeout: float = 600.0
     process_timeout: float = 600.0
     cache: str = ""
+    remember: int = 0
     threads: int | None = None
     compile: bool = False
     channels_last: bool | None = None
@@ -62,7 +65,7 @@ class Settings(Record):
     quiet: bool = False
 
     def _faults(self) -> list[str]:
-        least = {"workers": 0, "worker_timeout": 0, "process_timeout": 1, "keep": 1}
+        least = {"workers": 0, "remember": 0, "worker_timeout": 0, "process_timeout": 1, "keep": 1}
         least |= {"eval_batch_size": 1, "eval_every": 1, "save_every": 1, "patience": 1}
         least |= {"save_minutes": 0, "max_minutes": 0, "threads": 1}
         values = {name: getattr(self, name) for name in least}

@@ -19,6 +19,7 @@ from segzoo.base.terminal import warn
 from segzoo.data.agreement import agree, suit
 from segzoo.data.decoded import Decoded
 from segzoo.data.opened import Data, opened
+from segzoo.data.remembered import Remembered
 from segzoo.data.sample import Dataset, Info
 from segzoo.data.source import Part, held_out, parse
 from segzoo.engine import recipes
@@ -168,6 +169,8 @@ def trained(request: TrainRequest) -> Trained:
         _tell(request, plan, settings, data, val)
     if settings.cache:
         data, val = _cached(data, val, expanded(settings.cache), subject.about.preprocess)
+    if settings.remember:
+        data = data.over(Remembered(data.dataset, settings.remember))
 
     def begin() -> None:
         if plan.config is not None:
