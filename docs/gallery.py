@@ -137,6 +137,7 @@ def person() -> Bytes:
 PICTURES: dict[str, tuple[Callable[[], Bytes], str]] = {
     "digit_unet.m2nist": (digits, "drawn of scikit-learn's digits"),
     "lite0.duts": (photo("cat.jpg"), "cat.jpg"),
+    "lite0.fine": (photo("cat.jpg"), "cat.jpg"),
     "u2netp.drive": (retina, "drawn"),
     "u2netp.drive_fov": (retina, "drawn"),
     "u2netp.duts": (photo("coffee.jpg"), "coffee.jpg"),

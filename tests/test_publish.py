@@ -1109,7 +1109,7 @@ def test_a_space_of_a_run_asks_for_what_a_publication_does(place, tmp_path, caps
 
 def test_a_space_names_what_a_plugin_or_the_hub_has(to_hub, place, tmp_path):
     build_space(PublishRequest("lite0", ""), tmp_path / "named")
-    assert models_of(tmp_path / "named") == {"lite0.duts": "lite0.duts"}
+    assert models_of(tmp_path / "named") == {"lite0.fine": "lite0.fine"}
     assert "segzoo-lite==" in (tmp_path / "named/requirements.txt").read_text()
     assert sorted(file.name for file in (tmp_path / "named").iterdir()) == [
         "README.md",

@@ -265,7 +265,7 @@ def test_without_a_library_that_runs_it_that_is_said_once(graph, monkeypatch):
 
 def test_other_channels_or_classes_are_another_network():
     pytest.importorskip("segzoo_lite")
-    found = origin.find("lite0.duts")
+    found = origin.find("lite0.fine")
     assert served._shipped_with(found, found.config).keys() >= {"fp32"}
     for change in ({"num_classes": 2, "classes": ()}, {"in_channels": 1}, {"options": {"a": 1}}):
         assert served._shipped_with(found, dataclasses.replace(found.config, **change)) == {}
@@ -285,20 +285,20 @@ def test_the_first_cut_out_ever_imports_no_torch(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["model"], said["runtime"], said["written"]) == ("lite0.duts", "onnxruntime", 1)
+    assert (said["model"], said["runtime"], said["written"]) == ("lite0.fine", "onnxruntime", 1)
     with Image.open(tmp_path / "photo-cutout.png") as image:
         assert (image.mode, image.size) == ("RGBA", (80, 60))
 
 
 def test_the_bytes_of_the_graph_of_the_light_network_are_the_declared_ones():
     pytest.importorskip("segzoo_lite")
-    subject = found_by(Request(ref="lite0.duts")).subject
+    subject = found_by(Request(ref="lite0.fine")).subject
     graph = shipped.shipped_graph(subject.shipped["fp32"])
     assert len(graph) < 7 * 10**6
     x = shipped.probe_input(3, (320, 320))
     case = shipped.compared(OnnxRuntime(lambda: graph), subject.shipped["fp32"], x, "sigmoid")
     assert case.difference <= 2e-5
-    assert Path(subject.shipped["fp32"].path).name == "lite0.duts.fp32.onnx"
+    assert Path(subject.shipped["fp32"].path).name == "lite0.fine.fp32.onnx"
 
 
 # --- writing one ----------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def test_tensors_of_halves_take_half_the_bytes_and_mean_the_same():
 
 
 def test_a_session_keeps_no_copy_of_the_graph():
-    shipped_with = found_by(Request(ref="lite0.duts")).subject.shipped["fp32"]
+    shipped_with = found_by(Request(ref="lite0.fine")).subject.shipped["fp32"]
     content = shipped.shipped_graph(shipped_with)
     before = sys.getrefcount(content)
     session = OnnxRuntime(lambda: content).session
@@ -342,7 +342,7 @@ def test_only_the_first_run_gives_back_what_it_freed(monkeypatch):
 
     times = []
     monkeypatch.setattr(onnxruntime, "give_back", lambda: times.append(1))
-    graph = found_by(Request(ref="lite0.duts")).subject.shipped["fp32"]
+    graph = found_by(Request(ref="lite0.fine")).subject.shipped["fp32"]
     runtime = OnnxRuntime(lambda: shipped.shipped_graph(graph))
     for _ in range(2):
         runtime(shipped.probe_input(3, (320, 320)))

@@ -16,8 +16,9 @@ from segzoo.predict.runtimes import processor
 from segzoo.testing import assert_weights_hold, check_weights
 
 
-def test_the_file_is_the_declared_one_and_small():
-    record = LITE0.weights["duts"]
+@pytest.mark.parametrize("tag", LITE0.weights)
+def test_the_file_is_the_declared_one_and_small(tag):
+    record = LITE0.weights[tag]
     package, _, path = record.bundled.partition(":")
     content = files(package).joinpath(path).read_bytes()
     assert hashlib.sha256(content).hexdigest() == record.sha256
@@ -25,7 +26,7 @@ def test_the_file_is_the_declared_one_and_small():
 
 
 def test_int8_is_small_and_loses_no_more_than_may_be_lost():
-    graph = LITE0.weights["duts"].graphs["int8"]
+    graph = LITE0.weights["fine"].graphs["int8"]
     package, _, path = graph.bundled.partition(":")
     assert files(package).joinpath(path).stat().st_size < 4 * 10**6
     lost = {metric.name: metric.value for metric in graph.metrics}
@@ -37,14 +38,15 @@ def test_in_int8_a_bright_disc_is_found_without_anything_being_made():
     pytest.importorskip("onnxruntime")
     if not processor._flags() & processor.PRODUCTS:
         pytest.skip("the processor has no instructions for int8")
-    asked = Request(ref="lite0.duts", runtime="onnxruntime", precision="int8", device="cpu")
+    asked = Request(ref="lite0.fine", runtime="onnxruntime", precision="int8", device="cpu")
     picture, disc = bright_disc()
     found = serve(asked).predictor.predict(picture).mask == 255
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
-def test_the_card_says_all_data_that_the_weights_have_seen():
-    record = LITE0.weights["duts"]
+@pytest.mark.parametrize("tag", LITE0.weights)
+def test_the_card_says_all_data_that_the_weights_have_seen(tag):
+    record = LITE0.weights[tag]
     assert [data.name for data in record.trained_on] == ["DUTS-TR", "ImageNet-1K"]
     assert record.trained_on[1] == LITE0.backbone["imagenet"].trained_on[0]
 
@@ -63,13 +65,14 @@ def test_a_bright_disc_on_dark_ground_is_found():
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
-def test_the_weights_hold_their_golden_too():
-    assert_weights_hold("lite0", "duts")
-    assert not any(result.skipped for result in check_weights("lite0", "duts"))
+@pytest.mark.parametrize("tag", LITE0.weights)
+def test_the_weights_hold_their_golden_too(tag):
+    assert_weights_hold("lite0", tag)
+    assert not any(result.skipped for result in check_weights("lite0", tag))
 
 
 def test_they_are_what_cutout_takes_by_their_record():
-    assert choice.best().ref == "lite0.duts"
+    assert choice.best().ref == f"lite0.{LITE0.default_weights}" == "lite0.fine"
 
 
 def test_the_graph_gives_torchs_probabilities():
@@ -79,7 +82,7 @@ def test_the_graph_gives_torchs_probabilities():
     from segzoo.predict.artefacts.parity import compare
 
     network, graph = (
-        serve(Request(ref="lite0.duts", device="cpu", runtime=runtime)).predictor
+        serve(Request(ref="lite0.fine", device="cpu", runtime=runtime)).predictor
         for runtime in ("torch", "onnxruntime")
     )
     found = compare(
@@ -100,9 +103,9 @@ def test_the_graph_is_made_of_the_weights_by_one_call(tmp_path):
     from segzoo.model.origin import bundled_file
     from segzoo.model.shipping import write
 
-    graph = LITE0.weights["duts"].graphs["fp32"]
+    graph = LITE0.weights["fine"].graphs["fp32"]
     wanted = bundled_file(graph.bundled)
-    sha256 = write("lite0.duts", tmp_path / "again.onnx")
+    sha256 = write("lite0.fine", tmp_path / "again.onnx")
     size = (tmp_path / "again.onnx").stat().st_size
     assert sha256 == graph.sha256 or abs(size - wanted.stat().st_size) < 10**5
     answers = (np.load(file.with_suffix(".npy")) for file in (tmp_path / "again.onnx", wanted))

@@ -4,12 +4,12 @@ To make one for weights that lie in a plugin, and to say it in their record:
 
     from segzoo.model.shipping import write
 
-    write("lite0.duts", "plugins/segzoo-lite/src/segzoo_lite/weights/lite0.duts.fp32.onnx")
+    write("lite0.fine", "plugins/segzoo-lite/src/segzoo_lite/weights/lite0.fine.fp32.onnx")
 
 It gives the sha256 for `segzoo.spec.Graph`. The same versions of torch, onnx and onnxscript give
 the same bytes.
 
-For int8, whose losses `segzoo warm lite0.duts --precision int8 --data WORDS` has measured on this
+For int8, whose losses `segzoo warm lite0.fine --precision int8 --data WORDS` has measured on this
 machine, `write_int8` does the same, and gives what that found.
 """
 

@@ -19,27 +19,16 @@ _MEAN_CURVE = "max F-beta of the mean curve"
 
 # What int8 loses of what fp32 reaches on pictures that neither was trained on nor int8 made of.
 _HELD_OUT = "DUTS-TR, 528 pictures held out"
-_BESIDE = "onnxruntime and OpenVINO in int8 beside fp32, max F-beta 0.9477 and MAE 0.0401"
+_BESIDE = "OpenVINO in int8, which loses more than onnxruntime, beside fp32: 0.9487 and 0.0361"
 _LOST = (
-    Metric(name="max F-beta lost", value=0.0006, split=_HELD_OUT, protocol=f"{_BESIDE}; {_MEANS}"),
-    Metric(name="MAE gained", value=0.0005, split=_HELD_OUT, protocol=f"{_BESIDE}; {_PROTOCOL}"),
+    Metric(name="max F-beta lost", value=0.0004, split=_HELD_OUT, protocol=f"{_BESIDE}; {_MEANS}"),
+    Metric(name="MAE gained", value=-0.0002, split=_HELD_OUT, protocol=f"{_BESIDE}; {_PROTOCOL}"),
 )
 
 LITE0_DUTS = Weights(
     bundled="segzoo_lite:weights/lite0.duts.safetensors",
     sha256="d74adce304ba9798277b23adae632e6c1534a99b31cfe09870f15458ec8a5759",
     dtype="float16",
-    graphs={
-        "fp32": Graph(
-            bundled="segzoo_lite:weights/lite0.duts.fp32.onnx",
-            sha256="f898cc161494f7657acc340d830254c5fdb5c8a26a9ab26eb4b7f7c7308996d8",
-        ),
-        "int8": Graph(
-            bundled="segzoo_lite:weights/lite0.duts.int8.onnx",
-            sha256="e61aa786abade8acddac562d19b0d053d9ac6a2692e6bd817972fd8dea077ecb",
-            metrics=_LOST,
-        ),
-    },
     task="saliency",
     classes=("salient object",),
     trained_on=(DUTS_TR, IMAGENET),
@@ -61,4 +50,46 @@ LITE0_DUTS = Weights(
     "many that are alike (balls, a crowd, rows of chairs) all are taken where one is meant; what "
     "touches a person (a car's door, a sentry box) may come along; gaps between feathers are "
     "filled.",
+)
+
+LITE0_FINE = Weights(
+    bundled="segzoo_lite:weights/lite0.fine.safetensors",
+    sha256="7c875ebdb15c6964836eba06cba090ee716e2650270d4b443ca57bce2a00d3a3",
+    dtype="float16",
+    graphs={
+        "fp32": Graph(
+            bundled="segzoo_lite:weights/lite0.fine.fp32.onnx",
+            sha256="43afd522d9af7e8220d5eae420a3825d34ce0914d9612898d9233da1e25a7a0e",
+        ),
+        "int8": Graph(
+            bundled="segzoo_lite:weights/lite0.fine.int8.onnx",
+            sha256="b654e0291a00b56e67680357db5f6937ebda310a9cd857b1e2cfc6ecd4ef0b52",
+            metrics=_LOST,
+        ),
+    },
+    task="saliency",
+    classes=("salient object",),
+    trained_on=(DUTS_TR, IMAGENET),
+    metrics=(
+        Metric(name="max F-beta", value=0.928, split=_ECSSD, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.9148, split=_ECSSD, protocol=_CURVES),
+        Metric(name="MAE", value=0.0461, split=_ECSSD, protocol=_PROTOCOL),
+        Metric(name="max F-beta", value=0.8659, split=_DUTS_TE, protocol=_MEANS),
+        Metric(name=_MEAN_CURVE, value=0.8461, split=_DUTS_TE, protocol=_CURVES),
+        Metric(name="MAE", value=0.0571, split=_DUTS_TE, protocol=_PROTOCOL),
+    ),
+    license="Apache-2.0",
+    source="trained on from lite0.duts by this project",
+    recipe="segzoo train lite0.duts --task saliency --recipe duts_fine "
+    "--data 'shards:duts-tr/duts-tr-{00..02}.tar?values=0,255&classes=salient object&val=0.05' "
+    "--channels-last --eval-every 275 seed=1 steps=1100 lr=6e-4 -o RUN; "
+    "python plugins/segzoo-lite/training/mix_fine.py RUN/model OUT",
+    notes="Three quarters of the way from lite0.duts to what 1,100 steps more made of it, 84 "
+    "minutes of one CPU core; then the final logits times 1.25, so that maps are less gray: no "
+    "pixel's rank and no mask at 0.5 changes by that, and two thirds of the smaller MAE come of "
+    "it. Both were chosen on 528 pictures of DUTS-TR held out of the training (max F-beta 0.949, "
+    "MAE 0.036; lite0.duts 0.948 and 0.040). A larger scale has a smaller MAE still, and cuts hair "
+    "and fur harder. Of many that are alike (balls, a crowd, rows of chairs) all are taken where "
+    "one is meant; what touches a person (a car's door, a sentry box) may come along; gaps between "
+    "feathers are filled.",
 )

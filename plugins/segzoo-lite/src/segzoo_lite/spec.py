@@ -98,8 +98,8 @@ LITE0 = ModelSpec(
             DUTS, steps=2000, lr=8e-4, warmup=50, size=(320, 320), crop=(288, 288)
         ),
     },
-    weights={"duts": published.LITE0_DUTS},
-    default_weights="duts",
+    weights={"duts": published.LITE0_DUTS, "fine": published.LITE0_FINE},
+    default_weights="fine",
     suits=(
         Suits(
             when=("channels == 3", "gray < 0.5", "upright >= 0.5", "overlapping == 0"),
