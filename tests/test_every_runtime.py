@@ -10,7 +10,7 @@ from segzoo.predict.artefacts.store import Artefact, Parity
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-QUICK = {"u2netp", "unetpp"}  # the others take a minute or several
+QUICK = {"u2netp", "unetpp", "unet_slim", "digit_unet"}  # others take a minute or several
 
 
 def of(name):

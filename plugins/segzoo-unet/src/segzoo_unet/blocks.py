@@ -193,10 +193,13 @@ def cropped_skip_last(x: Tensor, skip: Tensor) -> Tensor:
 
 def pad_to(x: Tensor, like: Tensor, *, centre: bool = True) -> Tensor:
     """`x` at the height and width of `like`: zeros around it, or its last rows and columns cut."""
-    if x.shape[-2:] == like.shape[-2:]:
+    # An exported graph has no such branch: it would be of sizes that need no padding alone.
+    if not torch.compiler.is_exporting() and x.shape[-2:] == like.shape[-2:]:
         return x
-    more_h, more_w = (like.shape[i] - x.shape[i] for i in (-2, -1))
-    top, left = (max(more, 0) // 2 if centre else 0 for more in (more_h, more_w))
+    h, w = like.shape[-2:]
+    x = x[..., :h, :w]  # apart from the padding: OpenVINO 2026.4 ends where that takes from 2 to 1
+    more_h, more_w = h - x.shape[-2], w - x.shape[-1]
+    top, left = (more // 2 if centre else 0 for more in (more_h, more_w))
     return F.pad(x, (left, more_w - left, top, more_h - top))
 
 

@@ -62,7 +62,8 @@ def to_onnx(
                 optimize=not small,
             )
         assert program is not None  # it is None for the exporter before this one
-        graph = _plain(_halved(program.model_proto) if small else program.model_proto)
+        model_proto = _pooled_evenly(program.model_proto)
+        graph = _plain(_halved(model_proto) if small else model_proto)
     except Exception as error:
         size = "" if any_size else f" at {x.shape[2]}x{x.shape[3]}"
         raise PluginError(
@@ -126,6 +127,29 @@ def _halved(model: Any) -> Any:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    return model
+
+
+def _pooled_evenly(model: Any) -> Any:
+    """An exported model whose largest values are taken over windows that all are whole.
+
+    A window that ends beyond the map (`ceil_mode`) is one over values that never are the largest,
+    the padding of this operator. OpenVINO 2026.4 has none at all where the map is smaller than the
+    window, and then answers with nothing.
+    """
+    for node in (n for n in model.graph.node if n.op_type == "MaxPool"):
+        settings = {each.name: each for each in node.attribute}
+        if "ceil_mode" not in settings or not settings["ceil_mode"].i:
+            continue
+        kernel = [*settings["kernel_shape"].ints]
+        strides = [*settings["strides"].ints] if "strides" in settings else [1] * len(kernel)
+        dilated = "dilations" in settings and {*settings["dilations"].ints} != {1}
+        if dilated or any(stride > side for stride, side in zip(strides, kernel, strict=True)):
+            continue  # whether its last window counts depends on the size
+        ends = settings["pads"].ints
+        for axis, stride in enumerate(strides, start=len(kernel)):
+            ends[axis] += stride - 1
+        settings["ceil_mode"].i = 0
     return model
 
 
