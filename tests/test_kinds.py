@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segzoo.data.kinds import MOST, Kind, copies_of, kind_of
+from segzoo.data.kinds import MOST, PictureKind, copies_of, kind_of_picture
 from segzoo.data.loader import Order, Prepared, batches
 from segzoo.data.sample import Sample
 from segzoo.spec import Preprocess, Recipe
@@ -21,28 +21,28 @@ def plain(*values, channels=3):
 @pytest.mark.parametrize(
     ("image", "kind"),
     [
-        (plain(200), Kind(colours=False, bright=True)),
-        (plain(128, channels=1), Kind(colours=False, bright=True)),
-        (plain(127, channels=1), Kind(colours=False, bright=False)),
-        (plain(200, 210, 220), Kind(colours=True, bright=True)),
-        (plain(20, 10, 30), Kind(colours=True, bright=False)),
-        (plain(20, 20, 20, 255, channels=4), Kind(colours=False, bright=False)),
-        (plain(20, 30, channels=2), Kind(colours=False, bright=False)),
+        (plain(200), PictureKind(colours=False, bright=True)),
+        (plain(128, channels=1), PictureKind(colours=False, bright=True)),
+        (plain(127, channels=1), PictureKind(colours=False, bright=False)),
+        (plain(200, 210, 220), PictureKind(colours=True, bright=True)),
+        (plain(20, 10, 30), PictureKind(colours=True, bright=False)),
+        (plain(20, 20, 20, 255, channels=4), PictureKind(colours=False, bright=False)),
+        (plain(20, 30, channels=2), PictureKind(colours=False, bright=False)),
     ],
 )
 def test_a_kind_is_colours_and_the_middle_pixel(image, kind):
-    assert kind_of(image) == kind
+    assert kind_of_picture(image) == kind
 
 
 def test_a_kind_in_words():
-    assert kind_of(plain(200)).words == "bright gray"
-    assert kind_of(plain(20, 10, 30)).words == "dark in colours"
+    assert kind_of_picture(plain(200)).words == "bright gray"
+    assert kind_of_picture(plain(20, 10, 30)).words == "dark in colours"
 
 
 def test_things_do_not_make_a_dark_ground_bright():
     image = plain(20)
     image[:3] = 255
-    assert not kind_of(image).bright
+    assert not kind_of_picture(image).bright
 
 
 class Kinds:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from segzoo.data.sample import Dataset, checked
 
-__all__ = ["MOST", "Kind", "copies_of", "kind_of"]
+__all__ = ["MOST", "PictureKind", "copies_of", "kind_of_picture"]
 
 MOST = 8  # times: a picture that is alone of its kind may be a fault
 HALF = 128  # of 0..255: the middle pixel of a bright picture has more
 
 
-class Kind(NamedTuple):
+class PictureKind(NamedTuple):
     colours: bool
     bright: bool
 
@@ -29,11 +29,11 @@ class Kind(NamedTuple):
         return f"{'bright' if self.bright else 'dark'} {'in colours' if self.colours else 'gray'}"
 
 
-def kind_of(image: NDArray[np.uint8]) -> Kind:
+def kind_of_picture(image: NDArray[np.uint8]) -> PictureKind:
     """The kind of a picture (H, W, C); transparency is no colour, and measured bands are none."""
     shown = image[..., :3] if image.shape[2] in (3, 4) else image
     colours = image.shape[2] in (3, 4) and bool((shown != shown[..., :1]).any())
-    return Kind(colours, float(np.median(shown)) >= HALF)
+    return PictureKind(colours, float(np.median(shown)) >= HALF)
 
 
 def copies_of(dataset: Dataset) -> list[int]:
@@ -41,7 +41,7 @@ def copies_of(dataset: Dataset) -> list[int]:
 
     Every picture is read once.
     """
-    kinds = [kind_of(checked(dataset[number])["image"]) for number in range(len(dataset))]
+    kinds = [kind_of_picture(checked(dataset[number])["image"]) for number in range(len(dataset))]
     count = Counter(kinds)
     most = max(count.values(), default=1)
     return [min(MOST, round(math.sqrt(most / count[kind]))) for kind in kinds]
