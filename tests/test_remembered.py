@@ -4,9 +4,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import scenes
+import torch
 
+import segzoo
 from segzoo.data.remembered import Remembered
 from segzoo.data.sample import Info, Sample
+from segzoo.engine.settings import Settings
+from segzoo.runs.request import Method, TrainRequest, Wishes
+from segzoo.runs.training import trained
 
 SIZE = 4 * 5 * (3 + 1)  # bytes of a picture with its target
 
@@ -58,3 +64,23 @@ def test_it_is_the_same_set():
     both = Remembered(Counted(), SIZE)
     assert len(both) == 3 and both.id_of(2) == "picture 2" == both[2]["id"]
     assert both.info.classes == ("ground", "thing") and [*both.files] == ["a", "b", "c"]
+
+
+def test_a_training_is_the_same_to_the_bit(tmp_path):
+    scenes.stored(tmp_path / "data", scenes.mixed_cells, 6)
+    changes = ["steps=4", "batch_size=3", "crop=32", "sampling=kinds", "augment=flip,color,invert"]
+    states = []
+    for most in (0, 1 << 20):
+        run = tmp_path / f"{most}"
+        trained(
+            TrainRequest(
+                model="unet",
+                data=f"folder:{tmp_path}/data?values=0,255",
+                run=run,
+                method=Method("cells", changes),
+                wishes=Wishes(task="binary", options={"width": 2}),
+                settings=Settings(device="cpu", workers=0, threads=1, quiet=True, remember=most),
+            )
+        )
+        states.append(segzoo.load(str(run / "model")).network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
