@@ -287,14 +287,6 @@ RULES: tuple[Rule, ...] = (
     Rule("precision", (), "fp32", "bf16 takes {half:.2f} of the work of fp32 here", "measured now"),
     Rule(
         "batch_size",
-        (*MIXED, "fit >= 4000"),
-        16,
-        "grounds are bright and dark: the means of a few samples are of one kind of them, and not "
-        "those that a network has later",
-        "measured in docs/auto.md",
-    ),
-    Rule(
-        "batch_size",
         ("fit >= 16000",),
         16,
         "{fit:,.0f} pictures fit into the time: 1,000 steps and more of 16",
@@ -306,6 +298,14 @@ RULES: tuple[Rule, ...] = (
         8,
         "{fit:,.0f} pictures fit into the time: 1,000 steps and more of 8",
         OWN,
+    ),
+    Rule(
+        "batch_size",
+        (*MIXED, "fit >= 2000"),
+        8,
+        "grounds are bright and dark: the means of a few samples are of one kind of them, and not "
+        "those that a network has later",
+        "measured in docs/auto.md",
     ),
     Rule("batch_size", (), 4, "no more than {fit:,.0f} pictures fit into the time", OWN),
     Rule(
