@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 import segzoo
-from segzoo.data.kinds import kind_of
+from segzoo.data.kinds import kind_of_picture
 from segzoo.data.sample import Dataset
 from segzoo.data.source import open_data
 from segzoo.engine.settings import Settings
@@ -155,7 +155,7 @@ def scores(masks: list[Any], place: Path) -> dict[str, float]:
     """Dice of all pictures, and of those of the rarest kind where there are several."""
     truths = [np.asarray(Image.open(file)) for file in sorted((place / "test/masks").iterdir())]
     files = sorted((place / "test/images").iterdir())
-    kinds = [kind_of(np.asarray(Image.open(file))) for file in files]
+    kinds = [kind_of_picture(np.asarray(Image.open(file))) for file in files]
     found = {"dice": dice(masks, truths)}
     if len({*kinds}) > 1:
         rarest = min({*kinds}, key=kinds.count)
