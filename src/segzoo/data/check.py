@@ -317,9 +317,8 @@ def _read(dataset: Dataset | Stream, look: _Look, workers: int) -> Iterator[_See
         from segzoo.data import loader  # and torch, 3 s; who reads here does without
 
         numbered = _Numbered(dataset, look)
-        chunks = loader.loader_of(numbered, workers=workers, batch_size=CHUNK, collate_fn=list)
         try:
-            for chunk in loader.read(chunks):
+            for chunk in loader.read(numbered, workers=workers, batch_size=CHUNK, collate_fn=list):
                 yield from chunk
         except RuntimeError as error:
             raise ResourceError(

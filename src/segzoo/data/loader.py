@@ -53,7 +53,6 @@ __all__ = [
     "batches",
     "collated",
     "ignore_index_of",
-    "loader_of",
     "normalized",
     "read",
 ]
@@ -284,7 +283,7 @@ def batches(
         for first in range(start * recipe.batch_size, stop * recipe.batch_size, part):
             yield [order[position] for position in range(first + rank, first + part, world)]
 
-    loader = loader_of(
+    for batch in read(
         prepared,
         workers=workers,
         batch_sampler=_Keys(keys),
@@ -292,23 +291,10 @@ def batches(
         timeout=timeout if workers else 0,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-    )
-    for batch in read(loader):
+    ):
         if isinstance(batch, SegzooError):
             raise batch
         yield batch
-
-
-def loader_of(dataset: Any, *, workers: int, **settings: Any) -> DataLoader[Any]:
-    """torch's loader of what has the keys that its sampler gives. settings: more of torch's own."""
-    with _unadvised():
-        return DataLoader(
-            dataset,
-            num_workers=workers,
-            generator=torch.Generator(),  # it draws a seed: not from the caller's numbers
-            worker_init_fn=_deaf,
-            **settings,
-        )
 
 
 @contextlib.contextmanager
@@ -329,20 +315,31 @@ def _deaf(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def read(loader: DataLoader[Any]) -> Generator[Any, None, None]:
-    """What a loader gives. Its processes are gone afterwards, also one that hangs."""
+def read(dataset: Any, *, workers: int, **settings: Any) -> Generator[Any, None, None]:
+    """What torch's loader gives of what has the keys that its sampler gives.
+
+    workers: processes that read, which are gone afterwards, also one that hangs. settings: more of
+    the loader's own.
+    """
     others = set(multiprocessing.active_children())
     with children.workers_may_start(), _unadvised():
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            num_workers=workers,
+            generator=torch.Generator(),  # it draws a seed: not from the caller's numbers
+            worker_init_fn=_deaf,
+            **settings,
+        )
         source = iter(loader)
-    workers = set(multiprocessing.active_children()) - others
+    begun = set(multiprocessing.active_children()) - others
     try:
         yield from source
     finally:
-        if workers:
+        if begun:
             source._shutdown_workers()  # type: ignore[attr-defined]
-        for worker in workers:
-            worker.kill()
-            worker.join()
+        for process in begun:
+            process.kill()
+            process.join()
 
 
 class _Keys:

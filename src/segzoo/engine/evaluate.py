@@ -18,7 +18,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segzoo.data.loader import Prepared, loader_of, read
+from segzoo.data.loader import Prepared, read
 from segzoo.data.sample import Dataset, Sample, checked, picture_of
 from segzoo.engine.maps import activated, mask_of, restored, stretched
 from segzoo.engine.reduce import Loss, each_tensor
@@ -331,11 +331,10 @@ def _groups(
 ) -> Iterator[list[_Item]]:
     """This process's pictures, at most `batch_size` at once, those of the same sizes together."""
     mine = range(share.rank, len(source), share.world)
-    loader = loader_of(
-        source, workers=workers, sampler=mine, batch_size=batch_size, collate_fn=list
-    )
     try:
-        for items in read(loader):
+        for items in read(
+            source, workers=workers, sampler=mine, batch_size=batch_size, collate_fn=list
+        ):
             for item in items:
                 if isinstance(item, SegzooError):
                     raise item
