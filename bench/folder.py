@@ -103,7 +103,7 @@ def distances(
         ("reduced", "photos", ()), ("whole", "photos", ("--decode", "full")),
         ("quiet", "quiet", ("--decode", "full")),
     ):  # fmt: skip
-        made[name] = folder / name
+        made[name] = folder / f"masks-{name}"
         run(ours(model, runtime, "mask", *more), folder / photos, made[name], environment)
     return {
         "from_whole": round(difference(made["reduced"], made["whole"]), 5),

@@ -207,7 +207,10 @@ def peak(pid: int) -> int:
 
 
 def of_segzoo(model: str, options: argparse.Namespace) -> dict[str, object]:
-    command = [sys.executable, "-P", "-m", "segzoo.cli.main", "serve", model, "--port", "0"]
+    segzoo = [sys.executable, "-P", "-m", "segzoo.cli.main"]
+    if options.runtime != "torch":  # else each worker makes the artefact, and keeps torch's memory
+        subprocess.run([*segzoo, "warm", model, "--runtime", options.runtime], check=True)
+    command = [*segzoo, "serve", model, "--port", "0"]
     command += ["--runtime", options.runtime, "--workers", str(options.workers)]
     found: dict[str, object] = {"runtime": options.runtime, "workers": options.workers}
     with server(command, r"at http://127\.0\.0\.1:(\d+)") as (process, port):
