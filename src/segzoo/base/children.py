@@ -47,6 +47,7 @@ def start_python(code: str, more: Mapping[str, str] | None = None) -> Child:
     """Start code in another interpreter that goes on beside this one.
 
     more: variables of its environment, beside those of this process.
+
     Its standard input and output are pipes, its errors go where ours go. Ctrl-C at a terminal does
     not reach it: whoever started it says when it ends.
     """

@@ -20,7 +20,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from os import PathLike
 from typing import Any, BinaryIO, cast
 
@@ -31,8 +31,8 @@ from segzoo.base import cache, files
 from segzoo.base.terminal import warn
 from segzoo.data.fingerprint import hash_of_names
 from segzoo.data.resizing import resize_sample
-from segzoo.data.sample import Dataset, Sample, checked, info_of, notes_of
-from segzoo.data.source import Subset, common_files, files_at, id_of
+from segzoo.data.sample import Dataset, Sample, checked, info_of
+from segzoo.data.source import Over, Subset, common_files, files_at
 from segzoo.errors import DatasetError, OutputError, ResourceError, UsageError
 from segzoo.pictures.resample import Size
 from segzoo.spec import Preprocess
@@ -49,7 +49,7 @@ FOOTER = struct.Struct("<8sqq32s")  # magic, samples, where the index begins, sh
 MAGIC = b"segzoo\0\1"
 
 
-class Decoded:
+class Decoded(Over):
     """The samples of `dataset` at one size, as `resize_sample` makes them.
 
     size: (H, W), or None to keep each picture's. folder: of the files; segzoo's own cache by
@@ -70,10 +70,9 @@ class Decoded:
         folder: str | PathLike[str] | None = None,
         key: str = "",
     ) -> None:
-        self.dataset = dataset
+        super().__init__(dataset)
         self.size = size
         self.preprocess = preprocess
-        self.info = info_of(dataset)
         name = _identity(dataset, size, preprocess, key)
         self.file = os.path.join(_place(folder), f"{name}.decoded")
         self._map: mmap.mmap | None = None
@@ -111,20 +110,6 @@ class Decoded:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_map": None}  # each process maps the file itself
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return notes_of(self.dataset)
-
-    @property
-    def files(self) -> Sequence[str]:
-        return common_files(self.dataset)
-
-    def id_of(self, index: int) -> str:
-        return id_of(self.dataset, index)
-
-    def files_at(self, index: int) -> Sequence[str]:
-        return files_at(self.dataset, index)
 
     def _sample(self, index: int) -> Sample:
         return resize_sample(checked(self.dataset[index]), self.size, self.preprocess)

@@ -4,31 +4,14 @@ To measure whether a network minds which side of a picture is the bright one, wh
 hand are nearly all of one kind.
 """
 
-from collections.abc import Sequence
-
-from segzoo.data.sample import Dataset, Info, Sample, info_of, notes_of
-from segzoo.data.source import common_files, files_at, id_of
+from segzoo.data.sample import Sample
+from segzoo.data.source import Over
 
 __all__ = ["Inverted"]
 
 
-class Inverted:
+class Inverted(Over):
     """The samples of a data set, then the same once more with their pictures inverted."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    @property
-    def info(self) -> Info:
-        return info_of(self.dataset)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return notes_of(self.dataset)
-
-    @property
-    def files(self) -> Sequence[str]:
-        return common_files(self.dataset)
 
     def __len__(self) -> int:
         return 2 * len(self.dataset)
@@ -45,9 +28,8 @@ class Inverted:
             inverted[..., 3] = image[..., 3]
         return sample | {"image": inverted, "id": f"{sample['id']}, inverted"}
 
-    def id_of(self, index: int) -> str:
-        again, number = divmod(index, len(self.dataset))
-        return id_of(self.dataset, number) + ", inverted" * again
+    def number(self, index: int) -> int:
+        return index % len(self.dataset)
 
-    def files_at(self, index: int) -> Sequence[str]:
-        return files_at(self.dataset, index % len(self.dataset))
+    def id_of(self, index: int) -> str:
+        return super().id_of(index) + ", inverted" * (index // len(self.dataset))

@@ -12,6 +12,7 @@ its samples, not by their order: when files are added, few of the others change 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from segzoo.base.counts import count_of
@@ -26,6 +27,7 @@ from segzoo.zoo.options import faults_by_table, unknown
 
 __all__ = [
     "COMMON",
+    "Over",
     "Part",
     "Source",
     "Subset",
@@ -48,14 +50,17 @@ class Source(NamedTuple):
     options: Mapping[str, str]
 
 
-class Subset:
-    """Some samples of a data set, by their numbers there."""
+class Over:
+    """What is known of a data set that is made of another one: what that says."""
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.indices = indices
 
-    @property
+    def number(self, index: int) -> int:
+        """Which sample of the other one a sample is of."""
+        return index
+
+    @cached_property
     def info(self) -> Info:
         return info_of(self.dataset)
 
@@ -63,21 +68,32 @@ class Subset:
     def notes(self) -> tuple[str, ...]:
         return notes_of(self.dataset)
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.indices[index]]
-
     @property
     def files(self) -> Sequence[str]:
         return common_files(self.dataset)
 
     def id_of(self, index: int) -> str:
-        return id_of(self.dataset, self.indices[index])
+        return id_of(self.dataset, self.number(index))
 
     def files_at(self, index: int) -> Sequence[str]:
-        return files_at(self.dataset, self.indices[index])
+        return files_at(self.dataset, self.number(index))
+
+
+class Subset(Over):
+    """Some samples of a data set, by their numbers there."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        super().__init__(dataset)
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.number(index)]
+
+    def number(self, index: int) -> int:
+        return self.indices[index]
 
 
 def parse(words: str) -> Source:
