@@ -212,6 +212,41 @@ DROP = """([name, type, base64]) => {
 }"""
 
 
+PASTE = DROP.replace(
+    'new DragEvent("drop", { dataTransfer: data, bubbles: true })',
+    'new ClipboardEvent("paste", { clipboardData: data, bubbles: true })',
+)
+
+
+@pytest.mark.browser
+def test_a_picture_is_pasted_and_a_text_is_not(page):
+    page.evaluate(PASTE, ["note.txt", "text/plain", ""])
+    assert not page.is_visible("#another") and page.is_visible("#drop")
+    page.evaluate(PASTE, ["image.png", "image/png", base64.b64encode(png()).decode()])
+    page.wait_for_selector("#facts dt")
+    assert predictions(page) == 1 and page.is_visible("#another")
+    with page.expect_download() as wait:
+        page.click("#download")
+    assert wait.value.suggested_filename == "pasted-cutout.png"
+
+
+@pytest.mark.browser
+def test_what_fails_leaves_the_picture_before_it_and_its_name(page, server):
+    choose(page, png(), "first.png")
+    page.wait_for_selector("#facts dt")
+    choose(page, b"no picture", "second.png")
+    page.wait_for_selector("#status .bad")
+    with page.expect_download() as wait:
+        page.click("#download")
+    assert wait.value.suggested_filename == "first-cutout.png"
+    assert Path(wait.value.path()).read_bytes() == server.predict(png()).body
+    # The same file once more is asked once more.
+    before = predictions(page)
+    choose(page, b"no picture", "second.png")
+    page.wait_for_timeout(500)
+    assert predictions(page) == before + 1
+
+
 @pytest.mark.browser
 def test_50_megapixels_are_dropped(page):
     content = png(np.full((6250, 8000, 3), 200))

@@ -10,7 +10,7 @@ const TRIES = 5; // of a server that is busy, or starts a worker
 const STEPS = { queue: "in the queue", load: "model loaded", decode: "opened", wait: "waited", network: "network", finish: "edges and file", total: "on the server" };
 
 let picture = null; // what a person gave: {file, name}
-let seen = null; // what the server made of it: {original, cutout, second, isOneClass, width, height}
+let seen = null; // what the server made of it: {name, original, cutout, second, isOneClass, width, height}
 let asking = null; // the request under way
 const secondOf = {}; // what to ask for, by the name of a model that has answered before
 document.documentElement.classList.add("js");
@@ -26,6 +26,10 @@ function say(text, bad = false) {
   status.append(line);
 }
 
+function duration(seconds) {
+  return seconds < 1 ? `${(1000 * seconds).toFixed(0)} ms` : `${seconds.toFixed(1)} s`;
+}
+
 function tellFacts(answer, seconds) {
   const rows = [["size", `${answer.size[1]} × ${answer.size[0]}`]];
   const all = answer.size[0] * answer.size[1];
@@ -33,9 +37,9 @@ function tellFacts(answer, seconds) {
     rows.push([name, `${((100 * pixels) / all).toFixed(1)} %`]);
   }
   for (const [step, words] of Object.entries(STEPS)) {
-    if (answer.seconds[step] >= 0.0005) rows.push([words, `${(1000 * answer.seconds[step]).toFixed(0)} ms`]);
+    if (answer.seconds[step] >= 0.0005) rows.push([words, duration(answer.seconds[step])]);
   }
-  rows.push(["there and back", `${(1000 * seconds).toFixed(0)} ms`]);
+  rows.push(["there and back", duration(seconds)]);
   byId("facts").replaceChildren(
     ...rows.flatMap(([name, value]) => {
       const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
@@ -58,13 +62,14 @@ async function ask() {
   if (!picture) return;
   asking?.abort();
   const mine = (asking = new AbortController());
+  const { file: given, name } = picture;
   stage.classList.add("is-busy");
   try {
-    const original = await opened(picture.file);
+    const original = await opened(given);
     if (mine.signal.aborted) return;
     if (original && !seen) show(original, original.width, original.height);
     say("Looking…");
-    const { file, note } = await fitting(picture.file, original);
+    const { file, note } = await fitting(given, original);
     const began = performance.now();
     const answer = await predicted(file, mine.signal);
     const seconds = (performance.now() - began) / 1000;
@@ -73,7 +78,7 @@ async function ask() {
     const shown = isOneClass ? answer.pictures.probability : answer.pictures.color;
     const [cutout, second] = await Promise.all([answer.pictures.cutout, shown].map(bitmapOf));
     if (mine.signal.aborted) return;
-    seen = { original, cutout, second, isOneClass, width: cutout.width, height: cutout.height };
+    seen = { name, original, cutout, second, isOneClass, width: cutout.width, height: cutout.height };
     seen.small = layersAt(PREVIEW);
     seen.file = answer.pictures.cutout;
     draw();
@@ -228,6 +233,7 @@ function draw() {
   byId("threshold").disabled = wish.mask && !seen.isOneClass;
   byId("download").setAttribute("aria-disabled", "false");
   byId("download").href = "#";
+  byId("another").hidden = false;
   place();
 }
 
@@ -266,7 +272,7 @@ async function download(event) {
   }
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${picture.name}-${wish.mask ? "mask" : "cutout"}.png`;
+  link.download = `${seen.name}-${wish.mask ? "mask" : "cutout"}.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
@@ -277,7 +283,10 @@ async function download(event) {
 form.querySelectorAll("[data-view]").forEach((input) => (input.name = "shown"));
 form.querySelectorAll("[data-colour]").forEach((input) => (input.name = "behind"));
 form.addEventListener("submit", (event) => event.preventDefault());
-byId("file").addEventListener("change", (event) => accept(event.target.files[0]));
+byId("file").addEventListener("change", ({ target }) => {
+  accept(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+});
 byId("another").addEventListener("click", () => byId("file").click());
 byId("download").addEventListener("click", download);
 for (const id of ["model", "edges"]) byId(id).addEventListener("change", ask);
