@@ -301,6 +301,11 @@ def test_axes_have_round_ticks(points, labels):
     assert [tick.text for tick in charts.lines("t", {"a": points}).y.ticks] == labels
 
 
+def test_shares_have_an_even_axis():
+    chart = charts.lines("t", {"a": [(0, 0.001), (100, 1.0)]}, even=True)
+    assert [tick.text for tick in chart.y.ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
 def test_charts_of_nothing_and_of_infinities():
     assert charts.lines("t", {"a": [(1, math.inf), (2, math.nan)]}).lines == ()
     assert charts.histogram("t", [math.nan], x_label="x").bars == ()

@@ -116,11 +116,13 @@ def lines(
     *,
     smooth: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     mark: tuple[int, str] | None = None,
+    even: bool = False,
     note: str = "",
 ) -> Chart:
     """Values over steps. smooth: by the series' name, what is drawn before it, which is then faint.
 
-    mark: a step and its text. Values that are not finite are left out; so are series without any.
+    mark: a step and its text. even: never a logarithmic axis, which is for losses: of a share,
+    what lies near 1 matters. Values that are not finite are left out; so are series without any.
     """
     smooth = smooth or {}
     finite = {n: [p for p in points if math.isfinite(p[1])] for n, points in series.items()}
@@ -129,7 +131,7 @@ def lines(
     steps = [step for points in finite.values() for step, _ in points]
     if not values:
         return Chart(title=title, note=note or "There is nothing to draw.")
-    log = min(values) > 0 and max(values) > STEEP * min(values)
+    log = not even and min(values) > 0 and max(values) > STEEP * min(values)
     low, high = (min(values), max(values)) if log else _around(min(values), max(values))
     x = _Axis(min(0, *steps), max(1, *steps), LEFT, WIDTH - RIGHT)
     y = _Axis(low, high, HEIGHT - BOTTOM, TOP, log)

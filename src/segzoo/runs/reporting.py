@@ -144,7 +144,7 @@ def _curves(records: list[dict[str, Json]], recipe: Mapping[str, Json]) -> Secti
     blocks: list[PageBlock] = [lines("Loss", losses, smooth=smoothed, mark=mark)]
     if found.metrics:
         shown = dict([*found.metrics.items()][:MOST_METRICS])
-        blocks.append(lines("On the validation set", shown, mark=mark))
+        blocks.append(lines("On the validation set", shown, mark=mark, even=True))
     return Section(
         "curves",
         "Curves",
