@@ -128,6 +128,9 @@ def test_a_mask_is_that_of_the_probabilities(postprocess, num_classes, small, si
     assert likely.min() >= 0
     assert likely.max() <= 1
     np.testing.assert_array_equal(maps.mask(), mask_of(likely, postprocess))
+    tops, rows = zip(*maps.rows(), strict=True)
+    np.testing.assert_array_equal(np.concatenate(rows, axis=1), likely)
+    assert [*tops] == [sum(part.shape[1] for part in rows[:n]) for n in range(len(rows))]
 
 
 @settings(deadline=None, max_examples=40)

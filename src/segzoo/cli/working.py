@@ -111,6 +111,7 @@ def work(
             for _, result in stream:
                 job = predicted.popleft()
                 future = in_parts(job) if job.in_parts else pool.submit(write, job, result)
+                del result  # its pixels are let go when they are written
                 writing.append((job, future))
                 if len(writing) > writers:
                     settle()

@@ -41,6 +41,7 @@ from segzoo.pictures.metadata import (
     orientation_of,
     turned,
 )
+from segzoo.pictures.pixels import pixels_of
 from segzoo.pictures.raw import Raw, raw_of
 from segzoo.pictures.streams import PictureStream, one_error, open_stream, pillow
 
@@ -282,11 +283,11 @@ def _pixels(
     elif im.mode == "LAB":
         notes.append("LAB converted to sRGB")
     if im.mode in ALPHA_MODES or (im.mode in OPAQUE_MODES and im.has_transparency_data):
-        rgba = np.asarray((im.convert("LA") if im.mode == "La" else im).convert("RGBA"))
+        rgba = pixels_of(im.convert("LA") if im.mode == "La" else im, "RGBA")
         alpha = np.ascontiguousarray(rgba[..., 3])
         return _deepened(np.ascontiguousarray(rgba[..., :3]), low, wish, notes), alpha
     if im.mode in OPAQUE_MODES:
-        return _deepened(np.asarray(im.convert("RGB")), low, wish, notes), None
+        return _deepened(pixels_of(im, "RGB"), low, wish, notes), None
     raise PictureError(f"pictures of mode {im.mode} are not supported", next_step="Convert to RGB")
 
 
@@ -306,13 +307,13 @@ def _bands(raw: Raw, low: Bytes | None, wish: Wish, notes: list[str]) -> Bytes:
             found=f"{im.format or 'a PIL image'} of {raw.rawmode or im.mode}",
             next_step="Save them as TIFF or .npy",
         )
-    values = np.asarray(im)
+    values = pixels_of(im)
     return _deepened(values if values.ndim == 3 else values[..., None], low, wish, notes)
 
 
 def _wide(raw: Raw, wish: Wish) -> NDArray[Any]:
     """Gray values of more than 8 bits: as they are stored where a peak is said of these."""
-    values = np.asarray(raw.im)
+    values = pixels_of(raw.im)
     if raw.im.mode != "I":
         return values
     if wish.peak is None:
@@ -340,7 +341,7 @@ def _low_bytes(raw: Raw, stream: PictureStream | None, wish: Wish) -> Bytes | No
     im = cast(ImageFile.ImageFile, identify(stream))
     im.tile = [tile._replace(args=raw.rawmode[:-1] + "L") for tile in im.tile]
     im.load()
-    return np.asarray(im)
+    return pixels_of(im)
 
 
 def _deepened(high: Bytes, low: Bytes | None, wish: Wish, notes: list[str]) -> Bytes:

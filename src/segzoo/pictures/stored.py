@@ -20,6 +20,7 @@ from segzoo.pictures import codec, tiff
 from segzoo.pictures.arrays import InFile, array_in
 from segzoo.pictures.depth import black_and_white
 from segzoo.pictures.metadata import UPRIGHT, note_frames, orientation_of, turned
+from segzoo.pictures.pixels import pixels_of
 from segzoo.pictures.raw import Raw, raw_of
 from segzoo.pictures.streams import open_stream, pillow
 
@@ -139,7 +140,7 @@ def _of_array(found: InFile, channel: str) -> Stored:
 def _values(raw: Raw, channel: str, notes: list[str]) -> tuple[Labels, str]:
     """The values of a picture as its file stores them; and what they are, to be told."""
     im = raw.im
-    values, told = np.asarray(im), ""
+    values, told = pixels_of(im), ""
     wide = im.mode in ("I", "F") or im.mode.startswith("I;16")
     if raw.inverted and (im.mode in ("1", "L") or wide):
         notes.append(INVERTED)
@@ -162,7 +163,7 @@ def _values(raw: Raw, channel: str, notes: list[str]) -> tuple[Labels, str]:
     if channel:
         alpha = None
         if channel == "alpha" and im.has_transparency_data:
-            alpha = np.asarray(im.convert("RGBA"))[..., 3]
+            alpha = pixels_of(im, "RGBA")[..., 3]
         values = _one_of(values, alpha, channel)
     return values, told
 
@@ -184,7 +185,7 @@ def _colours(raw: Raw, channel: str, notes: list[str]) -> Labels:
         im = im.convert("LA" if im.mode == "La" else "RGBA")
     if im.mode not in ("RGB", "RGBX", "RGBA", "LA"):
         raise _no_labels(raw, "Save it as a PNG of gray values")
-    values = np.asarray(im.convert("RGBA" if im.mode in ("RGBA", "LA") else "RGB"))
+    values = pixels_of(im, "RGBA" if im.mode in ("RGBA", "LA") else "RGB")
     alpha = values[..., 3] if values.shape[2] == 4 else None
     if channel:
         return _one_of(values[..., :3], alpha, channel)

@@ -5,7 +5,7 @@ picture's upright size. Which of several classes is the background, the predicti
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -95,17 +95,16 @@ def cutout(
     Where a pixel is fully transparent its colour is removed too. A background that is a picture is
     resized to cover, and cut evenly at its edges.
     """
-    picture, opacity = _whole(prediction), _subject(prediction)
-    colours = codec.visible(picture)
+    picture = _whole(prediction)
+    colours, opacity = codec.visible(picture), _subject(prediction)
     if edges == "clean":
-        opacity = clean.refined(colours, opacity)
-        colours = clean.foreground(colours, opacity)
-    if picture.alpha is not None:
-        opacity = np.multiply(opacity, picture.alpha / np.float32(255))
+        refined = clean.refined(colours, _joined(opacity, picture.size))
+        colours, opacity = clean.foreground(colours, refined), iter([refined])
+    levels = _levels(opacity, picture)
     if background is None:
-        image = _transparent(colours, opacity)
+        image = _transparent(colours, levels)
     else:
-        image = _composite(colours, _fitted(background, *opacity.shape), _levels(opacity))
+        image = _composite(colours, _fitted(background, *levels.shape), levels)
     return Output(image, icc_profile=picture.icc_profile, dpi=picture.dpi, exif=picture.exif)
 
 
@@ -238,22 +237,26 @@ def _whole(prediction: "Prediction") -> "Picture":
     return prediction.picture
 
 
-def _transparent(colours: NDArray[np.uint8], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _transparent(colours: NDArray[np.uint8], levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 4): the colours, and how opaque they are; nothing at all where that is 0."""
-    image = np.empty((*opacity.shape, 4), np.uint8)
+    image = np.empty((*levels.shape, 4), np.uint8)
     pixels = image.view(np.uint32)[..., 0]
     for top in range(0, len(image), ROWS):
         rows = slice(top, top + ROWS)
-        alpha = _levels(opacity[rows])
-        for channel, values in enumerate((*np.moveaxis(colours[rows], -1, 0), alpha)):
+        for channel, values in enumerate((*np.moveaxis(colours[rows], -1, 0), levels[rows])):
             image[rows, :, channel] = values  # one by one: a third of the time of all at once
-        pixels[rows] *= alpha > 0
+        pixels[rows] *= levels[rows] > 0
     return image
 
 
-def _levels(opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """0..1 as 0..255."""
-    levels: NDArray[np.uint8] = np.rint(opacity * np.float32(255)).astype(np.uint8)
+def _levels(opacity: Iterator[NDArray[np.float32]], picture: "Picture") -> NDArray[np.uint8]:
+    """(H, W) of 0..255: opacities of 0..1, rows after rows, times the picture's own."""
+    levels, top = np.empty(picture.size, np.uint8), 0
+    for part in opacity:
+        rows = slice(top, (top := top + len(part)))
+        if picture.alpha is not None:
+            part = np.multiply(part, picture.alpha[rows] / np.float32(255), dtype=np.float32)
+        levels[rows] = np.rint(part * np.float32(255))
     return levels
 
 
@@ -269,12 +272,22 @@ def _index(prediction: "Prediction") -> NDArray[np.uint8]:
     return np.minimum(prediction.mask, 1) if prediction.num_classes == 1 else prediction.mask
 
 
-def _subject(prediction: "Prediction") -> NDArray[np.float32]:
-    """(H, W) The probability of anything but background."""
-    likely, background = prediction.probability, prediction.background
-    if prediction.num_classes > 1:
-        likely = likely.max(axis=0) if background is None else 1 - likely[background]
-    return likely
+def _subject(prediction: "Prediction") -> Iterator[NDArray[np.float32]]:
+    """(rows, W), rows after rows: the probability of anything but background."""
+    background = prediction.background
+    for _, likely in prediction.rows():
+        if len(likely) == 1:
+            yield likely[0]
+        else:
+            yield likely.max(axis=0) if background is None else 1 - likely[background]
+
+
+def _joined(parts: Iterator[NDArray[np.float32]], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W) of rows after rows."""
+    whole, top = np.empty(size, np.float32), 0
+    for part in parts:
+        whole[top : (top := top + len(part))] = part
+    return whole
 
 
 def _borders(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """What a model sees in one picture."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -38,6 +39,16 @@ class Prediction:
         """(H, W) float32 for one class, (K, H, W) for several, in 0..1."""
         likely = self.maps.probability() if isinstance(self.maps, Maps) else self.maps
         return likely[0] if likely.ndim == 3 and len(likely) == 1 else likely
+
+    def rows(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The probabilities, some rows at a time: the first row, and (K, rows, W), for K = 1 too.
+
+        Of a large picture that takes a few megabytes, where `probability` takes four bytes a pixel.
+        """
+        if isinstance(self.maps, Maps):
+            yield from self.maps.rows()
+        else:
+            yield 0, self.maps if self.maps.ndim == 3 else self.maps[None]
 
     @property
     def num_classes(self) -> int:

@@ -182,25 +182,34 @@ class Maps:
         """(K, H, W) in 0..1."""
         return at_picture(self.logits, self.geometry, self.postprocess)
 
+    def rows(self) -> Iterator[tuple[int, Floats]]:
+        """`probability`, some rows at a time: the first row, and (K, rows, W)."""
+        if self.postprocess.resize == "levels":
+            yield 0, self.probability()
+            return
+        stretch = self._stretch()
+        for top, rows in self._logits():
+            values = np.moveaxis(rows, 1, 0)
+            yield top, in_range(_activated(values, self.postprocess), stretch)
+
     def mask(self) -> NDArray[np.uint8]:
         """(H, W): what `mask_of` makes of the probabilities, without these as a whole."""
         _refuse_too_many(self.num_classes, self.postprocess.threshold)
         if self.postprocess.resize == "levels":
             return mask_of(self.probability(), self.postprocess)
         mask = np.empty(self.geometry.picture, np.uint8)
-        stretch = self._stretch()
-        least = _least(self.postprocess, stretch) if self.num_classes == 1 else None
-        for top, rows in self._rows():
+        if self.num_classes > 1:
+            for top, likely in self.rows():
+                mask[top : top + likely.shape[1]] = mask_of(likely, self.postprocess)
+            return mask
+        least = _least(self.postprocess, self._stretch())
+        for top, rows in self._logits():
             part = mask[top : top + len(rows)]
-            if least is not None:
-                np.greater_equal(rows[:, 0], least, out=part.view(np.bool_))
-                part *= 255
-            else:
-                likely = in_range(_activated(np.moveaxis(rows, 1, 0), self.postprocess), stretch)
-                part[:] = mask_of(likely, self.postprocess)
-        return mask if least is None else _cleaned(mask > 0, mask, self.postprocess)
+            np.greater_equal(rows[:, 0], least, out=part.view(np.bool_))
+            part *= 255
+        return _cleaned(mask > 0, mask, self.postprocess)
 
-    def _rows(self) -> Iterator[tuple[int, Floats]]:
+    def _logits(self) -> Iterator[tuple[int, Floats]]:
         return self.geometry.rows(self.logits, scale=self.postprocess.scale)
 
     def _stretch(self) -> tuple[Floats, Floats] | None:
@@ -209,7 +218,7 @@ class Maps:
             return None
         low, high = np.full((2, self.num_classes, 1, 1), [[[[np.inf]]], [[[-np.inf]]]], np.float32)
         together = self.postprocess.activation == "softmax"  # of a pixel's classes
-        for _, rows in self._rows():
+        for _, rows in self._logits():
             values = np.moveaxis(rows, 1, 0)
             if together:
                 values = _activated(values, self.postprocess)
