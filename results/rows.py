@@ -11,6 +11,7 @@
     [runs.NAME]
     what = "what is special about it"
     train = "what follows `segzoo train`; none for weights that exist"
+    auto = "what follows `segzoo auto`, where that makes the run"
     after = "the run of this row whose model it begins with"
     model = "what is measured, where it is not what the run left"
     measured = { LABEL = "data set, then what else `segzoo eval` is told" }
@@ -63,6 +64,7 @@ class Run:
     name: str
     what: str
     train: str = ""
+    auto: str = ""
     after: str = ""
     model: str = ""
     measured: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,8 @@ class Run:
         if self.train:
             begins = f" --init-from {self.after}/model" if self.after else ""
             yield f"segzoo train {self.train}{begins} -o {self.name}"
+        if self.auto:
+            yield f"segzoo auto {self.auto} -o {self.name}"
         for label, data in self.measured.items():
             yield f"segzoo eval {self.weights} --data {data} -o {self.name}-{label}"
         if self.pruned:

@@ -58,6 +58,8 @@ def carry_out(row: Row, run: Run, data: Path, work: Path, device: str, steps: in
             )
             words = [*shlex.split(run.train), *begins, *fewer, "-o", there, "--device", device]
             segzoo(data, "train", *words)
+    if run.auto:  # the same line goes on with what was stopped, and with what is whole does nothing
+        segzoo(data, "auto", *shlex.split(run.auto), "-o", there, "--device", device)
     reports = {}
     for label, words in run.measured.items():
         reports[label] = work / f"{run.name}-{label}"
@@ -71,7 +73,7 @@ def carry_out(row: Row, run: Run, data: Path, work: Path, device: str, steps: in
         words = ["--data", *shlex.split(run.pruned), "-o", reports["prune"]]
         segzoo(data, "prune", *subject, *words)
     made = None
-    if run.train:
+    if run.train or run.auto:
         made = published(row, there, reports, data, work / f"{run.name}-published")
     if steps is None:
         keep(row.folder / run.name, made, reports, there)
