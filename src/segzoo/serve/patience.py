@@ -17,23 +17,33 @@ TOO_SLOW = (
 )
 
 
+MOMENT = 0.25  # seconds in which many that come together may all say what they want
+
+
 class Waiting:
     """The connections without the head of a request, in the order in which they began to wait.
 
-    most: of them; one more, and the first one is closed. seconds: that each may wait.
+    most: of them; with more, the first ones are closed after a moment. seconds: that each may wait.
     taking: seconds in which an answer has to be taken.
     """
 
     def __init__(self, most: int, *, seconds: float, taking: float) -> None:
         self.most, self.seconds, self.taking = most, seconds, taking
         self.each: OrderedDict[Patient, asyncio.TimerHandle] = OrderedDict()
+        self.looking: asyncio.TimerHandle | None = None  # whether there are too many
 
     def add(self, connection: "Patient") -> None:
         if connection in self.each:
             return
         loop = asyncio.get_running_loop()
         self.each[connection] = loop.call_later(self.seconds, connection.give_up)
-        if len(self.each) > self.most:
+        if len(self.each) > self.most and self.looking is None:
+            self.looking = loop.call_later(MOMENT, self.look)
+
+    def look(self) -> None:
+        """Close those beyond the most."""
+        self.looking = None
+        while len(self.each) > self.most:
             next(iter(self.each)).give_up()
 
     def remove(self, connection: "Patient") -> None:
