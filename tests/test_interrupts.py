@@ -30,19 +30,19 @@ LINES = {
     "new": ["new", "my-net", "--folder", "out"],
     "data preview": ["data", "preview", DATA, "-o", "out/a.html"],
     "data compose-digits": ["data", "compose-digits", "out/it", "--count", "20"],
+    "data export": ["data", "export", DATA, "--as", "yolo", "-o", "out/it"],
+    "compare": ["compare", "./run/model", "./run/model", "--data", DATA, "-o", "out/a.html", *ONE],
+    "export": ["export", "./run/model", "-o", "out/a.onnx"],
+    "publish": ["publish", "u2netp", "--space", "out/it"],
 }
 # Why the others are not among them.
 IN_THE_CACHE = "writes into the cache alone, where every file is replaced as a whole"
 READS = "writes nothing"
 OTHERS = {
     "train": "saves a checkpoint and says how to go on (test_reports_d.py)",
-    "data export": "makes its files in a folder of another name, and moves them when it is done",
     "auto": "is a training, whose folder and signals are those of train",
     "reproduce": "is a training and a measurement, in their folders",
     "prune": "writes one file at its end, as eval does",
-    "compare": "writes one page at its end, as report does",
-    "export": "writes its files by replacing, once all is compared",
-    "publish": "makes a folder of another name, and renames it when it is whole",
     "warm": IN_THE_CACHE,
     "serve": "ends well at Ctrl-C: test_a_server_ends_at_ctrl_c",
     "demo": "is serve",
