@@ -92,9 +92,11 @@ build/gradio/for-use: $(PROJECTS)
 	$(PYTHON) -m venv .venv
 
 .venv/for-use: $(PROJECTS) | .venv/pyvenv.cfg
-	@echo "Downloads $(TORCH) and what the plugins need, into .venv. torch brings the libraries of CUDA on"
-	@echo "Linux, 5 GB in all; for a machine without a GPU there is a small build:"
+	@echo "Downloads $(TORCH) and what the plugins need, into .venv."
+ifeq ($(TORCH),torch)
+	@echo "torch brings the libraries of CUDA on Linux, 5 GB in all; for a machine without a GPU there is a small build:"
 	@echo '  make demo TORCH="torch torchvision --index-url https://download.pytorch.org/whl/cpu"'
+endif
 	.venv/bin/pip install $(TORCH)
 	.venv/bin/pip install -e . $(EDITABLE)
 	touch $@

@@ -101,8 +101,10 @@ def serve(
     rest. Weights that are not here are fetched once, before it begins to serve. It ends at SIGTERM
     or Ctrl-C, when what was begun is answered.
     """
+    from segzoo.serve.extra import need_libraries
     from segzoo.serve.settings import named_models
 
+    need_libraries()
     refs = list(models or ())
     if not refs:
         from segzoo.model.choice import best
@@ -126,10 +128,8 @@ def start(
     """Serve models by their names until told to end. at_once: as `Networks` says."""
     from segzoo.model import origin
     from segzoo.predict.runtimes import offered
-    from segzoo.serve.extra import need_libraries
     from segzoo.serve.settings import Limits, Networks, ServerSettings
 
-    need_libraries()
     for ref in models.values():
         origin.find(ref, pretrained=True)  # an error now, rather than in a worker
     offered.refuse_unoffered(running.runtime.value, running.precision.value)
