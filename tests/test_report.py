@@ -46,6 +46,7 @@ def test_a_run_has_its_curves_recipe_data_and_machine(tmp_path):
         assert part in text
     assert "folder:cells?val=0.2, its held-out part" in text
     assert html.count('class="line ') >= 4  # training faint and smooth, validation, metrics
+    assert re.search(r"\btime 30 s\b", text)
     assert f"{1 - 1 / 60:.4f}" in text and "while training, step 60" in text
 
 
@@ -83,6 +84,8 @@ def test_a_broken_run_has_a_page_of_what_can_be_read(case, tmp_path):
     html, notes = page_of(place)
     assert note in " ".join(notes)
     assert text_of(html).count("Machine and versions") >= 1
+    assert ("They are not known." in text_of(html)) == case.startswith("run.json")
+    assert not re.search(r"<dl>\s*</dl>", html)
     for found in notes:
         assert segzoo.errors.printable(found)[:40] in html.replace("&#39;", "'").replace(
             "&#34;", '"'

@@ -101,7 +101,13 @@ def _page_of_run(request: ReportRequest) -> WebPage:
         *(measured.sections if measured else ()),
         Section("recipe", "Recipe", [facts_of(recipe)] if recipe else (), empty="It is not known."),
         _data_card(about),
-        Section("machine", "Machine and versions", _machine(about), pairs=True),
+        Section(
+            "machine",
+            "Machine and versions",
+            _machine(about),
+            pairs=True,
+            empty="They are not known.",
+        ),
         *([measured.how] if measured else ()),
     ]
     return WebPage(
@@ -179,7 +185,9 @@ def _tiles(records: list[dict[str, Json]], recipe: Mapping[str, Json]) -> list[H
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _data_card(about: Mapping[str, Json]) -> Section:
@@ -200,10 +208,11 @@ def _machine(about: Mapping[str, Json]) -> list[PageBlock]:
     sittings = about.get("sittings")
     count = len(sittings) if isinstance(sittings, list) else 0
     more = {"sittings": count} if count > 1 else {}
-    return [
+    found = [
         facts_of({**machine, **more}, title="Machine and versions"),
         facts_of(settings, title="Settings"),
     ]
+    return [facts for facts in found if facts.rows]
 
 
 def _measured(
