@@ -272,6 +272,7 @@ def test_no_digit_is_in_two_parts(tmp_path):
     for part, path in paths.items():
         with np.load(path) as arrays:
             images, masks, index = arrays["images"], arrays["masks"], arrays["index"]
+            assert arrays["classes"].tolist() == [*"0123456789", "background"]
         assert images.shape == masks.shape == ({"train": 100}.get(part, 50), 20, 30)
         assert index.shape == (len(images), 3) and index.dtype == np.int32
         for image, mask, numbers in zip(images, masks, index, strict=True):
@@ -385,3 +386,16 @@ def test_real_digits_of_mnist(tmp_path):
     with np.load(Path(folder, "m2nist", "train.npz")) as real:
         theirs = (real["masks"] < BACKGROUND).mean()
     assert 0.5 < (masks < BACKGROUND).mean() / theirs < 1.5
+
+
+def test_a_set_from_before_classes_had_names_is_written_anew(tmp_path):
+    np.savez(tmp_path / "d.npz", **blocks(40)._asdict())
+    made = {"source": tmp_path / "d.npz", "count": 20, "size": (20, 30), "val": 0, "test": 0}
+    [path] = write_digits(tmp_path / "out", **made).values()
+    with np.load(path) as arrays:
+        older = {name: arrays[name] for name in ("images", "masks", "index")}
+    np.savez(path, **older)
+    write_digits(tmp_path / "out", **made)
+    np.savez(path, **older, notes=np.zeros(1))  # somebody else's
+    with pytest.raises(OutputError, match="segzoo did not write it"):
+        write_digits(tmp_path / "out", **made)

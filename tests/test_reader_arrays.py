@@ -97,6 +97,28 @@ def test_other_keys_and_a_packed_npz(tmp_path):
     np.testing.assert_array_equal(targets(data), MASKS)
 
 
+def test_a_npz_may_name_its_classes(tmp_path):
+    arrays = {"images": np.zeros((1, 2, 2), np.uint8), "masks": np.array([[[0, 1], [1, 2]]])}
+    file = tmp_path / "a.npz"
+    np.savez(file, **arrays, classes=np.array(["sky", "cell", "edge"]))
+    data = open_arrays(file)
+    assert data.info.classes == ("sky", "cell", "edge")
+    assert data[0]["target"].tolist() == [[0, 1], [1, 2]]
+    # What a person says comes before, and another thing of that name is none of this.
+    assert open_arrays(file, classes="a,b,c").info.classes == ("a", "b", "c")
+    assert open_arrays(file, values="2,1,0").info.classes == ()
+    for other in (np.arange(3), np.array("cell"), np.array([["a", "b"]])):
+        np.savez(file, **arrays, classes=other)
+        assert open_arrays(file).info.classes == ()
+    np.savez(file, **arrays, classes=np.array(["a,b", "c"]))
+    with pytest.raises(DatasetError, match="a name that cannot be one") as error:
+        open_arrays(file)
+    assert "classes=NAME,NAME" in str(error.value)
+    np.savez(file, **arrays, classes=np.array(["a", "b", None], object))
+    with pytest.raises(UnsafeFormatError):
+        open_arrays(file)
+
+
 def test_declared_values(tmp_path):
     masks = np.where(MASKS > 5, 255, 0).astype(np.uint8)
     masks[0, 0, 0] = 128

@@ -64,7 +64,8 @@ BESIDE: Mapping[str, str] = MappingProxyType(
         "worst.png": "metrics.json",
     }
 )
-MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy"})  # of a composed data set
+# Of a composed data set; those that were made before it named its classes lack the last.
+MEMBERS = frozenset({"images.npy", "masks.npy", "index.npy", "classes.npy"})
 PNG_HEAD = 33  # bytes: the signature and the chunk IHDR
 TIFF, TIFF_HEADS = b"II", (8, 16)  # bytes of a TIFF and a BigTIFF, behind which ours say the word
 SHEET, PREDICTED = b"segzoo data preview", b"segzoo predict"  # what a PNG says wrote it
@@ -109,7 +110,7 @@ def is_ours(path: str | PathLike[str]) -> bool:
             return bounded and KEYS[name] <= _keys(path, name)
         if name.endswith(".npz"):
             with zipfile.ZipFile(path) as archive:
-                return set(archive.namelist()) == MEMBERS
+                return {*archive.namelist()} in (MEMBERS, MEMBERS - {"classes.npy"})
         return _is_page(path) if name.endswith(".html") else _is_signed(path, SHEET)
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
         return False

@@ -40,6 +40,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 Numbers: TypeAlias = NDArray[np.int32]
 
 BACKGROUND = 10
+NAMES = np.array([*map(str, range(BACKGROUND)), "background"])
 GAP = 1  # black pixels between digits: two equal ones side by side stay two
 PARTS = ("train", "val", "test")
 MAX_BYTES = 512 << 20  # of a source; MNIST has 47 MB, EMNIST 220
@@ -90,7 +91,8 @@ def write_digits(
 
     val, test: shares of the `count` pictures, and of the source's digits: no digit is in two
     files, and none is written for a share of 0. Keys: images and masks as `compose_digits` gives
-    them, and index (n, most) int32, which of the source's digits are in a picture, then -1.
+    them, classes, what these are called, and index (n, most) int32, which of the source's digits
+    are in a picture, then -1.
     Raises what `read_digits`, `share_out` and `compose_digits` raise, and OutputError.
     """
     folder = expanded(folder)
@@ -111,7 +113,7 @@ def write_digits(
         draws = [seed, 1 + PARTS.index(part)]  # [seed] has served to share out the digits
         images, masks, index = _composed(counts[part], some, draws, size, most, overlap)
         index = np.where(index < 0, np.int32(-1), chosen[index])
-        composed[part] = {"images": images, "masks": masks, "index": index}
+        composed[part] = {"images": images, "masks": masks, "index": index, "classes": NAMES}
     files.make_folder(folder)
     paths = {part: path for part, path in paths.items() if part in composed}
     for part, arrays in composed.items():

@@ -11,7 +11,8 @@ shape:
     (N, H, W, 3) + palette=   colours
     (N, H, W, K)              one map of 0 and 1 for each class, and each pixel in one of them;
                               with overlap=yes in none, one or several
-A .npy is read in place, a picture at a time; a .npz is unpacked into memory when it is opened.
+A .npy is read in place, a picture at a time; a .npz is unpacked into memory when it is opened. One
+that has texts under the key `classes` names its classes so, unless options say what masks hold.
 Arrays of Python objects are refused: to read one is to run code.
 """
 
@@ -53,6 +54,9 @@ SPEC = ReaderSpec(
 
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
 SHOWN = 20  # names that an error lists
+NAMES = "classes"  # a key of a .npz
+MOST_NAMES = 1 << 16  # bytes of them
+MEANINGS = ("values", "classes", "palette", "threshold")  # options beside which names do not count
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,9 @@ def open_arrays(
     if meaning.channel:
         raise UsageError("channel= is of files of pictures, and these are arrays")
     path = os.fsdecode(path)
+    if not any(said.get(option) for option in MEANINGS) and (names := _names_in(path)):
+        said["classes"] = names
+        meaning = declared(**said)
     read = _of_folder if os.path.isdir(path) else _of_npz
     found, answers = read(path, images, masks)
     _check_shapes(path, found, answers, meaning, overlap=overlap)
@@ -294,6 +301,32 @@ def _of_npz(path: str, *names: str) -> list[Stored]:
                 _check_length(array, archive.getinfo(f"{name}.npy").file_size)
                 found.append(replace(array, values=_unpacked(stream, array)))
     return found
+
+
+def _names_in(path: str) -> str:
+    """The names of classes that a .npz brings along, with commas between; empty where it has none.
+
+    DatasetError for a name that holds a comma, as that parts them.
+    """
+    if not os.path.isfile(path) or path.endswith(".npy"):
+        return ""
+    with _about(path), zipfile.ZipFile(path) as archive:
+        if f"{NAMES}.npy" not in archive.namelist():
+            return ""
+        with archive.open(f"{NAMES}.npy") as stream:
+            header = npy.header_of(stream)
+            if header.dtype.kind != "U" or len(header.shape) != 1 or header.nbytes > MOST_NAMES:
+                return ""
+            names: list[str] = npy.array_of(stream, header).tolist()
+    if strange := [name for name in names if "," in name or not name.strip()]:
+        raise DatasetError(
+            f"{NAMES} has a name that cannot be one",
+            file=path,
+            found=printable(repr(strange[0])),
+            expected="letters, and no comma",
+            next_step="Name them yourself: classes=NAME,NAME",
+        )
+    return ",".join(names)
 
 
 def _header(stream: IO[bytes], file: str) -> Stored:
