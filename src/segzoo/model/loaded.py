@@ -85,7 +85,7 @@ class Model(nn.Module):
         return self.config.palette
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Logits for x (N, in_channels, H, W); in training the side outputs too, where it has any."""
+        """Logits of x (N, in_channels, H, W); in training side outputs too, where it has any."""
         return self.network(*args, **kwargs)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
