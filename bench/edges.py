@@ -169,7 +169,7 @@ def taken(step: Callable[[Composite], np.ndarray], c: Composite, folder: Path) -
     child = os.fork()
     if child == 0:
         try:
-            most = int(SPARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            most = int(SPARE * _available())
             used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
             resource.setrlimit(resource.RLIMIT_DATA, (most + used, most + used))
             step(tiny)  # compiled, and its libraries started: not here but there, before a fork
@@ -193,6 +193,12 @@ def taken(step: Callable[[Composite], np.ndarray], c: Composite, folder: Path) -
     with open(file, "rb") as found:
         seconds, mib = np.load(found)
         return Taken(np.load(found), float(seconds), float(mib))
+
+
+def _available() -> int:
+    """Bytes that can be had: what is free, and what the system would give back of its cache."""
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _resident() -> float:

@@ -8,8 +8,8 @@ opacity: a mixture I = a F + (1 - a) B lies on the line between the colours of t
     pixels nearby; what this gives counts as far as the two colours differ and the pixel is near
     their line, else the map does. Around each pixel a is then a linear function of the colour, as
     in closed-form matting (Levin, Lischinski, Weiss 2008) and the guided filter (He, Sun, Tang
-    2010); its coefficients are fitted on the small copy and applied to the picture's own pixels
-    (He, Sun 2015, arXiv:1505.00996).
+    2010); its coefficients are fitted on the small copy, again and again to what they gave, and
+    applied to the picture's own pixels (He, Sun 2015, arXiv:1505.00996).
 colour: F of each soft pixel, by the multi-level method of Germer, Uelwer, Conrad, Harmeling 2020,
     "Fast multi-level foreground estimation", arXiv:2006.14970, solved on a small copy; what is left
     of the mixture at the picture's own size is then added.
@@ -29,17 +29,19 @@ __all__ = ["foreground", "refined"]
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-BACKGROUND, FOREGROUND = 0.03, 0.95  # a map below and above is sure
-SMALL = 320  # pixels of the longer side of the small copy: about what networks see
+BACKGROUND, FOREGROUND = 0.04, 0.94  # a map below and above is sure
+# Pixels of the small copy's longer side, for the opacity and for the colours: about what networks
+# see. A larger one takes more time, and of the opacity it knew less: an edge is wide then.
+OPACITY_SIDE, COLOUR_SIDE = 240, 320
 REACHES = (1, 2, 4, 8, 24)  # in pixels of the small copy, tried one after the other
 NEAR = 8  # of them: the widest edge
 ENOUGH = 0.05  # of a window that is sure, for its mean to be believed alone
 CONTRAST = 0.005  # squared distance of colours (0 to 1 each) at which they count half
-GUESSED, DOUBTED = 0.3, 0.02  # weights beside the 1 of sure pixels
-WINDOW, SMOOTH = 3, 1e-5  # of the local lines: reach, and what variance of colours is noise
+WINDOW, SMOOTH = 3, 1e-6  # of the local lines: reach, and what variance of colours is noise
+FITTED = 7  # times; thin strokes still gain by the last
+NONE, ALL = 0.02, 0.98  # what the small copy gives below and above is one side alone
 WIDE, VAGUE = 6, (0.7, 0.95)  # where so much of a window is soft, the map has no edge to be mended
 ROWS = 256  # computed at once, so that memory does not grow with the picture
-FEW_ROWS = 32  # of the small copy, where each pixel takes hundreds of bytes
 FEW_PLANES = 4  # summed together: sums are twice as wide as values
 CACHED_ROWS = 16  # of sums, which stay in the processor's cache
 LEAST = 1e-6
@@ -54,18 +56,19 @@ def refined(image: Bytes, opacity: Floats) -> Floats:
     Where it is surely 0 or 1 it becomes so; a map without one of both is left as it is.
     """
     soft = (opacity >= BACKGROUND) & (opacity <= FOREGROUND)
-    small, low = _small(image), _resized(opacity, _small_size(opacity.shape))
+    small, low = _smaller(image, opacity, OPACITY_SIDE)
     sure = (low > FOREGROUND, low < BACKGROUND)
     if not soft.any() or not all(region.any() for region in sure):
         return opacity
-    lines = _local_lines(small, *_first_guess(small, low, sure))
+    lines = _local_lines(small, _first_guess(small, low, sure), sure)
     result = np.where(soft, opacity, (opacity > FOREGROUND).astype(np.float32))
     for rows in _bands(len(image)):
         there = soft[rows]
         if there.any():
             line = _rows_of(lines, image.shape, rows)[:, there]
-            pixels = _colours_at(image[rows], there)
-            result[rows][there] = np.clip((line[:3] * pixels).sum(0) + line[3], 0, 1)
+            found = (line[:3] * _colours_at(image[rows], there)).sum(0) + line[3]
+            found[line[4] < NONE], found[line[4] > ALL] = 0, 1
+            result[rows][there] = np.clip(found, 0, 1)
     return result
 
 
@@ -74,8 +77,7 @@ def foreground(image: Bytes, opacity: Floats) -> Bytes:
     soft = (opacity > 0) & (opacity < 1)
     if not soft.any():
         return image
-    size = _small_size(opacity.shape)
-    subject, behind = _unmixed(_small(image), _resized(opacity, size))
+    subject, behind = _unmixed(*_smaller(image, opacity, COLOUR_SIDE))
     result = image.copy()
     for rows in _bands(len(image)):
         there = soft[rows]
@@ -96,8 +98,11 @@ def _colours_at(image: Bytes, there: NDArray[np.bool_]) -> Floats:
 
 def _first_guess(
     image: Floats, opacity: Floats, sure: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> tuple[Floats, Floats]:
-    """The opacity (h, w) by the line between the colours nearby, and how much to believe it."""
+) -> Floats:
+    """The opacity (h, w) by the line between the colours nearby, as far as that is to be believed.
+
+    Else it is the map's.
+    """
     unsure = ~(sure[0] | sure[1])
     (subject, _), (behind, near) = (_spread(image, region, unsure) for region in sure)
     vague = _box_mean(unsure.astype(np.float32)[None], WIDE)[0, unsure]
@@ -108,39 +113,41 @@ def _first_guess(
     a = np.clip((pixels * line).sum(0) / np.maximum(length, LEAST), 0, 1)
     off = ((pixels - a * line) ** 2).sum(0)
     trust = clear * length / (length + CONTRAST) * np.exp(-off / (0.05 * length + 1e-4))
-    guess, weight = sure[0].astype(np.float32), np.ones_like(opacity)
+    guess = sure[0].astype(np.float32)
     guess[unsure] = trust * a + (1 - trust) * opacity[unsure]
-    weight[unsure] = GUESSED * trust + DOUBTED
-    return guess, weight
+    return guess
 
 
-def _local_lines(image: Floats, opacity: Floats, weight: Floats) -> Floats:
-    """(4, h, w) What to multiply red, green and blue by, and to add, for the opacity around each.
+def _local_lines(
+    image: Floats, opacity: Floats, sure: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> Floats:
+    """(5, h, w) What to multiply red, green and blue by, and to add, for the opacity around each.
 
-    By weighted least squares in each window, then the mean over the windows that a pixel is in.
+    By least squares in each window, then the mean over the windows that a pixel is in; fitted to
+    `opacity`, then to what that gave beside the sure pixels. The last plane is what it came to.
+    """
+    colour, inverse = _colours_around(image)
+    for _ in range(FITTED):
+        mean, *mixed = _box_mean(np.stack([opacity, *(opacity * image)]), WINDOW)
+        slope = np.einsum("hwij,jhw->ihw", inverse, mixed - mean * colour)
+        height = mean - (slope * colour).sum(0)
+        lines = _box_mean(np.stack([*slope, height]).astype(np.float32), WINDOW)
+        found = np.clip((lines[:3] * image).sum(0) + lines[3], 0, 1)
+        opacity = np.where(sure[0], np.float32(1), np.where(sure[1], np.float32(0), found))
+    return np.stack([*lines, opacity])
+
+
+def _colours_around(image: Floats) -> tuple[Floats, NDArray[np.float64]]:
+    """Of each window the mean colour (3, h, w), and the inverse (h, w, 3, 3) of its covariance.
+
+    Of gray pictures that is nearly singular, so it is in double precision.
     """
     products = [image[i] * image[j] for i in range(3) for j in range(i, 3)]
-    planes = [np.ones_like(opacity), *image, *products]
-    planes += [opacity, *(opacity * plane for plane in image)]
-    sums = _box_mean(np.stack(planes) * weight, WINDOW)
-    fitted = [_lines_of(sums[:, rows]) for rows in _bands(sums.shape[1], FEW_ROWS)]
-    shared = _box_mean(np.concatenate(fitted, 1), WINDOW)
-    return shared[:4] / shared[4:]
-
-
-def _lines_of(sums: Floats) -> Floats:
-    """(5, h, w) The line of each window by its weighted sums, and its weight, times that weight."""
-    total = np.maximum(sums[:1], LEAST).astype(np.float64)
-    colour, squares, mean, mixed = np.split(sums[1:] / total, [3, 9, 10])
-    covariance = squares[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
-    covariance = covariance - colour[:, None] * colour + SMOOTH * np.eye(3)[..., None, None]
-    matrices = np.ascontiguousarray(covariance.transpose(2, 3, 0, 1))
-    sides = np.ascontiguousarray((mixed - mean * colour).transpose(1, 2, 0))
-    slope = np.linalg.solve(matrices, sides[..., None])[..., 0].transpose(2, 0, 1)
-    height = mean - (slope * colour).sum(0, keepdims=True)
-    fitted = np.concatenate([slope, height, np.ones_like(height)]) * total
-    result: Floats = fitted.astype(np.float32)
-    return result
+    means = _box_mean(np.stack([*image, *products]), WINDOW)
+    colour, squares = means[:3], means[3:].astype(np.float64)
+    covariance = squares[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]] - colour[:, None] * colour
+    covariance += SMOOTH * np.eye(3)[..., None, None]
+    return colour, np.linalg.inv(np.ascontiguousarray(covariance.transpose(2, 3, 0, 1)))
 
 
 def _unmixed(image: Floats, opacity: Floats) -> tuple[Floats, Floats]:
@@ -269,16 +276,13 @@ def _counts(length: int, reach: int) -> NDArray[np.float64]:
     return (ends - begins).astype(np.float64)
 
 
-def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    shrink = min(1.0, SMALL / max(shape[:2]))
-    return max(1, round(shape[0] * shrink)), max(1, round(shape[1] * shrink))
-
-
-def _small(image: Bytes) -> Floats:
-    """(3, h, w) The picture from 0 to 1, its longer side at most SMALL."""
-    size = _small_size(image.shape)
-    small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
-    return np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / np.float32(255)
+def _smaller(image: Bytes, opacity: Floats, side: int) -> tuple[Floats, Floats]:
+    """The picture (3, h, w) from 0 to 1 and the opacity (h, w), the longer side at most `side`."""
+    shrink = min(1.0, side / max(opacity.shape))
+    height, width = (max(1, round(n * shrink)) for n in opacity.shape)
+    small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+    planes = np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / np.float32(255)
+    return planes, _resized(opacity, (height, width))
 
 
 def _resized(values: Floats, size: tuple[int, int]) -> Floats:
