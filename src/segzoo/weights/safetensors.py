@@ -10,6 +10,7 @@ changed.
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import mmap
@@ -427,12 +428,13 @@ def _tensors_and_hash(part: _Part, known: str | None) -> tuple[dict[str, Tensor]
     with ThreadPoolExecutor(1) as beside:
         hashed = None
         for group in _groups(header.tensors):
-            body = _body(part, group[-1][1].end - group[0][1].begin)
+            head = _head_of(group)
+            whole = _with_body(head, part, group[-1][1].end - group[0][1].begin)
             if hashed is not None:
                 hashed.result()
             if known is None:
-                hashed = beside.submit(digest.update, body)
-            tensors |= _parsed(group, body, part.path)
+                hashed = beside.submit(digest.update, memoryview(whole)[len(head) :])
+            tensors |= _parsed(whole, part.path)
     return {name: tensors[name] for name in header.tensors}, known or digest.hexdigest()
 
 
@@ -459,12 +461,17 @@ def _groups(tensors: Mapping[str, TensorInfo]) -> Iterator[Group]:
         yield group
 
 
-def _parsed(group: Group, body: bytes, path: AnyPath) -> dict[str, Tensor]:
-    """The tensors of a group, each in memory of its own, so that saving one does not save all."""
+def _head_of(group: Group) -> bytes:
+    """The first bytes of a file that holds the tensors of a group alone."""
     start = group[0][1].begin
     moved = {n: replace(i, begin=i.begin - start, end=i.end - start) for n, i in group}
+    return _head(moved)
+
+
+def _parsed(content: bytes, path: AnyPath) -> dict[str, Tensor]:
+    """The tensors of a file's content, each in memory of its own: saving one does not save all."""
     try:
-        return safetensors.torch.load(_head(moved) + body)
+        return safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise WeightsFormatError(
             f"the safetensors library cannot read it: {short(str(error))}", file=path
@@ -481,20 +488,29 @@ def _refuse_more_than_memory(size: int, path: AnyPath) -> None:
         ) from None
 
 
-def _body(part: _Part, size: int) -> bytes:
-    """The next `size` bytes of the file."""
+def _with_body(head: bytes, part: _Part, size: int) -> bytes:
+    """`head`, and behind it the next `size` bytes of the file.
+
+    They are read to where they belong, as joining them would touch as much memory once more.
+    """
+    whole = io.BytesIO()
+    whole.write(head)
+    if size:  # as long as it will be
+        whole.seek(size - 1, os.SEEK_CUR)
+        whole.write(b"\0")
     try:
-        body = part.file.read(size)
+        with whole.getbuffer() as content, content[len(head) :] as body:
+            found = part.file.readinto(body)
     except OSError as error:
         raise WeightsFormatError(f"cannot be read: {error.strerror}", file=part.path) from None
-    if len(body) < size:
+    if found < size:
         raise WeightsFormatError(
             "the file became shorter while it was read",
             file=part.path,
             expected=f"{part.header.file_size:,} bytes",
             next_step="Load it when it is complete",
         )
-    return body
+    return whole.getvalue()
 
 
 def _refuse_change(part: _Part) -> None:
