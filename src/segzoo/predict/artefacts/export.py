@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segzoo.base.extras import imported
 from segzoo.errors import PluginError
 from segzoo.predict.artefacts.graph import fault_of
+from segzoo.predict.artefacts.translated import translations
 from segzoo.zoo import registry
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def to_onnx(
                 opset_version=OPSET,
                 verbose=False,
                 optimize=not small,
+                custom_translation_table=translations(),
             )
         assert program is not None  # it is None for the exporter before this one
         model_proto = _pooled_evenly(program.model_proto)

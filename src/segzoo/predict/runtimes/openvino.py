@@ -61,7 +61,12 @@ class OpenVinoRuntime:
             settings["INFERENCE_NUM_THREADS"] = count
         graph = self.graph()
         try:
-            compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+            network = core.read_model(graph)
+            # Of attention, what it keeps from a map of one value spoils those of 32 or more after
+            # it (2026.4). Without keeping, a picture of another size than the last takes longer.
+            if any(node.get_type_name() == "Softmax" for node in network.get_ops()):
+                settings["CPU_RUNTIME_CACHE_CAPACITY"] = 0
+            compiled = core.compile_model(network, "CPU", settings)
         except Exception as error:
             cause = " ".join(str(error).split())[:200]
             raise PluginError(f"OpenVINO cannot run this network: {cause}") from error
