@@ -53,15 +53,18 @@ def seen(opacity):
     return np.clip(np.asarray(small.resize((SIDE, SIDE), Image.BILINEAR)), 0, 1)
 
 
-@pytest.mark.parametrize(("kind", "left"), [("blob", 0.4), ("hair", 0.4), ("stems", 0.4)])
-def test_the_opacity_follows_the_picture(kind, left):
-    """Of the error that the network's map has, at most this share is left."""
+# What pymatting 1.1.16 leaves of the error with estimate_alpha_cf, from rembg's trimap of the map.
+CLOSED_FORM = {"blob": 56.8, "hair": 158.3, "stems": 88.2}
+
+
+@pytest.mark.parametrize("kind", CLOSED_FORM)
+def test_the_opacity_is_as_near_as_that_of_closed_form_matting(kind):
+    """Where the map is a thousand and more off, in sums of absolute differences."""
     opacity = drawn(kind)
     image, _ = mixed(opacity)
     coarse = seen(opacity)
-    before = np.abs(coarse - opacity).sum()
-    after = np.abs(edges.refined(image, coarse) - opacity).sum()
-    assert after < left * before
+    assert np.abs(coarse - opacity).sum() > 1000
+    assert np.abs(edges.refined(image, coarse) - opacity).sum() <= CLOSED_FORM[kind]
 
 
 @pytest.mark.parametrize("kind", ["blob", "hair", "stems"])
