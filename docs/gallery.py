@@ -138,6 +138,7 @@ PICTURES: dict[str, tuple[Callable[[], Bytes], str]] = {
     "digit_unet.m2nist": (digits, "drawn of scikit-learn's digits"),
     "lite0.duts": (photo("cat.jpg"), "cat.jpg"),
     "lite0.fine": (photo("cat.jpg"), "cat.jpg"),
+    "lite2.duts": (photo("cat.jpg"), "cat.jpg"),
     "u2netp.drive": (retina, "drawn"),
     "u2netp.drive_fov": (retina, "drawn"),
     "u2netp.duts": (photo("coffee.jpg"), "coffee.jpg"),

@@ -57,6 +57,7 @@ def test_list_as_json(capsys):
 PUBLISHED = {
     "digit_unet",
     "lite0",
+    "lite2",
     "u2net",
     "u2netp",
     "unet",

@@ -6,7 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from PIL import Image
-from segzoo_lite.spec import LITE0
+from segzoo_lite.spec import LITE0, LITE2
 
 import segzoo
 from segzoo.model import choice
@@ -15,14 +15,18 @@ from segzoo.predict.artefacts.accepted import LIMITS
 from segzoo.predict.runtimes import processor
 from segzoo.testing import assert_weights_hold, check_weights
 
+SPECS = {"lite0": LITE0, "lite2": LITE2}
+MOST_BYTES = {"lite0": 8 * 10**6, "lite2": 12 * 10**6}
+EMBEDDED = [(name, tag) for name, spec in SPECS.items() for tag in spec.weights]
 
-@pytest.mark.parametrize("tag", LITE0.weights)
-def test_the_file_is_the_declared_one_and_small(tag):
-    record = LITE0.weights[tag]
+
+@pytest.mark.parametrize(("name", "tag"), EMBEDDED)
+def test_the_file_is_the_declared_one_and_small(name, tag):
+    record = SPECS[name].weights[tag]
     package, _, path = record.bundled.partition(":")
     content = files(package).joinpath(path).read_bytes()
     assert hashlib.sha256(content).hexdigest() == record.sha256
-    assert len(content) < 8 * 10**6
+    assert len(content) < MOST_BYTES[name]
 
 
 def test_int8_is_small_and_loses_no_more_than_may_be_lost():
@@ -44,11 +48,11 @@ def test_in_int8_a_bright_disc_is_found_without_anything_being_made():
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
-@pytest.mark.parametrize("tag", LITE0.weights)
-def test_the_card_says_all_data_that_the_weights_have_seen(tag):
-    record = LITE0.weights[tag]
+@pytest.mark.parametrize(("name", "tag"), EMBEDDED)
+def test_the_card_says_all_data_that_the_weights_have_seen(name, tag):
+    record = SPECS[name].weights[tag]
     assert [data.name for data in record.trained_on] == ["DUTS-TR", "ImageNet-1K"]
-    assert record.trained_on[1] == LITE0.backbone["imagenet"].trained_on[0]
+    assert record.trained_on[1] == SPECS[name].backbone["imagenet"].trained_on[0]
 
 
 def bright_disc():
@@ -58,17 +62,18 @@ def bright_disc():
     return Image.fromarray(picture), disc
 
 
-def test_a_bright_disc_on_dark_ground_is_found():
+@pytest.mark.parametrize("name", SPECS)
+def test_a_bright_disc_on_dark_ground_is_found(name):
     """Not a measurement: only that weights, sizes and preprocessing fit together."""
     picture, disc = bright_disc()
-    found = segzoo.load("lite0", pretrained=True).predict(picture).mask == 255
+    found = segzoo.load(name, pretrained=True).predict(picture).mask == 255
     assert (found & disc).sum() / (found | disc).sum() > 0.9
 
 
-@pytest.mark.parametrize("tag", LITE0.weights)
-def test_the_weights_hold_their_golden_too(tag):
-    assert_weights_hold("lite0", tag)
-    assert not any(result.skipped for result in check_weights("lite0", tag))
+@pytest.mark.parametrize(("name", "tag"), EMBEDDED)
+def test_the_weights_hold_their_golden_too(name, tag):
+    assert_weights_hold(name, tag)
+    assert not any(result.skipped for result in check_weights(name, tag))
 
 
 def test_they_are_what_cutout_takes_by_their_record():
