@@ -29,6 +29,6 @@ def test_a_model_gives_torchs_probabilities(name):
     for parity in found.values():
         assert parity.sha256 == artefact.sha256
         assert [case.shape[0] for case in parity.cases] == [1, 2, 1]
-        assert parity.difference <= TOLERANCE["fp32"]
+        assert parity.within(TOLERANCE["fp32"])
         sizes = {case.shape[2:] for case in parity.cases}
         assert len(sizes) == (3 if model.preprocess.size is None else 1)

@@ -68,7 +68,8 @@ def runtime_for(subject: Exportable, runtime: str, precision: str) -> Runtime:
     By the artefact that is kept, else by the graph that came with the weights; where neither holds,
     as it is missing, damaged, edited or of other versions, one is made. A lower precision with
     which little was lost on data is used whatever the difference. PluginError for a network
-    that cannot be exported or run there, or whose probabilities then differ by more than TOLERANCE;
+    that cannot be exported or run there, or whose probabilities then differ by more than TOLERANCE,
+    and by more than rounding;
     UsageError for int8 that was not made; DependencyMissingError without the library; DeviceError
     for a precision that this processor does not have.
     """
@@ -122,7 +123,7 @@ def _compared(identity: Identity, runtime: str, precision: str) -> Artefact | No
     if artefact is None:
         return None
     parity = store.parity_of(artefact, runtime, precision, version_of(runtime))
-    fits = parity is not None and parity.difference <= TOLERANCE[precision]
+    fits = parity is not None and parity.within(TOLERANCE[precision])
     return artefact if fits else None
 
 
@@ -222,7 +223,7 @@ def _from_shipped(subject: Exportable, runtime: str, precision: str) -> Runtime 
 
 
 def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
-    from segzoo.predict.runtimes.torch import TorchRuntime
+    from segzoo.predict.runtimes.torch import TorchRuntime, in_float64
 
     identity = subject.identity
     name = identity.model
@@ -236,6 +237,7 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
         preprocess=subject.preprocess,
         postprocess=subject.postprocess,
         in_channels=identity.in_channels,
+        exact=partial(in_float64, network) if precision == "fp32" else None,
     )
     parity = Parity(
         runtime=runtime,
@@ -244,7 +246,7 @@ def _made(subject: Exportable, runtime: str, precision: str) -> Runtime:
         sha256=artefact.sha256,
         cases=cases,
     )
-    if parity.difference > TOLERANCE[precision]:
+    if not parity.within(TOLERANCE[precision]):
         raise PluginError(
             f"{runtime} in {precision} gives {name} other probabilities than torch",
             found=f"a difference of {parity.difference:.2g}",

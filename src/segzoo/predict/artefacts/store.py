@@ -66,10 +66,19 @@ class Artefact(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Case(Record):
-    """One comparison. shape: (N, C, h, w) of x. difference: of probabilities, the largest."""
+    """One comparison. shape: (N, C, h, w) of x. difference: of probabilities, the largest.
+
+    rounding: the largest between torch in float32 and in float64, where that was asked; then
+    difference is from float64 too. 0 where it was not.
+    """
 
     shape: tuple[int, int, int, int]
     difference: float
+    rounding: float = 0.0
+
+    def within(self, tolerance: float) -> bool:
+        """Whether it differs by no more, or by no more than rounding, which is twice torch's."""
+        return self.difference <= max(tolerance, 2 * self.rounding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +95,10 @@ class Parity(Record):
     def difference(self) -> float:
         """The largest."""
         return max((case.difference for case in self.cases), default=float("inf"))
+
+    def within(self, tolerance: float) -> bool:
+        """Whether there are cases, and all are."""
+        return bool(self.cases) and all(case.within(tolerance) for case in self.cases)
 
 
 def home_of(identity: Identity) -> Path:

@@ -1,5 +1,6 @@
 """Running a network in PyTorch, and finding the device that was asked for."""
 
+import copy
 import inspect
 import re
 import warnings
@@ -22,6 +23,7 @@ __all__ = [
     "device_of",
     "devices",
     "evaluating",
+    "in_float64",
     "is_out_of_memory",
     "logits_of",
     "offers_all_heads",
@@ -71,6 +73,14 @@ class TorchRuntime:
                 why = registry.cause(error)
                 raise PluginError(f"the network failed for an input {x.shape}: {why}") from error
             return tuple(_array(logits) for logits in logits_of(outputs))
+
+
+def in_float64(network: nn.Module) -> TorchRuntime:
+    """A copy of a network that computes in float64. PluginError for one that cannot be copied."""
+    try:
+        return TorchRuntime(copy.deepcopy(network).cpu().double())
+    except Exception as error:
+        raise PluginError(f"the network cannot be copied: {registry.cause(error)}") from error
 
 
 @contextmanager
