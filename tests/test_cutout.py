@@ -162,6 +162,8 @@ def test_among_numbers_that_are_alike_the_least_work(shelf):
     assert (
         found.ref == "light.a" and "within 0.005 of the best of 3 here, for less work" in found.why
     )
+    shelf.add("handy", max_f(0.931), macs=2000)
+    assert choice.best().ref == "handy.a"
     shelf.add("better", max_f(0.95), macs=10**12)
     assert choice.best().ref == "better.a"
 

@@ -77,17 +77,18 @@ def test_the_weights_hold_their_golden_too(name, tag):
 
 
 def test_they_are_what_cutout_takes_by_their_record():
-    assert choice.best().ref == f"lite0.{LITE0.default_weights}" == "lite0.fine"
+    assert choice.best().ref == f"lite2.{LITE2.default_weights}" == "lite2.duts"
 
 
-def test_the_graph_gives_torchs_probabilities():
+@pytest.mark.parametrize("ref", ["lite0.fine", "lite2.duts"])
+def test_the_graph_gives_torchs_probabilities(ref):
     """For one picture and for two, of several sizes."""
     pytest.importorskip("onnxruntime")
     from segzoo.model.served import Request, serve
     from segzoo.predict.artefacts.parity import compare
 
     network, graph = (
-        serve(Request(ref="lite0.fine", device="cpu", runtime=runtime)).predictor
+        serve(Request(ref=ref, device="cpu", runtime=runtime)).predictor
         for runtime in ("torch", "onnxruntime")
     )
     found = compare(
@@ -102,15 +103,16 @@ def test_the_graph_gives_torchs_probabilities():
 
 
 @pytest.mark.slow
-def test_the_graph_is_made_of_the_weights_by_one_call(tmp_path):
+@pytest.mark.parametrize(("name", "tag"), [("lite0", "fine"), ("lite2", "duts")])
+def test_the_graph_is_made_of_the_weights_by_one_call(tmp_path, name, tag):
     """Byte for byte by the versions that it was made with; by others, as large and as good."""
     pytest.importorskip("onnxscript")
     from segzoo.model.origin import bundled_file
     from segzoo.model.shipping import write
 
-    graph = LITE0.weights["fine"].graphs["fp32"]
+    graph = SPECS[name].weights[tag].graphs["fp32"]
     wanted = bundled_file(graph.bundled)
-    sha256 = write("lite0.fine", tmp_path / "again.onnx")
+    sha256 = write(f"{name}.{tag}", tmp_path / "again.onnx")
     size = (tmp_path / "again.onnx").stat().st_size
     assert sha256 == graph.sha256 or abs(size - wanted.stat().st_size) < 10**5
     answers = (np.load(file.with_suffix(".npy")) for file in (tmp_path / "again.onnx", wanted))
