@@ -80,6 +80,7 @@ SIDES = [
     ("size", "streets", [288, 384], {"fixed": 0}, None),
     ("size", "streets", [288, 384], {"shrink": 0.5}, [128, 192]),
     ("size", "membranes", None, {"spread": 1.6, "upright": 0.5}, [384, 384]),
+    ("size", "vessels", None, {"upright": 0.5, "shrink": 0.75}, [288, 288]),
     ("crop", "streets", None, {"fixed": 0}, [224, 224]),
     ("crop", "streets", None, {"fixed": 0, "upright": 0.4, "thinnest": 30}, [192, 192]),
     ("crop", "digits", None, {"height": 129}, [64, 64]),

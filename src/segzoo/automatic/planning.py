@@ -39,6 +39,7 @@ __all__ = ["Planned", "data_for", "planned", "request_for"]
 TRIED = 4  # pictures of a step that is timed
 ENOUGH = 8000  # pictures: a larger network is taken where as many fit
 LEAST = 4000  # below, pictures are made smaller
+KNOWN = 0.5  # of both, where the network knows something
 TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
 LEAST_TIMING = 10.0  # seconds
 AFTER = 0.1  # of the minutes, at most, for what follows the training
@@ -254,9 +255,10 @@ class _Search:
         told, best = [], None
         until = time.monotonic() + max(LEAST_TIMING, TIMING * self.seconds)
         for candidate in candidates:
-            if best is not None and (best.fit >= LEAST or time.monotonic() > until):
+            enough = best is not None and best.fit >= _least(best.begins)
+            if best is not None and (enough or time.monotonic() > until):
                 suits = f"{best.candidate.model} suits as well, or better"
-                verdict = suits if best.fit >= LEAST else "no time was left to find out how fast"
+                verdict = suits if enough else "no time was left to find out how fast"
                 told.append(_considered(candidate, verdict))
                 continue
             found = self._largest(candidate, until)
@@ -284,7 +286,7 @@ class _Search:
         ratio = self._work(half) / max(1e-9, self._work(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)
-        enough = ENOUGH / (2 if begins.knows else 1)
+        enough = ENOUGH * (KNOWN if begins.knows else 1)
         found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, threads)
         for options in larger:
             if found.fit < 2 * enough or time.monotonic() > until:
@@ -295,7 +297,7 @@ class _Search:
                 break
             found = found._replace(options=options, pace=pace, fit=self._fit(pace))
         for shrink in SHRINKS:
-            if found.fit / shrink**2 >= LEAST or shrink == SHRINKS[-1]:
+            if found.fit / shrink**2 >= _least(begins) or shrink == SHRINKS[-1]:
                 return found._replace(fit=found.fit / shrink**2, shrink=shrink)
         return found
 
@@ -557,6 +559,11 @@ def _considered(candidate: Suitable, verdict: str) -> Considered:
 def _after(asked: AutoRequest, pace: Pace) -> float:
     """Seconds for what follows the training: for its measurements, or what is left for them."""
     return min(PASSES * pace.measurement, 60 * AFTER * asked.minutes)
+
+
+def _least(begins: Beginning) -> float:
+    """Pictures that have to fit into the time, else they are made smaller."""
+    return LEAST * (KNOWN if begins.knows else 1)
 
 
 def _seconds(pace: Pace) -> float:

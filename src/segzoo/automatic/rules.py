@@ -177,6 +177,14 @@ RULES: tuple[Rule, ...] = (
         "upright scenes of different sizes ({spread:.1f} times) become alike",
         CHEN,
     ),
+    Rule(
+        "size",
+        ("upright >= 0.5", "shrink < 1"),
+        _middle_size,
+        "what is in an upright scene tells what its parts are: it is made smaller, and windows "
+        "show as much of it",
+        OWN,
+    ),
     Rule("size", (), None, "a pixel stays a pixel: what is known of size and width holds", NNUNET),
     Rule("crop", ("fixed == 1",), None, "where things lie says what they are: whole pictures", OWN),
     Rule(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from segzoo.base.memory import kept
 from segzoo.model.build import in_float32
 
 __all__ = ["CUBLAS", "process_flags"]
@@ -16,7 +17,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS gives the same bits with a fixed wo
 
 @contextlib.contextmanager
 def process_flags(*, deterministic: bool, fp32: bool, threads: int | None = None) -> Iterator[None]:
-    """Determinism, the precision of float32 products, threads, and float32 as torch's default.
+    """Determinism, the precision of float32 products, threads, float32 as torch's default, memory.
 
     Afterwards all is as it was.
 
@@ -36,7 +37,7 @@ def process_flags(*, deterministic: bool, fp32: bool, threads: int | None = None
             os.environ.setdefault(CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
         cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
-        with _products(exact=fp32), in_float32():
+        with _products(exact=fp32), in_float32(), kept():
             yield
     finally:
         if torch.get_num_threads() != had:
