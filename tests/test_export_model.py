@@ -222,49 +222,72 @@ def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
-def wrong(files):
-    def run(pictures):
-        n, h, w, _ = pictures.shape
-        return np.zeros((n, 1, h, w), np.float32), np.zeros((n, h, w), np.uint8)
-
-    return run
-
-
 def words(network, config):
     return {".txt": config.model.encode(), ".more": b"more"}
 
 
-def test_a_format_of_a_plugin_is_held_to_torchs_answers(monkeypatch, tmp_path):
-    """Its files are written where they answer as torch does, and else nothing is."""
-    spec = ExporterSpec(
-        summary="words", suffix=".txt", make="made_words:make", run="made_words:run"
-    )
-    target = exporting.Target(tmp_path / "a.txt", "words", spec)
-    own = {"made_words:make": words, "made_words:run": wrong}
+class Far(torch.nn.Module):
+    """Logits that went far away and back: float32 rounds them to 1/32."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) + 3e5 - 3e5
+
+
+@pytest.fixture
+def answers(monkeypatch, tmp_path):
+    """What runs the files of a plugin's format is put in; with the target."""
+    own = {"made_words:make": words}
     monkeypatch.setattr(
         registry,
         "resolve",
         lambda path, before=registry.resolve: own[path] if path in own else before(path),
     )
+    spec = ExporterSpec(
+        summary="words", suffix=".txt", make="made_words:make", run="made_words:run"
+    )
+
+    def put(predict, off=0.0):
+        def run(pictures):
+            found = predict(list(pictures))
+            likely = np.stack([f.probability[None] for f in found]) + np.float32(off)
+            return likely, (likely[:, 0] > 0.5).astype(np.uint8) * 255
+
+        own["made_words:run"] = lambda files: run
+        return exporting.Target(tmp_path / "a.txt", "words", spec)
+
+    return put
+
+
+def test_a_format_of_a_plugin_is_held_to_torchs_answers(answers, tmp_path):
+    """Its files are written where they answer as torch does, and else nothing is."""
     model = segzoo.load("shrinking", seed=1)
+    target = answers(model.predict, off=0.01)
     with pytest.raises(PluginError, match=r"shrinking as words gives other probabilities than"):
         export_model(model, target)
     assert list(tmp_path.iterdir()) == []
-    predicted = model.predict
 
-    def right(files):
-        def run(pictures):
-            found = predicted(list(pictures))
-            return np.stack([f.probability[None] for f in found]), np.stack([f.mask for f in found])
-
-        return run
-
-    own["made_words:run"] = right
-    done = export_model(model, target)
+    done = export_model(model, answers(model.predict))
     assert {file.name for file in done.files} == {"a.txt", "a.more", "a.txt.json"}
     assert (tmp_path / "a.txt").read_bytes() == b"shrinking"
     with pytest.raises(segzoo.SegzooError, match="is there already"):
         export_model(model, target)
+
+
+def test_what_rounding_moves_in_torch_too_is_no_other_answer(answers, tmp_path):
+    model, far = segzoo.load("shrinking", seed=1), segzoo.load("shrinking", seed=1)
+    far.network = Far(far.network)
+    done = export_model(far, answers(model.predict))
+    rounding = max(each.rounding for each in done.compared)
+    assert 1e-3 < rounding < 1 / 64
+    record = json.loads((tmp_path / "a.txt.json").read_bytes())
+    assert max(each["rounding"] for each in record["compared"]) == rounding
+    assert all(each["difference"] < 1e-5 for each in record["compared"])
+    with pytest.raises(PluginError, match=r"a difference of 0\.0[34]"):
+        export_model(far, answers(model.predict, off=0.04), overwrite=True)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Memory that this process has let go: given back to the system, or kept for what comes next.
 
-Both are glibc's own functions, mallopt(3) and malloc_trim(3). With another C library nothing is done.
+By glibc's own functions, mallopt(3) and malloc_trim(3); with another C library nothing is done.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ def give_back() -> None:
 def kept() -> Iterator[None]:
     """For work that takes and lets go the same gigabytes again and again; at the end they go back.
 
-    glibc gives what is over 32 MiB, or lies at the end of its heap, back to the system at once. Each
-    step of a training would have the system find and clear all pages of its activations anew.
+    glibc gives what is over 32 MiB, or lies at the end of its heap, back to the system at once: in
+    each step of a training the system would find and clear all pages of its activations anew.
     """
     libc = _glibc()
     if libc is None:
