@@ -24,12 +24,12 @@ def ways_of(name: str, threads: int, *, bf16: bool, int8: bool) -> dict[str, Cal
     """What is timed, by its name."""
     import numpy as np
     import onnxruntime
-    import openvino
     import torch
 
     import segzoo
     from segzoo.model.served import Request, serve
     from segzoo.predict.artefacts.export import to_onnx
+    from segzoo.predict.runtimes.libraries import import_library
 
     torch.set_num_threads(threads)
     model = segzoo.load(name, seed=0)
@@ -58,7 +58,7 @@ def ways_of(name: str, threads: int, *, bf16: bool, int8: bool) -> dict[str, Cal
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     ways["raw onnxruntime"] = lambda: session.run(None, {"x": x})
-    core = openvino.Core()
+    core = import_library("openvino").Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     settings["PERFORMANCE_HINT"] = "LATENCY"
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)

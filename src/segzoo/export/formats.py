@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segzoo.errors import PluginError
 from segzoo.export.whole import whole_graph
+from segzoo.predict.runtimes.libraries import import_library
 from segzoo.predict.runtimes.offered import threads
 from segzoo.saved.config import Config
 from segzoo.spec import ExporterSpec
@@ -73,8 +74,7 @@ def run_onnx(files: Files) -> Run:
 
 
 def make_openvino(network: "nn.Module", config: Config) -> Files:
-    import openvino
-
+    openvino = import_library("openvino")
     graph = whole_graph(network, config)
     try:
         model = openvino.Core().read_model(graph)
@@ -87,8 +87,7 @@ def make_openvino(network: "nn.Module", config: Config) -> Files:
 
 
 def run_openvino(files: Files) -> Run:
-    import openvino
-
+    openvino = import_library("openvino")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if (count := threads()) is not None:
         settings["INFERENCE_NUM_THREADS"] = count

@@ -18,7 +18,7 @@ from segzoo.base.cache import Stamp, first_time, read_stamp, write_stamp
 from segzoo.base.records import Json
 from segzoo.errors import UsageError
 from segzoo.model import configured, origin
-from segzoo.predict.runtimes import offered
+from segzoo.predict.runtimes import libraries, offered
 from segzoo.predict.runtimes.offered import AUTO
 from segzoo.saved.config import Config
 from segzoo.spec import ModelSpec, Weights
@@ -129,7 +129,7 @@ def _refuse_what_it_does_not(request: Request) -> None:
             "an exported network gives no side outputs", next_step="Give --runtime torch"
         )
     if one:
-        offered.import_library(str(request.runtime))
+        libraries.import_library(str(request.runtime))
 
 
 class Found(NamedTuple):

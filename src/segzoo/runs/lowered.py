@@ -22,7 +22,7 @@ from segzoo.predict.artefacts.identity import version_of
 from segzoo.predict.artefacts.quantized import quantize
 from segzoo.predict.network import Runtime
 from segzoo.predict.preprocess import probabilities
-from segzoo.predict.runtimes import offered
+from segzoo.predict.runtimes import libraries, offered
 from segzoo.predict.runtimes.offered import Graph
 from segzoo.runs.training import data_of, measures_of
 from segzoo.spec import Postprocess
@@ -67,7 +67,7 @@ def lowered(lowering: Lowering) -> list[Accepted]:
         )
     for name in lowering.runtimes:
         offered.refuse_unoffered(name, precision)
-        offered.import_library(name)
+        libraries.import_library(name)
     train, val = data_of(lowering.data, lowering.val)
     if val is None:
         raise UsageError(

@@ -23,7 +23,7 @@ from segzoo.predict.artefacts.parity import TOLERANCE, compare, example
 from segzoo.predict.artefacts.shipped import Shipped
 from segzoo.predict.artefacts.store import Artefact, Parity
 from segzoo.predict.network import Runtime
-from segzoo.predict.runtimes import offered
+from segzoo.predict.runtimes import libraries, offered
 from segzoo.predict.runtimes.offered import Graph
 from segzoo.spec import Postprocess, Preprocess
 
@@ -74,7 +74,7 @@ def runtime_for(subject: Exportable, runtime: str, precision: str) -> Runtime:
     for a precision that this processor does not have.
     """
     offered.refuse_unoffered(runtime, precision)
-    offered.import_library(runtime)
+    libraries.import_library(runtime)
     if (found := _from_accepted(subject, runtime, precision)) is not None:
         return found
     if (found := from_kept(subject.identity, runtime, precision)) is not None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from importlib import util
 from typing import NamedTuple
 
-from segzoo.base.extras import imported
 from segzoo.errors import UsageError, printable
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "PRECISIONS",
     "Graph",
     "Offer",
-    "import_library",
     "installed",
     "refuse_unoffered",
     "threads",
@@ -68,15 +66,6 @@ def installed(precision: str) -> list[str]:
         for name, offer in OFFERED.items()
         if offer.extra and precision in offer.precisions and util.find_spec(name) is not None
     ]
-
-
-def import_library(runtime: str) -> None:
-    """Import a runtime's library. DependencyMissingError with the line that installs it."""
-    needed, extra = f"the runtime {runtime} needs {runtime}", OFFERED[runtime].extra
-    if runtime == "onnxruntime":
-        imported("onnxruntime", needed=needed, extra=extra)
-    elif runtime == "openvino":
-        imported("openvino", needed=needed, extra=extra)
 
 
 def threads() -> int | None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.errors import DeviceError, PluginError
+from segzoo.predict.runtimes.libraries import import_library
 from segzoo.predict.runtimes.offered import Graph, threads
 from segzoo.predict.runtimes.outcome import failure_of, final_alone
 from segzoo.predict.runtimes.processor import refuse_without_int8
@@ -42,8 +43,7 @@ class OpenVinoRuntime:
     @cached_property
     def session(self) -> Any:
         """Made when it is first asked for. PluginError for a graph that cannot be run."""
-        import openvino
-
+        openvino = import_library("openvino")
         if self.precision == "int8":
             refuse_without_int8()
         core = openvino.Core()

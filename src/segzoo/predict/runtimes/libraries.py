@@ -1,0 +1,54 @@
+"""A runtime's library, imported once it is needed, and nothing of it that segzoo has no use for."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from segzoo.base.extras import imported
+from segzoo.predict.runtimes.offered import OFFERED
+
+__all__ = ["import_library"]
+
+# OpenVINO's converters tell Google Analytics that they were imported, without asking, and are
+# imported with the library. They take more than half of the time of that, too.
+TOOLS = "openvino.tools"
+
+
+def import_library(runtime: str) -> Any:
+    """Import a runtime's library. DependencyMissingError with the line that installs it.
+
+    OpenVINO comes without its converters; `openvino.convert_model` imports them when it is used.
+    """
+    needed, extra = f"the runtime {runtime} needs {runtime}", OFFERED[runtime].extra
+    if runtime == "torch":
+        return imported("torch", needed=needed, extra=extra)
+    if runtime == "onnxruntime":
+        return imported("onnxruntime", needed=needed, extra=extra)
+    with _left_out(TOOLS):
+        library = imported("openvino", needed=needed, extra=extra)
+    if not hasattr(library, "convert_model") and "__getattr__" not in vars(library):
+        vars(library)["__getattr__"] = _converter
+    return library
+
+
+@contextlib.contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """Whoever tries to import it inside is told that it is not there; unless it was before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # as Python's documentation has it
+    try:
+        yield
+    finally:
+        sys.modules.pop(module, None)
+
+
+def _converter(name: str) -> Any:
+    """What others in this process may ask openvino for, as if it had been imported by them."""
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    from openvino.tools.ovc import convert_model
+
+    return convert_model
