@@ -41,7 +41,8 @@ test: .venv/for-development
 	.venv/bin/pytest -n auto --dist loadfile -m "$(QUICK)" $(ALONE)
 
 test-all: .venv/for-development
-	.venv/bin/pytest -rs
+	.venv/bin/pytest -rs $(ALONE:%=--ignore %)
+	.venv/bin/pytest -rs $(ALONE)
 	$(MAKE) gradio
 
 # gradio wants an older Pillow than the tests are held to, and so has an environment of its own.

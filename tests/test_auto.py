@@ -16,6 +16,7 @@ from PIL import Image
 
 import segzoo
 from segzoo.automatic import auto as automatic
+from segzoo.automatic import machine as capacity
 from segzoo.automatic import planning
 from segzoo.automatic.plan import PLAN, read_plan
 from segzoo.automatic.words import completed_words, with_part
@@ -193,9 +194,24 @@ def test_precisions_are_told_apart_by_work_and_not_by_the_clock(cells, monkeypat
         return Pace(0.0, 5.0 if half else 1.0, 0.1, 0.5 if half else 1.0)
 
     monkeypatch.setattr(planning, "timed", timed)
+    monkeypatch.setattr(capacity, "lacks_bf16", lambda: False)
     plan = plan_of(cells)
     assert plan["precision"] == "bf16"
     assert "0.50 of the work" in next(x.why for x in plan.lines if x.name == "precision")
+
+
+def test_bfloat16_in_software_is_not_tried(cells, monkeypatch):
+    from segzoo.engine.warm_up import Pace
+
+    def timed(job):
+        assert job.recipe.precision == "fp32"
+        return Pace(0.0, 1.0, 0.1, 1.0)
+
+    monkeypatch.setattr(planning, "timed", timed)
+    monkeypatch.setattr(capacity, "lacks_bf16", lambda: True)
+    plan = plan_of(cells)
+    assert plan["precision"] == "fp32"
+    assert "in software" in next(x.why for x in plan.lines if x.name == "precision")
 
 
 # --- data that is not fit -------------------------------------------------------------------------

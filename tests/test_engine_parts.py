@@ -46,6 +46,7 @@ from segzoo.errors import (
     RunError,
 )
 from segzoo.losses import cross_entropy, dice
+from segzoo.predict.runtimes import processor
 from segzoo.spec import Recipe
 
 RECIPE = Recipe(steps=10, batch_size=4, optimizer=("adam", {}), lr=0.01)
@@ -777,6 +778,22 @@ def test_fp16_on_a_cpu_and_a_device_that_is_not_there_are_refused():
     assert error.value.next_step == "Use precision=bf16, or precision=fp32"
     with pytest.raises(DeviceError), launch.launched(RECIPE, Settings(device="cuda:99")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [({"avx2", "avx512f"}, True), ({"avx512_bf16"}, False), ({"bf16"}, False), (set(), False)],
+)
+def test_bfloat16_in_software_is_said(monkeypatch, flags, told):
+    monkeypatch.setattr(processor, "_flags", lambda: flags)
+    monkeypatch.setattr(processor.platform, "system", lambda: "Linux")
+    bf16 = dataclasses.replace(RECIPE, precision="bf16")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with launch.launched(bf16, ALONE), launch.launched(RECIPE, ALONE):
+            pass
+    texts = [str(each.message) for each in said if "bfloat16 in software" in str(each.message)]
+    assert len(texts) == told
 
 
 def test_a_program_keeps_its_own_accelerator():

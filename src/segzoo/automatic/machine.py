@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from segzoo.base.cores import usable_cores
+from segzoo.predict.runtimes.processor import lacks_bf16
 from segzoo.predict.runtimes.torch import device_of
 
 __all__ = ["Capacity", "machine", "threads_of_torch"]
@@ -18,12 +19,13 @@ LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current
 
 class Capacity(NamedTuple):
     """cores: that this process may use. threads: that torch was given. memory: free bytes, None
-    where nobody says. device: that a training runs on."""
+    where nobody says. device: that a training runs on. bf16: whether it may have bfloat16."""
 
     cores: int
     threads: int
     memory: int | None
     device: str
+    bf16: bool
 
 
 def machine(device: str = "auto") -> Capacity:
@@ -32,8 +34,9 @@ def machine(device: str = "auto") -> Capacity:
     cores = usable_cores()
     threads = torch.get_num_threads()
     if found.type == "cuda":
-        return Capacity(cores, threads, torch.cuda.mem_get_info(found)[0], str(found))
-    return Capacity(min(cores, max(1, threads)), threads, _free(), str(found))
+        return Capacity(cores, threads, torch.cuda.mem_get_info(found)[0], str(found), bf16=True)
+    bf16 = found.type != "cpu" or not lacks_bf16()
+    return Capacity(min(cores, max(1, threads)), threads, _free(), str(found), bf16)
 
 
 @contextlib.contextmanager

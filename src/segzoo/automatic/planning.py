@@ -89,6 +89,7 @@ def planned(asked: AutoRequest, settings: Settings) -> Planned:
         **look.traits.numbers,
         "minutes": asked.minutes,
         "cores": here.cores,
+        "software": float(not here.bf16),
         "given_val": float(words.val is not None),
     }
     shares = tuple(found.share for found in look.traits.classes)
@@ -284,7 +285,7 @@ class _Search:
         begins = NOTHING if self.changes.get("begins") == "random" else candidate.begins
         smallest, *larger = candidate.ladder
         plain = self._pace(candidate, smallest, "fp32", 1.0)
-        half = self._pace(candidate, smallest, "bf16", 1.0)
+        half = self._pace(candidate, smallest, "bf16", 1.0) if self.here.bf16 else plain
         ratio = self._work(half) / max(1e-9, self._work(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)

@@ -37,6 +37,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "recipe_rate": "rate of the model's recipe",
         "recipe_warmup": "steps in which its rate rises",
         "batch": "samples of a step",
+        "software": "1 where the processor computes bfloat16 in software",
         "half": "what a step takes in bf16, of what it takes in fp32: work on a CPU, else time",
         "steps": "that fit, as a timed warm-up tells",
         "step": "seconds of a step",
@@ -291,6 +292,13 @@ RULES: tuple[Rule, ...] = (
         "measured in docs/auto.md",
     ),
     Rule("sampling", (), "epoch", "every picture is seen as often", NNUNET),
+    Rule(
+        "precision",
+        ("software == 1",),
+        "fp32",
+        "this processor computes bfloat16 in software",
+        OWN + ": ten times the work",
+    ),
     Rule(
         "precision",
         ("half < 0.9",),

@@ -20,6 +20,7 @@ from segzoo.base.counts import count_of
 from segzoo.base.terminal import warn
 from segzoo.engine.settings import Settings
 from segzoo.errors import ConfigError, DependencyMissingError, RunError
+from segzoo.predict.runtimes.processor import lacks_bf16
 from segzoo.predict.runtimes.torch import device_of
 from segzoo.spec import Recipe
 
@@ -78,6 +79,12 @@ def launched(recipe: Recipe, settings: Settings) -> Iterator[Any]:
         raise ConfigError(
             "precision=fp16 needs a GPU: a CPU has no scaled gradients",
             next_step="Use precision=bf16, or precision=fp32",
+        )
+    if recipe.precision == "bf16" and device.type == "cpu" and lacks_bf16():
+        warn(
+            "this processor computes bfloat16 in software: a step takes up to ten times as long as "
+            "with precision=fp32",
+            stacklevel=3,
         )
     _warn_of_others(recipe, settings, device)
     wanted = _slurm()

@@ -4,10 +4,21 @@ import platform
 
 from segzoo.errors import DeviceError
 
-__all__ = ["refuse_without_int8"]
+__all__ = ["lacks_bf16", "refuse_without_int8"]
 
 # As Linux calls instructions that add up products of eight bits in 32: on x86, on ARM.
 PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
+# And those that multiply bfloat16.
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
+
+
+def lacks_bf16() -> bool:
+    """Whether bfloat16 is computed in software here; False where it is not known.
+
+    A convolution then takes up to ten times as long as in float32.
+    """
+    flags = _flags() if platform.system() == "Linux" else set()
+    return bool(flags) and flags.isdisjoint(BFLOAT16)
 
 
 def refuse_without_int8() -> None:
