@@ -229,12 +229,12 @@ def words(network, config):
 class Far(torch.nn.Module):
     """Logits that went far away and back: float32 rounds them to 1/32."""
 
-    def __init__(self, network):
+    def __init__(self, network, by=3e5):
         super().__init__()
-        self.network = network
+        self.network, self.by = network, by
 
     def forward(self, x):
-        return self.network(x) + 3e5 - 3e5
+        return self.network(x) + self.by - self.by
 
 
 @pytest.fixture
@@ -288,6 +288,9 @@ def test_what_rounding_moves_in_torch_too_is_no_other_answer(answers, tmp_path):
     assert all(each["difference"] < 1e-5 for each in record["compared"])
     with pytest.raises(PluginError, match=r"a difference of 0\.0[34]"):
         export_model(far, answers(model.predict, off=0.04), overwrite=True)
+    far.network = Far(model.network, by=float("nan"))
+    with pytest.raises(PluginError, match="not finite"):
+        export_model(far, answers(model.predict), overwrite=True)
 
 
 @pytest.mark.slow

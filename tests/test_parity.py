@@ -68,6 +68,13 @@ def test_a_network_that_computes_in_float32_alone_is_held_to_the_tolerance():
     assert not off.within(TOLERANCE["fp32"])
 
 
+@pytest.mark.parametrize("far", [float("nan"), 1e9])
+def test_where_torch_gives_no_number_or_none_that_means_anything_nothing_holds(far):
+    other = TorchRuntime(Far(0.0))
+    off = parity_of(lambda x: (other(x)[0] + np.float32(8),), Far(far))
+    assert not off.within(TOLERANCE["fp32"])
+
+
 def test_the_network_stays_in_float32():
     network = Far(1e5)
     in_float64(network)

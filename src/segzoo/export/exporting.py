@@ -21,6 +21,7 @@ from segzoo.pictures.resample import Size, resize
 from segzoo.predict.artefacts.export import OPSET
 from segzoo.predict.artefacts.identity import version_of
 from segzoo.predict.artefacts.parity import TOLERANCE
+from segzoo.predict.artefacts.store import allowed
 from segzoo.predict.preprocess import mask_of
 from segzoo.spec import ExporterSpec
 from segzoo.zoo import registry
@@ -60,9 +61,9 @@ class Trial:
     rounding: float = 0.0
 
     @property
-    def is_close(self) -> bool:
-        """Whether they differ by no more than fp32 may, or than twice what rounding moves."""
-        return self.difference <= max(TOLERANCE["fp32"], 2 * self.rounding)
+    def most(self) -> float:
+        """By how much they may differ."""
+        return allowed(TOLERANCE["fp32"], self.rounding)
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,13 @@ def export_model(model: "Model", target: Target, *, overwrite: bool = False) -> 
             )
     run: Run = registry.resolve(spec.run)(made)
     compared = tuple(_compared(model, run, bands))
-    worst = max(compared, key=lambda each: (not each.is_close, each.difference))
-    if not worst.is_close:
+    worst = max(compared, key=lambda each: each.difference / each.most)
+    if not worst.difference <= worst.most:
         n, h, w = worst.pictures
         raise PluginError(
             f"{model.config.model} as {target.format} gives other probabilities than torch",
             found=f"a difference of {worst.difference:.2g} for {n} of {h}x{w}",
-            expected=f"at most {max(TOLERANCE['fp32'], 2 * worst.rounding):.2g}",
+            expected=f"at most {worst.most:.2g}",
             next_step="Nothing was written; segzoo predict runs it in torch",
         )
     record = _record(model, target, compared, bands)
@@ -184,8 +185,9 @@ def _in_float64(model: "Model") -> "Model":
 
 
 def _largest(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:
-    """Difference of probabilities."""
-    return float(np.abs(some - others).max())
+    """Difference of probabilities; 1 where one is no number."""
+    found = float(np.abs(some - others).max())
+    return found if np.isfinite(found) else 1.0
 
 
 def _picture(seed: int, size: Size, bands: int) -> NDArray[np.uint8]:

@@ -32,6 +32,7 @@ __all__ = [
     "Case",
     "Parity",
     "all_records",
+    "allowed",
     "alone_with",
     "graph_of",
     "home_of",
@@ -48,6 +49,7 @@ NAME, KIND = "artefact.json", "artefacts"
 MAX_RECORD = 1 << 20  # bytes
 MAX_GRAPH = 1 << 31  # bytes; protobuf has no more
 LEVELS = 16
+MOST = 0.1  # of probabilities
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,6 +66,14 @@ class Artefact(Record):
         return [] if SHA256.fullmatch(self.sha256) else ["sha256 is not 64 hex digits"]
 
 
+def allowed(tolerance: float, rounding: float) -> float:
+    """The difference of probabilities that may be: a runtime rounds as often as torch does.
+
+    No more than MOST: where rounding moves more, or torch's answer is no number, it is no measure.
+    """
+    return max(tolerance, min(2 * rounding, MOST))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case(Record):
     """One comparison. shape: (N, C, h, w) of x. difference: of probabilities, the largest.
@@ -77,8 +87,7 @@ class Case(Record):
     rounding: float = 0.0
 
     def within(self, tolerance: float) -> bool:
-        """Whether it differs by no more, or by no more than rounding, which is twice torch's."""
-        return self.difference <= max(tolerance, 2 * self.rounding)
+        return self.difference <= allowed(tolerance, self.rounding)
 
 
 @dataclass(frozen=True, kw_only=True)
