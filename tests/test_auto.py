@@ -56,7 +56,7 @@ def test_a_plan_has_a_value_and_a_reason_for_every_line(cells, tmp_path):
     assert names == [
         *("val", "model", "options", "begins", "recipe", "eval_metric", "size", "crop", "centred"),
         *("normalize", "loss", "class_weights", "sampling", "augment", "precision"),
-        *("batch_size", "lr", "warmup", "ema", "eval_every", "workers", "threads", "minutes"),
+        *("batch_size", "lr", "ema", "eval_every", "workers", "threads", "minutes"),
     ]
     assert all(line.why for line in plan.lines)
     assert plan.data == f"{cells}?values=0,255&val=0.25"
@@ -117,7 +117,6 @@ def test_every_line_can_be_changed(cells):
         "sampling": "replacement",
         "precision": "fp32",
         "batch_size": "2",
-        "warmup": "12",
         "ema": "none",
         "eval_every": "7",
         "workers": "1",

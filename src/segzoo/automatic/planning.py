@@ -50,8 +50,6 @@ ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
 OWN_LINES = ("val", "begins", "threads", "workers", "eval_every")  # and not fields of a recipe
 SHRUNK = ("size", "crop")
-PACE_LINES = ("augment", "precision", "batch_size", "lr")
-TIME_LINES = ("warmup", "ema", "eval_every", "workers")
 DATA_LINES = ("size", "crop", "centred", "normalize", "loss", "class_weights", "sampling")
 
 
@@ -442,7 +440,6 @@ class _Search:
             "fit": chosen.fit,
             "recipe_rate": recipe.lr,
             "recipe_batch": float(recipe.batch_size),
-            "recipe_warmup": float(recipe.warmup),
         }
         lines.append(self._line("batch_size", Situation(numbers)))
         batch = float(lines[-1].value)
@@ -451,7 +448,7 @@ class _Search:
         step = _seconds(chosen.pace) * batch / TRIED * chosen.shrink**2
         numbers |= {"step": step, "measurement": chosen.pace.measurement}
         numbers["steps"] = max(1.0, chosen.fit / batch)
-        lines += [self._line(name, Situation(numbers)) for name in TIME_LINES]
+        lines += [self._line(name, Situation(numbers)) for name in ("ema", "eval_every", "workers")]
         lines.append(self._threads(chosen))
         return [*lines, self._minutes(chosen.pace, began)]
 
@@ -483,11 +480,11 @@ class _Search:
             )
         )
         lines.append(self._metric(candidate))
-        own = {line.name for line in lines} | {*OWN_LINES, *DATA_LINES, *PACE_LINES, *TIME_LINES}
+        own = {line.name for line in lines} | {*OWN_LINES, *DATA_LINES}
         lines += [
             Line(name=key, value=_value(key, text), why="as you asked")
             for key, text in self.changes.items()
-            if key not in own
+            if key not in own and key not in ("augment", "precision", "batch_size", "lr", "ema")
         ]
         return lines
 

@@ -35,7 +35,6 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "fit": "pictures that can be shown in the time, as a timed warm-up tells",
         "recipe_batch": "samples of a step in the model's recipe",
         "recipe_rate": "rate of the model's recipe",
-        "recipe_warmup": "steps in which its rate rises",
         "batch": "samples of a step",
         "software": "1 where the processor computes bfloat16 in software",
         "half": "what a step takes in bf16, of what it takes in fp32: work on a CPU, else time",
@@ -133,11 +132,6 @@ def _damped(found: Situation) -> Json:
 def _rate(found: Situation) -> Json:
     n = found.numbers
     return float(f"{n['recipe_rate'] * math.sqrt(n['batch'] / n['recipe_batch']):.2g}")
-
-
-def _warmup(found: Situation) -> Json:
-    n = found.numbers
-    return int(min(n["recipe_warmup"], max(1, n["steps"] // 20)))
 
 
 def _ema(found: Situation) -> Json:
@@ -336,14 +330,6 @@ RULES: tuple[Rule, ...] = (
         _rate,
         "the recipe's {recipe_rate:g} for {recipe_batch:g} samples, by the root of the samples",
         "Malladi et al. 2022 (arXiv:2205.10287)",
-    ),
-    Rule(
-        "warmup",
-        (),
-        _warmup,
-        "the rate rises for the recipe's {recipe_warmup:g} steps, or a twentieth of about "
-        "{steps:,.0f}",
-        "Goyal et al. 2017 (arXiv:1706.02677): five epochs of ninety",
     ),
     Rule(
         "ema",
