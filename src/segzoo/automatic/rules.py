@@ -184,7 +184,7 @@ RULES: tuple[Rule, ...] = (
         _middle_size,
         "what is in an upright scene tells what its parts are: it is made smaller, and windows "
         "show as much of it",
-        OWN,
+        NNUNET + ": low resolution, where a patch would show too little",
     ),
     Rule("size", (), None, "a pixel stays a pixel: what is known of size and width holds", NNUNET),
     Rule("crop", ("fixed == 1",), None, "where things lie says what they are: whole pictures", OWN),
