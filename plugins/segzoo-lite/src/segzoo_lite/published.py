@@ -135,10 +135,10 @@ LITE2_FINE = Weights(
     "--channels-last --eval-every 280 seed=1 steps=840 lr=6e-4 -o RUN; "
     "python plugins/segzoo-lite/training/mix_fine.py RUN/model OUT --begun lite2.duts --share 0.5 "
     "--scale 1.15",
-    notes="Half of the way from lite2.duts to the best of what 840 steps more made of it, 100 minutes "
-    "of one CPU core; then the final logits times 1.15. Both were chosen on 528 of DUTS-TR that are "
-    "held out of the training (max F-beta 0.949, MAE 0.035; lite2.duts 0.947 and 0.036). Beside "
-    "the authors' U²-Netp on the same pictures: ahead on DUTS-TE in both, on ECSSD in the MAE, and "
-    "0.0002 behind in max F-beta, at a fifteenth of the multiply-adds. Of many that are alike "
-    "(balls, a crowd, rows of chairs) all are taken where one is meant.",
+    notes="Half of the way from lite2.duts to the best of what 840 steps more made of it, in 100 "
+    "minutes of one CPU core; then the final logits times 1.15. Both were chosen on 528 pictures "
+    "of DUTS-TR held out of the training (max F-beta 0.949, MAE 0.035; lite2.duts 0.947 and "
+    "0.036). Beside the authors' U²-Netp on the same pictures: ahead on DUTS-TE in both, on ECSSD "
+    "in the MAE, and 0.0002 behind in max F-beta, at a fifteenth of the multiply-adds. Of many "
+    "that are alike (balls, a crowd, rows of chairs) all are taken where one is meant.",
 )
