@@ -256,7 +256,7 @@ def ways_of(device: torch.device, compiled: bool) -> dict[str, Way]:
         return by_segzoo(*arguments, precision="bf16", compiled=compiled)
 
     def giving_back(*arguments: Any) -> dict[str, float]:
-        with mock.patch.object(flags, "kept", contextlib.nullcontext):
+        with mock.patch.object(flags, "keeping_memory", contextlib.nullcontext):
             return engine(*arguments)
 
     ways: dict[str, Way] = {"plain": plainly, "segzoo": engine}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["give_back", "kept"]
+__all__ = ["give_back", "keeping_memory"]
 
 # The parameters of mallopt, from glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
@@ -29,7 +29,7 @@ def give_back() -> None:
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
+def keeping_memory() -> Iterator[None]:
     """For work that takes and lets go the same gigabytes again and again; at the end they go back.
 
     glibc gives what is over 32 MiB, or lies at the end of its heap, back to the system at once: in

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from segzoo.base.memory import kept
+from segzoo.base.memory import keeping_memory
 from segzoo.model.build import in_float32
 
 __all__ = ["CUBLAS", "process_flags"]
@@ -37,7 +37,7 @@ def process_flags(*, deterministic: bool, fp32: bool, threads: int | None = None
             os.environ.setdefault(CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
         cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
-        with _products(exact=fp32), in_float32(), kept():
+        with _products(exact=fp32), in_float32(), keeping_memory():
             yield
     finally:
         if torch.get_num_threads() != had:
