@@ -49,6 +49,7 @@ from segzoo.engine.settings import Settings
 from segzoo.engine.train import train
 from segzoo.model import build, profile
 from segzoo.model.load import find_spec
+from segzoo.predict.runtimes.processor import lacks_bf16
 from segzoo.spec import Postprocess, Preprocess, Recipe
 
 AIMS = {"u2netp": 1.25, "digit_unet": 1.0}  # times the plain loop, at least, on a CPU
@@ -298,8 +299,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 itself."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "avx512_bf16" in told or "amx_bf16" in told
+    return not lacks_bf16()
 
 
 def share_of_peak(case: Case, speed: float, name: str) -> float | None:

@@ -256,7 +256,7 @@ class _Search:
         told, best = [], None
         until = time.monotonic() + max(LEAST_TIMING, TIMING * self.seconds)
         for candidate in candidates:
-            enough = best is not None and best.fit >= _least(best.begins)
+            enough = best is not None and best.fit >= _needed(LEAST, best.begins)
             if best is not None and (enough or time.monotonic() > until):
                 suits = f"{best.candidate.model} suits as well, or better"
                 verdict = suits if enough else "no time was left to find out how fast"
@@ -287,7 +287,7 @@ class _Search:
         ratio = self._work(half) / max(1e-9, self._work(plain))
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)
-        enough = ENOUGH * (KNOWN if begins.knows else 1)
+        enough = _needed(ENOUGH, begins)
         found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, threads)
         for options in larger:
             if found.fit < 2 * enough or time.monotonic() > until:
@@ -298,7 +298,7 @@ class _Search:
                 break
             found = found._replace(options=options, pace=pace, fit=self._fit(pace))
         for shrink in SHRINKS:
-            if found.fit / shrink**2 >= _least(begins) or shrink == SHRINKS[-1]:
+            if found.fit / shrink**2 >= _needed(LEAST, begins) or shrink == SHRINKS[-1]:
                 return found._replace(fit=found.fit / shrink**2, shrink=shrink)
         return found
 
@@ -562,9 +562,9 @@ def _after(asked: AutoRequest, pace: Pace) -> float:
     return min(PASSES * pace.measurement, 60 * AFTER * asked.minutes)
 
 
-def _least(begins: Beginning) -> float:
-    """Pictures that have to fit into the time, else they are made smaller."""
-    return LEAST * (KNOWN if begins.knows else 1)
+def _needed(pictures: int, begins: Beginning) -> float:
+    """How many have to fit, where that many do for a network that knows nothing."""
+    return pictures * (KNOWN if begins.knows else 1)
 
 
 def _seconds(pace: Pace) -> float:

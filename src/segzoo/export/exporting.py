@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -20,7 +21,7 @@ from segzoo.export.formats import Files, Run
 from segzoo.pictures.resample import Size, resize
 from segzoo.predict.artefacts.export import OPSET
 from segzoo.predict.artefacts.identity import version_of
-from segzoo.predict.artefacts.parity import TOLERANCE
+from segzoo.predict.artefacts.parity import TOLERANCE, difference_and_rounding
 from segzoo.predict.artefacts.store import allowed
 from segzoo.predict.preprocess import mask_of
 from segzoo.spec import ExporterSpec
@@ -167,27 +168,19 @@ def _compared(model: "Model", run: Run, bands: int) -> Iterator[Trial]:
         ):
             raise PluginError("the exported model's masks are not those of its probabilities")
         torchs = np.stack([each.probability.reshape(expected[1:]) for each in wanted])
-        difference, rounding = _largest(likely, torchs), 0.0
-        if not difference <= TOLERANCE["fp32"]:
-            exact = _in_float64(model)
-            truths = [each.probability for each in exact.predict(list(pictures))]
-            truth = np.stack(truths).reshape(expected)
-            rounding, difference = _largest(torchs, truth), _largest(likely, truth)
+        truth = partial(_in_float64, model, pictures)
+        difference, rounding = difference_and_rounding(likely, torchs, truth)
         pixels = sum(int((a.mask != b).sum()) for a, b in zip(wanted, masks, strict=True))
         yield Trial((count, *size), difference, pixels, rounding)
 
 
-def _in_float64(model: "Model") -> "Model":
-    """A copy, whose answers are torch's but for the rounding."""
+def _in_float64(model: "Model", pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The probabilities (N, K, H, W) of a copy that computes in float64."""
     from segzoo.predict.runtimes.torch import in_float64
 
-    return type(model)(in_float64(model.network).network, spec=model.spec, config=model.config)
-
-
-def _largest(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:
-    """Difference of probabilities; 1 where one is no number."""
-    found = float(np.abs(some - others).max())
-    return found if np.isfinite(found) else 1.0
+    exact = type(model)(in_float64(model.network).network, spec=model.spec, config=model.config)
+    found = np.stack([each.probability for each in exact.predict(list(pictures))])
+    return found.reshape(len(pictures), model.num_classes, *found.shape[-2:])
 
 
 def _picture(seed: int, size: Size, bands: int) -> NDArray[np.uint8]:

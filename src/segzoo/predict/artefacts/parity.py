@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from segzoo.predict.network import Runtime
 from segzoo.predict.preprocess import prepare, probabilities
 from segzoo.spec import Postprocess, Preprocess
 
-__all__ = ["TOLERANCE", "compare", "example"]
+__all__ = ["TOLERANCE", "compare", "difference_and_rounding", "example"]
 
 # The largest difference of probabilities with which a runtime is used. Of int8, whose losses were
 # measured on data, the mean between two runtimes: they round differently.
@@ -78,27 +79,50 @@ def _compared(
                 expected=str(wanted.shape),
             )
         none = False
-        difference, rounding = _largest(found, wanted, postprocess), 0.0
-        if exact is not None and difference > TOLERANCE["fp32"]:
-            with contextlib.suppress(PluginError):  # it computes in float32 alone
-                truth = exact()(x)[0]
-                rounding = _largest(wanted, truth, postprocess)
-                difference = _largest(found, truth, postprocess)
+        truth = None if exact is None else partial(_truth, exact, x, postprocess)
+        difference, rounding = difference_and_rounding(
+            _likely(found, postprocess), _likely(wanted, postprocess), truth
+        )
         n, c, h, w = x.shape
         yield Case(shape=(n, c, h, w), difference=difference, rounding=rounding)
     if none and failure is not None:
         raise failure
 
 
-def _largest(
-    some: NDArray[np.float32], others: NDArray[np.float32], postprocess: Postprocess
-) -> float:
-    """Between probabilities of logits (N, K, h, w); 1 where one is no number."""
-    found = max(
-        float(np.abs(probabilities(a, postprocess) - probabilities(b, postprocess)).max())
-        for a, b in zip(some, others, strict=True)
-    )
+def difference_and_rounding(
+    found: NDArray[np.float32],
+    wanted: NDArray[np.float32],
+    exact: Callable[[], NDArray[np.float32]] | None,
+) -> tuple[float, float]:
+    """The largest difference of probabilities, and how much of it rounding explains.
+
+    wanted: torch's in float32. exact: gives torch's in float64; asked for where `found` differs by
+    more than fp32 may, and both are compared with it then. It may raise PluginError for a network
+    that computes in float32 alone.
+    """
+    difference = _largest(found, wanted)
+    if exact is not None and difference > TOLERANCE["fp32"]:
+        with contextlib.suppress(PluginError):
+            truth = exact()
+            return _largest(found, truth), _largest(wanted, truth)
+    return difference, 0.0
+
+
+def _largest(some: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """Difference of probabilities; 1 where one is no number."""
+    found = float(np.abs(some - others).max())
     return found if np.isfinite(found) else 1.0
+
+
+def _truth(
+    exact: Callable[[], Runtime], x: NDArray[np.float32], postprocess: Postprocess
+) -> NDArray[np.float32]:
+    return _likely(exact()(x)[0], postprocess)
+
+
+def _likely(logits: NDArray[np.float32], postprocess: Postprocess) -> NDArray[np.float32]:
+    """Probabilities of logits (N, K, h, w)."""
+    return np.stack([probabilities(each, postprocess) for each in logits])
 
 
 def _batch(count: int, size: Size, preprocess: Preprocess, in_channels: int) -> NDArray[np.float32]:

@@ -16,13 +16,15 @@ TOOLS = "openvino.tools"
 
 
 def import_library(runtime: str) -> Any:
-    """Import a runtime's library. DependencyMissingError with the line that installs it.
+    """Import a runtime's library; None for torch, which is imported where a network is built.
+
+    DependencyMissingError with the line that installs it.
 
     OpenVINO comes without its converters; `openvino.convert_model` imports them when it is used.
     """
     needed, extra = f"the runtime {runtime} needs {runtime}", OFFERED[runtime].extra
     if runtime == "torch":
-        return imported("torch", needed=needed, extra=extra)
+        return None
     if runtime == "onnxruntime":
         return imported("onnxruntime", needed=needed, extra=extra)
     with _left_out(TOOLS):
