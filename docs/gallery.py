@@ -140,6 +140,7 @@ PICTURES: dict[str, tuple[Callable[[], Bytes], str]] = {
     "lite0.fine": (photo("cat.jpg"), "cat.jpg"),
     "lite2.duts": (photo("cat.jpg"), "cat.jpg"),
     "lite2.fine": (photo("cat.jpg"), "cat.jpg"),
+    "lite2.fine_352": (photo("cat.jpg"), "cat.jpg"),
     "u2netp.drive": (retina, "drawn"),
     "u2netp.drive_fov": (retina, "drawn"),
     "u2netp.duts": (photo("coffee.jpg"), "coffee.jpg"),

@@ -285,7 +285,7 @@ def test_the_first_cut_out_ever_imports_no_torch(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["model"], said["runtime"], said["written"]) == ("lite2.fine", "onnxruntime", 1)
+    assert (said["model"], said["runtime"], said["written"]) == ("lite2.fine_352", "onnxruntime", 1)
     with Image.open(tmp_path / "photo-cutout.png") as image:
         assert (image.mode, image.size) == ("RGBA", (80, 60))
 

@@ -77,10 +77,10 @@ def test_the_weights_hold_their_golden_too(name, tag):
 
 
 def test_they_are_what_cutout_takes_by_their_record():
-    assert choice.best().ref == f"lite2.{LITE2.default_weights}" == "lite2.fine"
+    assert choice.best().ref == f"lite2.{LITE2.default_weights}" == "lite2.fine_352"
 
 
-@pytest.mark.parametrize("ref", ["lite0.fine", "lite2.fine"])
+@pytest.mark.parametrize("ref", ["lite0.fine", "lite2.fine_352"])
 def test_the_graph_gives_torchs_probabilities(ref):
     """For one picture and for two, of several sizes."""
     pytest.importorskip("onnxruntime")
@@ -103,7 +103,7 @@ def test_the_graph_gives_torchs_probabilities(ref):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tag"), [("lite0", "fine"), ("lite2", "fine")])
+@pytest.mark.parametrize(("name", "tag"), [("lite0", "fine"), ("lite2", "fine_352")])
 def test_the_graph_is_made_of_the_weights_by_one_call(tmp_path, name, tag):
     """Byte for byte by the versions that it was made with; by others, as large and as good."""
     pytest.importorskip("onnxscript")

@@ -12,7 +12,6 @@ from segzoo.spec import (
     ModelSpec,
     Paper,
     Postprocess,
-    Preprocess,
     Recipe,
     Suits,
     TaskDefaults,
@@ -86,9 +85,7 @@ LITE0 = ModelSpec(
             loss="segzoo.losses:binary_cross_entropy", postprocess=Postprocess()
         ),
     },
-    preprocess=Preprocess(
-        size=(320, 320), resize="stretch", rescale="none", mean=(127.0,), std=(128.0,)
-    ),
+    preprocess=published.PREPROCESS,
     num_classes=1,
     num_parameters=3_069_509,
     macs=916_759_680,
@@ -121,8 +118,12 @@ LITE2 = replace(
     summary="salient objects and cut-outs; EfficientNet-Lite2, for CPUs",
     builder="segzoo_lite.model:lite2",
     num_parameters=4_549_125,
-    weights={"duts": published.LITE2_DUTS, "fine": published.LITE2_FINE},
-    default_weights="fine",
+    weights={
+        "duts": published.LITE2_DUTS,
+        "fine": published.LITE2_FINE,
+        "fine_352": published.LITE2_FINE_352,
+    },
+    default_weights="fine_352",
     suits=(),
     macs=1_328_899_392,
     backbone={
