@@ -438,7 +438,6 @@ class Augmented:
         return {key: np.ascontiguousarray(sample[key]) for key in ("image", "target")}
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")
 def test_the_number_of_workers_changes_nothing():
     found = []
     for workers in (0, 1, 4):

@@ -109,7 +109,6 @@ def test_a_batch_may_be_larger_than_the_data_set():
     assert batch["id"] == ["square-0"] * 4
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
 def test_workers_change_nothing():
     data = prepared(
         Squares(6),
