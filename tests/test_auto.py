@@ -17,7 +17,7 @@ from PIL import Image
 import segzoo
 from segzoo.automatic import auto as automatic
 from segzoo.automatic import machine as capacity
-from segzoo.automatic import planning
+from segzoo.automatic import folds, planning
 from segzoo.automatic.plan import PLAN, read_plan
 from segzoo.automatic.words import completed_words, with_part
 from segzoo.cli.main import run
@@ -141,12 +141,21 @@ def test_every_line_can_be_changed(cells):
         (["threads=0"], "threads=0; expected a whole number from 1 on"),
         (["batch_size=x"], "batch_size='x' is not of type int"),
         (["val=2"], "val=2; expected a share between 0 and 1"),
+        (["begins=imagenet"], "begins=imagenet; expected begins=random. What it is to begin with"),
     ],
 )
 def test_changes_that_are_none(cells, changes, message):
     with pytest.raises(UsageError) as caught:
         plan_of(cells, changes=changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["words", "--val"])
+def test_a_share_to_hold_out_beside_what_is_given(cells, given):
+    words = f"{cells}?values=0,255"
+    data, more = (f"{words}&val=0.25", {}) if given == "words" else (words, {"val": words})
+    with pytest.raises(UsageError, match=r"val=0.5: what to measure on is given already"):
+        plan_of(data, changes=["val=0.5"], **more)
 
 
 def test_minutes_that_are_too_few(cells):
@@ -161,6 +170,35 @@ def test_no_model_suits(cells, monkeypatch):
         plan_of(cells, like=None)
     assert "no installed model says that it suits this data" in str(caught.value)
     assert "ruled_out: not gray < 0.5 (here 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fit", "crop", "batch"), [(9000, 192, 8), (6000, 128, 8), (3000, 96, 8), (1000, 96, 4)]
+)
+def test_windows_are_smaller_where_few_of_them_fit(tmp_path, monkeypatch, fit, crop, batch):
+    """Below 8,000: three quarters of a side, on the grid, then half of it."""
+    from segzoo.engine.warm_up import Pace
+
+    scenes.stored(tmp_path / "cells", scenes.large_cells, 12)
+    seconds = 0.9 * 600 * planning.TRIED / fit  # for a step of so many pictures
+    monkeypatch.setattr(planning, "timed", lambda job: Pace(0.0, seconds, 0.0))
+    plan = plan_of(str(tmp_path / "cells"), minutes=10.0)
+    assert (plan["crop"], plan["batch_size"]) == ([crop, crop], batch)
+    asked = plan_of(str(tmp_path / "cells"), minutes=10.0, changes=["crop=160"])
+    assert asked["crop"] == "160"
+
+
+@pytest.mark.parametrize(("fit", "taken"), [(9000, "stranger"), (6000, "unet")])
+def test_of_a_network_that_knows_nothing_more_has_to_fit(cells, monkeypatch, fit, taken):
+    """Else the next one that suits is looked at, and the one is taken of which more fits."""
+    from segzoo.engine.warm_up import Pace
+
+    def timed(job):
+        own = type(job.network).__name__ == "Tiny"
+        return Pace(0.0, 0.9 * 60 * planning.TRIED / (fit if own else 20_000), 0.0)
+
+    monkeypatch.setattr(planning, "timed", timed)
+    assert plan_of(cells, like=None, changes=["crop=none"])["model"] == taken
 
 
 @pytest.mark.parametrize(("alone", "threads"), [(0.5, 1), (2.0, 2)])
@@ -339,6 +377,16 @@ def test_a_folder_of_parts(tmp_path):
     assert found.notes[:2] == ("train/ is what is trained on", "valid/ is what is measured on")
 
 
+@pytest.mark.parametrize("name", ["old", "f", "folder"])
+def test_a_folder_whose_name_lies_in_that_of_its_reader(tmp_path, monkeypatch, name):
+    masks_of(tmp_path / name / "train", 0, 255)
+    masks_of(tmp_path / name / "val", 0, 255)
+    monkeypatch.chdir(tmp_path)
+    found = completed_words(f"folder:{name}")
+    assert found.data == f"folder:{name}/train?values=0,255"
+    assert found.val == f"folder:{name}/val?values=0,255"
+
+
 def test_a_part_is_never_empty():
     assert with_part("folder:x", 0.15, 3) == "folder:x?val=0.3333"
     assert with_part("folder:x?a=b", 0.15, 100) == "folder:x?a=b&val=0.15"
@@ -470,6 +518,31 @@ def test_folds_share_a_plan_and_the_best_is_the_model(cells, short, tmp_path):
     best = tmp_path / "run" / f"fold-{done.folds.best}" / "model"
     for name in ("model.safetensors", "config.json"):
         assert (best / name).read_bytes() == (tmp_path / "run/model" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "lower", "best"),
+    [
+        ((0.1, 0.4, 0.2), False, 1),
+        ((0.1, 0.4, 0.05), True, 2),
+        ((None, -3.0, None), False, 1),
+        ((None, 0.4, 0.5), True, 1),
+    ],
+)
+def test_the_best_fold_is_the_one_with_the_better_number(
+    tmp_path, monkeypatch, values, lower, best
+):
+    class Saved:
+        def __init__(self, ref):
+            self.ref = ref
+
+        def save_pretrained(self, folder, overwrite):
+            (tmp_path / "taken").write_text(self.ref)
+
+    monkeypatch.setattr(folds, "load", Saved)
+    found = [folds.OfFold(Path(f"fold-{n}"), value, lower) for n, value in enumerate(values)]
+    assert folds.settled(tmp_path, found).best == best
+    assert (tmp_path / "taken").read_text() == os.path.join(f"fold-{best}", "model")
 
 
 @pytest.mark.parametrize(

@@ -624,6 +624,19 @@ def test_a_device_that_is_not_there_is_an_error(predict):
     assert not os.path.exists("out")
 
 
+def test_a_folder_that_its_outputs_go_to_is_gone_on_with(predict):
+    """Also where the first of its PNGs is a picture."""
+    save("photos/a.png"), save("photos/b.jpg")
+    predict("photos/b.jpg", "-o", "photos")
+    save("photos/c.jpg")
+    _, err = predict("photos/b.jpg", "photos/c.jpg", "-o", "photos", "--skip-existing")
+    assert err == "segzoo: 1 picture -> photos, 1 were there\n"
+    os.remove("photos/a.png")
+    _, err = predict("photos", "-o", "photos", "--skip-existing")
+    assert err == "segzoo: 0 pictures -> photos, 2 were there\n"
+    assert files("photos") == ["b.jpg", "b.png", "c.jpg", "c.png"]
+
+
 def test_outputs_that_are_there_are_skipped_or_written_anew(predict):
     for name in ("a", "b"):
         save(f"photos/{name}.jpg")

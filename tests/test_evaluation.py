@@ -443,6 +443,13 @@ class Stream:
             "the data set has not as many classes as the model; found 3: red, green, blue, "
             "expected 1",
         ),
+        (
+            "u2netp",
+            Colours(classes=()),  # of which its colours tell how many there are
+            {},
+            UsageError,
+            "the data set has not as many classes as the model; found 3, expected 1",
+        ),
         ("u2netp", Colours(0, ()), {}, DatasetError, "the data set to measure on is empty"),
         ("u2netp", Colours(3, ()), {"metrics": ["io"]}, UsageError, "no metric 'io'. There are "),
         (

@@ -42,6 +42,7 @@ class Automatic:
     model: None where only a plan was asked for, or the training was stopped. value: of the metric
     on what was held out, before what `plan.kept` names; None where nothing was measured. stopped:
     why the training ended early. folds: where there are several, of which `value` is the mean.
+    lower_is_better: of the metric.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Automatic:
     value: float | None = None
     stopped: str = ""
     folds: Folded | None = None
+    lower_is_better: bool = False
 
 
 def auto(
@@ -136,7 +138,7 @@ def _folded(asked: AutoRequest, occasion: _Occasion) -> Automatic:
         found.append(_one(own, occasion._replace(folder=folder / f"fold-{number}")))
         if occasion.plan_only or found[-1].stopped:
             return found[-1]
-    folds = settled(folder, [OfFold(each.run, each.value) for each in found])
+    folds = settled(folder, [OfFold(each.run, each.value, each.lower_is_better) for each in found])
     best = found[folds.best]
     return dataclasses.replace(best, run=folder, value=folds.spread.mean, folds=folds)
 
@@ -201,4 +203,4 @@ def _trained(found: Planned, run: Path, settings: Settings, *, goes_on: bool) ->
                 model.save_pretrained(run / MODEL, overwrite=True)
             plan = dataclasses.replace(plan, kept=kept, done=True)
             write_plan(run, plan)
-    return Automatic(plan, run, model, metric, result.best, "")
+    return Automatic(plan, run, model, metric, result.best, lower_is_better=result.lower_is_better)

@@ -5,6 +5,7 @@ keep (Wortsman et al. 2022, arXiv:2203.05482, average those that began with the 
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,10 +24,18 @@ NOT_SHARED = ("val", "model", "options", "recipe", "minutes", "begins")  # said 
 
 @dataclasses.dataclass(frozen=True)
 class OfFold:
-    """What one fold left. value: of the metric on its part."""
+    """What one fold left. value: of the metric on its part; of some a lower one is better."""
 
     run: Path
     value: float | None
+    lower_is_better: bool = False
+
+    @property
+    def quality(self) -> float:
+        """The higher, the better; a fold that was not measured is the worst."""
+        if self.value is None:
+            return -math.inf
+        return -self.value if self.lower_is_better else self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,6 @@ def kept_lines(plan: Plan, changes: Iterable[str]) -> tuple[str, ...]:
 def settled(folder: Path, found: Sequence[OfFold]) -> Folded:
     """Write folds.json, and put the model of the best fold into the folder."""
     values = tuple(each.value for each in found)
-    best = max(range(len(found)), key=lambda n: -1.0 if values[n] is None else values[n] or 0.0)
+    best = max(range(len(found)), key=lambda number: found[number].quality)
     load(str(found[best].run / MODEL)).save_pretrained(folder / MODEL, overwrite=True)
     return Folded(values, write_folds(folder, values), best)

@@ -1,6 +1,7 @@
 """The making of a plan: what the data is like, which model suits, what fits into the minutes."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,18 +38,19 @@ from segzoo.spec import ModelSpec, Recipe
 __all__ = ["Planned", "data_for", "planned", "request_for"]
 
 TRIED = 4  # pictures of a step that is timed
-ENOUGH = 8000  # pictures: a larger network is taken where as many fit
+ENOUGH = 8000  # pictures: a larger network is taken where as many fit; below, windows are smaller
 LEAST = 4000  # below, pictures are made smaller
 KNOWN = 0.5  # of both, where the network knows something
 TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
 LEAST_TIMING = 10.0  # seconds
 AFTER = 0.1  # of the minutes, at most, for what follows the training
-SHRINKS = (1.0, 0.75, 0.5)
+SHRINKS = (0.75, 0.5)
 REMEMBER = 256 << 20  # bytes of samples, where no other process reads them meanwhile
 KEPT = 3  # checkpoints, at least: their mean is tried
 ROOM = 0.7  # of the free memory
 GRADIENTS = 2.5  # times the memory of what a network computes, in training
 OWN_LINES = ("val", "begins", "threads", "workers", "eval_every")  # and not fields of a recipe
+RANDOM = "random"  # what a network begins with that begins with nothing
 SHRUNK = ("size", "crop")
 DATA_LINES = ("size", "crop", "centred", "normalize", "loss", "class_weights", "sampling")
 
@@ -61,8 +63,19 @@ class Planned(NamedTuple):
     val: Data
 
 
+class _Seen(NamedTuple):
+    """The lines of that name, and how many pixels are shown at once."""
+
+    size: Json
+    crop: Json
+    pixels: float
+
+
 class _Chosen(NamedTuple):
-    """What will be trained. pace: of a step of TRIED pictures; fit: pictures that can be shown."""
+    """What will be trained. pace: of a step of TRIED pictures; fit: pictures that can be shown.
+
+    pace is of windows, or pictures, as large as they may be; area: how much of that is left.
+    """
 
     candidate: Suitable
     options: Mapping[str, Json]
@@ -71,6 +84,7 @@ class _Chosen(NamedTuple):
     fit: float
     half: float
     shrink: float
+    area: float
     threads: int
 
 
@@ -190,6 +204,12 @@ def _changes(asked: AutoRequest) -> dict[str, str]:
             "how long it trains follows from the minutes that there are",
             next_step="Give --minutes instead",
         )
+    if found.get("begins", RANDOM) != RANDOM:
+        raise UsageError(
+            f"begins={printable(found['begins'])}",
+            expected=f"begins={RANDOM}",
+            next_step="What it is to begin with is named by --backbone NAME=FILE",
+        )
     recipe = {name: text for name, text in found.items() if name not in OWN_LINES}
     recipes.overridden(recipes.DEFAULT, recipe)  # which says what is no field, or no value of it
     return found
@@ -208,6 +228,11 @@ def _opened(data: str, val: str | None, changes: Mapping[str, str]) -> tuple[Dat
         data = with_part(data, share, count)
         line = Line(name="val", value=share, why=why, source=source)
     else:
+        if "val" in changes:
+            raise UsageError(
+                f"val={printable(changes['val'])}: what to measure on is given already",
+                found=printable(data if val is None else f"--val {val}"),
+            )
         line = Line(name="val", value="given", why="what to measure on is given")
     train, held = data_of(data, val)
     assert held is not None
@@ -256,7 +281,7 @@ class _Search:
         told, best = [], None
         until = time.monotonic() + max(LEAST_TIMING, TIMING * self.seconds)
         for candidate in candidates:
-            enough = best is not None and best.fit >= _needed(LEAST, best.begins)
+            enough = best is not None and best.fit >= _least(best.begins)
             if best is not None and (enough or time.monotonic() > until):
                 suits = f"{best.candidate.model} suits as well, or better"
                 verdict = suits if enough else "no time was left to find out how fast"
@@ -280,7 +305,7 @@ class _Search:
 
     def _largest(self, candidate: Suitable, until: float) -> _Chosen:
         """The largest way to build it of which enough fits; of the smallest, in both precisions."""
-        begins = NOTHING if self.changes.get("begins") == "random" else candidate.begins
+        begins = NOTHING if self.changes.get("begins") == RANDOM else candidate.begins
         smallest, *larger = candidate.ladder
         plain = self._pace(candidate, smallest, "fp32", 1.0)
         half = self._pace(candidate, smallest, "bf16", 1.0) if self.here.bf16 else plain
@@ -288,7 +313,9 @@ class _Search:
         precision, pace = ("bf16", half) if ratio < 0.9 else ("fp32", plain)
         threads, pace = self._threaded(candidate, smallest, precision, pace)
         enough = _needed(ENOUGH, begins)
-        found = _Chosen(candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, threads)
+        found = _Chosen(
+            candidate, smallest, begins, pace, self._fit(pace), ratio, 1.0, 1.0, threads
+        )
         for options in larger:
             if found.fit < 2 * enough or time.monotonic() > until:
                 break  # the next one computes twice as much or more
@@ -297,10 +324,31 @@ class _Search:
             if self._fit(pace) < enough:
                 break
             found = found._replace(options=options, pace=pace, fit=self._fit(pace))
+        return self._shrunk(found)
+
+    def _shrunk(self, found: _Chosen) -> _Chosen:
+        """As much smaller as it takes for enough to fit.
+
+        Windows shrink sooner than pictures that are seen whole: smaller ones show as many pixels in
+        the same time, from more places and in more steps, and no pixel loses detail.
+        """
+        size, crop, _ = self._seen(found.candidate, SHRINKS[-1])
+        windows = crop is not None and size is None
+        needed = _needed(ENOUGH if windows else LEAST, found.begins)
+        whole = self._seen(found.candidate, 1.0).pixels
+        smaller = found
         for shrink in SHRINKS:
-            if found.fit / shrink**2 >= _needed(LEAST, begins) or shrink == SHRINKS[-1]:
-                return found._replace(fit=found.fit / shrink**2, shrink=shrink)
-        return found
+            area = self._seen(found.candidate, shrink).pixels / whole
+            if smaller.fit < needed and area < smaller.area:
+                smaller = found._replace(fit=found.fit / area, shrink=shrink, area=area)
+        return smaller
+
+    def _seen(self, candidate: Suitable, shrink: float) -> _Seen:
+        """What the network is shown at once; of what was asked for only that it does not shrink."""
+        found = self._situation(candidate, shrink)
+        size, crop = self._line("size", found).value, self._line("crop", found).value
+        sides = crop or size or [found.numbers["height"], found.numbers["width"]]
+        return _Seen(size, crop, math.prod(sides) if isinstance(sides, list) else 1.0)
 
     def _work(self, pace: Pace) -> float:
         """What tells precisions apart: on a CPU not the clock, which others move as well."""
@@ -445,7 +493,7 @@ class _Search:
         batch = float(lines[-1].value)
         numbers["batch"] = batch
         lines.append(self._line("lr", Situation(numbers)))
-        step = _seconds(chosen.pace) * batch / TRIED * chosen.shrink**2
+        step = _seconds(chosen.pace) * batch / TRIED * chosen.area
         numbers |= {"step": step, "measurement": chosen.pace.measurement}
         numbers["steps"] = max(1.0, chosen.fit / batch)
         lines += [self._line(name, Situation(numbers)) for name in ("ema", "eval_every", "workers")]
@@ -497,13 +545,13 @@ class _Search:
             asked = self.asked.backbone is not None
             why = "as you asked" if asked else "at hand: the encoder knows pictures already"
             return Line(name="begins", value=begins.backbone, why=why)
-        if self.changes.get("begins") == "random":
+        if self.changes.get("begins") == RANDOM:
             why = "as you asked"
         elif begins.lacks:
             why = f"without weights that know something, which are not at hand: {begins.lacks}"
         else:
             why = f"{model} has no weights that are meant to begin with"
-        return Line(name="begins", value="random", why=why)
+        return Line(name="begins", value=RANDOM, why=why)
 
     def _metric(self, candidate: Suitable) -> Line:
         """A recipe's own metric may be of another task than it is used for here."""
@@ -565,6 +613,14 @@ def _after(asked: AutoRequest, pace: Pace) -> float:
 def _needed(pictures: int, begins: Beginning) -> float:
     """How many have to fit, where that many do for a network that knows nothing."""
     return pictures * (KNOWN if begins.knows else 1)
+
+
+def _least(begins: Beginning) -> float:
+    """The pictures that have to fit for no other network to be looked at.
+
+    One that knows nothing learns all of it from these, and another may learn it faster.
+    """
+    return _needed(LEAST if begins.knows else ENOUGH, begins)
 
 
 def _seconds(pace: Pace) -> float:

@@ -46,10 +46,10 @@ def completed_words(data: str, val: str | None = None) -> Words:
     if source.reader == "folder" and not os.path.isdir(os.path.join(root, "images")):
         train, other = (_below(root, names) for names in (TRAIN, VAL))
         if train:
-            data = data.replace(source.path, os.path.join(source.path, train), 1)
+            data, whole = _below_it(data, train), data
             notes.append(f"{train}/ is what is trained on")
             if val is None and other:
-                val = data.replace(os.path.join(source.path, train), f"{source.path}/{other}", 1)
+                val = _below_it(whole, other)
                 notes.append(f"{other}/ is what is measured on")
     said, note = _said_by_masks(data)
     if said:
@@ -75,6 +75,12 @@ def _below(root: str, names: tuple[str, ...]) -> str:
     """The folder of such a name that holds a data set; "" for none."""
     found = (name for name in names if os.path.isdir(os.path.join(root, name, "images")))
     return next(found, "")
+
+
+def _below_it(words: str, folder: str) -> str:
+    """The words of a folder of the one that words name."""
+    location, query, options = words.partition("?")
+    return os.path.join(location, folder) + query + options
 
 
 def _with(words: str, options: Mapping[str, str]) -> str:

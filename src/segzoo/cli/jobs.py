@@ -147,8 +147,9 @@ def find(
     may_be_empty: a folder need not have any.
 
     A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
-    if `recursive`. Links are followed, each folder once. The folder `out` is never an input, and
-    neither are outputs of earlier runs in folders below the one that is named.
+    if `recursive`. Links are followed, each folder once. The folder `out` is no input of another
+    one, and neither are outputs of earlier runs in folders below the one that is named, or in that
+    one where it is `out` itself.
     """
     found = []
     for text in inputs:
@@ -342,25 +343,27 @@ def _scan(root: str, depth: int | None, out: str) -> Iterator[InputFolder]:
             names, folders, others = _entries(path or ".")
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", file=path) from None
-        if below:
-            names = _inputs_of(path, names, others)
+        own = os.path.realpath(path or ".") == skip
+        if below or own:
+            names = _inputs_of(path, names, others, mixed=own)
         if names or others:
             yield InputFolder(path, below, tuple(names), others)
         if depth is None or below.count(os.sep) + bool(below) + 1 < depth:
             stack += [os.path.join(below, folder) for folder in reversed(folders)]
 
 
-def _inputs_of(path: str, names: list[str], others: Counter[str]) -> list[str]:
+def _inputs_of(path: str, names: list[str], others: Counter[str], *, mixed: bool) -> list[str]:
     """The names without those of outputs of an earlier run, which are counted instead.
 
-    A folder whose first PNG is none has none, and so its TIFFs: two files of each folder are looked
-    into, not each file.
+    mixed: they may lie among pictures of the same ending. Else a folder whose first PNG is none has
+    none, and so its TIFFs: two files of each folder are looked into, not each file.
     """
     for ending in (".png", ".tif"):
         images = [name for name in names if name.endswith(ending)]
-        if images and ours.is_output(os.path.join(path, images[0])):
+        if images and (mixed or ours.is_output(os.path.join(path, images[0]))):
             outputs = {name for name in images if ours.is_output(os.path.join(path, name))}
-            others[f"{ending} {OUTPUTS}"] += len(outputs)
+            if outputs:
+                others[f"{ending} {OUTPUTS}"] += len(outputs)
             names = [name for name in names if name not in outputs]
     return names
 

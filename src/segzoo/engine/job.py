@@ -81,7 +81,8 @@ class TrainingResult:
     stopped: why before its last step: "", "SIGINT" (Ctrl-C), "SIGTERM", "SIGUSR1", "max_minutes" or
     "patience".
     values: of the last measurement. best, best_step: of the recipe's metric; None without a
-    validation set. exact: whether it was, or would be after a resumption, equal to the last bit.
+    validation set. lower_is_better: of that metric. exact: whether it was, or would be after a
+    resumption, equal to the last bit.
     """
 
     step: int
@@ -89,4 +90,5 @@ class TrainingResult:
     values: Mapping[str, Any]
     best: float | None
     best_step: int | None
+    lower_is_better: bool
     exact: bool

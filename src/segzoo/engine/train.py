@@ -610,9 +610,14 @@ def ended(training: Training) -> TrainingResult:
     place.accelerator.wait_for_everyone()
     state.load_best(training.job.run, training.state)
     training.state.network.eval()
-    exact = training.sitting.exact
     return TrainingResult(
-        progress.step, stopped, training.values, progress.best, progress.best_step, exact
+        step=progress.step,
+        stopped=stopped,
+        values=training.values,
+        best=progress.best,
+        best_step=progress.best_step,
+        lower_is_better=_lower_is_better(training.job.recipe, training.job.measures),
+        exact=training.sitting.exact,
     )
 
 
@@ -642,5 +647,9 @@ def _is_best(
     if not isinstance(value, int | float):
         names = [name for name, v in values.items() if isinstance(v, int | float)]
         raise ConfigError(f"eval_metric={metric!r} is not measured here", expected=", ".join(names))
-    lower = metric == "loss" or any(metric in m.lower_is_better for m in measures.values())
-    return progress.note(value, lower_is_better=lower)
+    return progress.note(value, lower_is_better=_lower_is_better(recipe, measures))
+
+
+def _lower_is_better(recipe: Recipe, measures: Mapping[str, Measure]) -> bool:
+    metric = recipe.eval_metric or "loss"
+    return metric == "loss" or any(metric in m.lower_is_better for m in measures.values())

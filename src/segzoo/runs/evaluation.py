@@ -25,6 +25,7 @@ from segzoo.base.home import expanded
 from segzoo.base.records import Json, asdict
 from segzoo.base.terminal import warn
 from segzoo.data.agreement import in_other_order, suit
+from segzoo.data.check import classes_of
 from segzoo.data.fingerprint import fingerprint
 from segzoo.data.opened import Data, opened
 from segzoo.data.sample import Dataset, Info
@@ -285,11 +286,11 @@ def task_for(zoo: Model, info: Info) -> Task:
     UsageError when the data has another number of classes, or has them in another order; a warning
     for other names.
     """
-    there, here = len(info.classes), zoo.num_classes
-    if there not in (0, here) and {there, here} != {1, 2}:
+    there, here = classes_of(info), zoo.num_classes
+    if there not in (None, here) and {there, here} != {1, 2}:
         raise UsageError(
             "the data set has not as many classes as the model",
-            found=f"{there}: {', '.join(info.classes)[:200]}",
+            found=f"{there}: {', '.join(info.classes)[:200]}".removesuffix(": "),
             expected=str(here),
         )
     if in_other_order(info.classes, zoo.classes):
@@ -299,7 +300,7 @@ def task_for(zoo: Model, info: Info) -> Task:
             expected=", ".join(zoo.classes)[:200],
             next_step="Say values= and classes= of the data set in the model's order",
         )
-    if here > 1 and there == len(zoo.classes):
+    if here > 1 and len(info.classes) == len(zoo.classes):
         for number, names in enumerate(zip(info.classes, zoo.classes, strict=True)):
             if len({registry.fold(name) for name in names}) > 1:
                 warn(
