@@ -16,8 +16,8 @@ from PIL import Image
 
 import segzoo
 from segzoo.automatic import auto as automatic
-from segzoo.automatic import machine as capacity
 from segzoo.automatic import folds, planning
+from segzoo.automatic import machine as capacity
 from segzoo.automatic.plan import PLAN, read_plan
 from segzoo.automatic.words import completed_words, with_part
 from segzoo.cli.main import run

@@ -633,7 +633,8 @@ def test_a_folder_that_its_outputs_go_to_is_gone_on_with(predict):
     assert err == "segzoo: 1 picture -> photos, 1 were there\n"
     os.remove("photos/a.png")
     _, err = predict("photos", "-o", "photos", "--skip-existing")
-    assert err == "segzoo: 0 pictures -> photos, 2 were there\n"
+    told = "segzoo: 2 files of other kinds left out: 2 .png that segzoo predicted\n"
+    assert err == f"{told}segzoo: 0 pictures -> photos, 2 were there\n"
     assert files("photos") == ["b.jpg", "b.png", "c.jpg", "c.png"]
 
 

@@ -65,9 +65,16 @@ def folder_of(place, count=8, *, wrong=()):
 class Colours:
     """Pictures of pure colours; of four classes, blue and yellow, the last is never seen."""
 
-    def __init__(self, count=5, classes=("red", "green", "blue"), num_colours=2, overlap=False):
+    def __init__(
+        self,
+        count=5,
+        classes=("red", "green", "blue"),
+        num_colours=2,
+        overlap=False,
+        palette=(RED, GREEN, BLUE),
+    ):
         self.count, self.num_colours, self.overlap = count, num_colours, overlap
-        self.info = Info(classes=classes, palette=(RED, GREEN, BLUE), ignore_index=255)
+        self.info = Info(classes=classes, palette=palette, ignore_index=255)
 
     def __len__(self):
         return self.count
@@ -84,6 +91,9 @@ class Colours:
 
     def id_of(self, index):
         return f"colours-{index}"
+
+
+NOTHING_SAID = Colours(3, (), palette=())
 
 
 def settled(model, data, **settings):
@@ -384,9 +394,7 @@ def test_what_it_does_without_the_libraries_of_training(tmp_path):
 def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(DependencyMissingError):
-        settled(
-            segzoo.load(bright.PICKY), Colours(3, ()), out=tmp_path
-        )  # it fails for every picture
+        settled(segzoo.load(bright.PICKY), NOTHING_SAID, out=tmp_path)  # it fails for every picture
 
 
 # --- what cannot be measured ----------------------------------------------------------------------
@@ -450,8 +458,20 @@ class Stream:
             UsageError,
             "the data set has not as many classes as the model; found 3, expected 1",
         ),
-        ("u2netp", Colours(0, ()), {}, DatasetError, "the data set to measure on is empty"),
-        ("u2netp", Colours(3, ()), {"metrics": ["io"]}, UsageError, "no metric 'io'. There are "),
+        (
+            "u2netp",
+            Colours(0, (), palette=()),
+            {},
+            DatasetError,
+            "the data set to measure on is empty",
+        ),
+        (
+            "u2netp",
+            Colours(3, (), palette=()),
+            {"metrics": ["io"]},
+            UsageError,
+            "no metric 'io'. There are ",
+        ),
         (
             bright.STRONGEST,
             Colours(),
@@ -494,7 +514,9 @@ def test_what_cannot_be_measured(model, data, settings, error, text):
 def test_a_folder_that_cannot_be_made_is_said_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="file/out: cannot be written: Not a directory"):
-        settled(segzoo.load(bright.PICKY), Colours(3, ()), out=tmp_path / "file" / "out")
+        settled(
+            segzoo.load(bright.PICKY), Colours(3, (), palette=()), out=tmp_path / "file" / "out"
+        )
 
 
 def test_other_names_of_classes_are_a_warning():

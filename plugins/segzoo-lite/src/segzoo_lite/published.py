@@ -156,7 +156,7 @@ LITE2_FINE_352 = replace(
     source="the weights of lite2.fine",
     notes="The weights of lite2.fine, which see 352 pixels: by a fifth more work a larger max "
     "F-beta and a smaller MAE on the 528 pictures held out (0.950 and 0.034; at 320 pixels 0.949 "
-    "and 0.035, at 384 0.949 and 0.034). Beside the authors' U²-Netp on the same pictures: ahead on "
-    "ECSSD and DUTS-TE, in max F-beta and in MAE, at a twelfth of the multiply-adds. Of many that "
-    "are alike (balls, a crowd, rows of chairs) all are taken where one is meant.",
+    "and 0.035, at 384 0.949 and 0.034). Beside the authors' U²-Netp on the same pictures: ahead "
+    "on ECSSD and DUTS-TE, in max F-beta and in MAE, at a twelfth of the multiply-adds. Of many "
+    "that are alike (balls, a crowd, rows of chairs) all are taken where one is meant.",
 )
