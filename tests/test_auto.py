@@ -173,10 +173,10 @@ def test_no_model_suits(cells, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fit", "crop", "batch"), [(9000, 192, 8), (6000, 128, 8), (3000, 96, 8), (1000, 96, 4)]
+    ("fit", "crop", "batch"), [(9000, 192, 8), (6000, 128, 8), (3000, 128, 4), (1000, 96, 4)]
 )
 def test_windows_are_smaller_where_few_of_them_fit(tmp_path, monkeypatch, fit, crop, batch):
-    """Below 8,000: three quarters of a side, on the grid, then half of it."""
+    """Below 8,000: three quarters of a side, on the grid; of that below 4,000: half of a side."""
     from segzoo.engine.warm_up import Pace
 
     scenes.stored(tmp_path / "cells", scenes.large_cells, 12)
