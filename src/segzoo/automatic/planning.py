@@ -44,8 +44,8 @@ KNOWN = 0.5  # of both, where the network knows something
 TIMING = 0.1  # of the minutes, at most, to find out how fast networks are
 LEAST_TIMING = 10.0  # seconds
 AFTER = 0.1  # of the minutes, at most, for what follows the training
-# What is left of a side where fewer pictures fit. Windows of three quarters of a side gain by it: as
-# many pixels are seen in the time, in more steps; those of half a side show too little.
+# What is left of a side where fewer pictures fit. Windows of three quarters of a side gain by it:
+# as many pixels are seen in the time, in more steps; those of half a side show too little.
 WINDOWS = ((0.75, ENOUGH), (0.5, LEAST))
 WHOLE = ((0.75, LEAST), (0.5, LEAST))
 REMEMBER = 256 << 20  # bytes of samples, where no other process reads them meanwhile
