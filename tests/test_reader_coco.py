@@ -232,7 +232,7 @@ PHOTO = CONTENT["images"][1]
         (with_(images=[{**PHOTO, "id": []}]), "images[0] cannot be used; found its 'id' is []"),
         (
             with_(images=[7]),
-            "images[0] cannot be used; found 7, no object, expected an id of its o",
+            "images[0] cannot be used; found 7, no object, expected an id of",
         ),
         ('{"images": [' + "1" * 5000 + "]}", "found a number of thousands of digits"),
         (
@@ -370,9 +370,9 @@ def test_annotations_without_an_outline_are_refused(tmp_path, outline):
     with pytest.raises(DatasetError) as caught:
         open_coco(tmp_path, split="val")
     assert str(caught.value) == (
-        f"{file}: 3 of 4 annotations have no outline, and a box says nothing of pixels; found 2 cup, "
-        "1 person; the first is annotations[1], expected polygons of three points or more, or "
-        "runs. Draw them, take them out of the list, or say which classes have outlines: "
+        f"{file}: 3 of 4 annotations have no outline, and a box says nothing of pixels; found "
+        "2 cup, 1 person; the first is annotations[1], expected polygons of three points or more, "
+        "or runs. Draw them, take them out of the list, or say which classes have outlines: "
         "classes=A,B"
     )
     dogs = open_data(f"coco:{tmp_path}?split=val&classes=dog")
@@ -382,12 +382,10 @@ def test_annotations_without_an_outline_are_refused(tmp_path, outline):
     assert np.argwhere(dogs[1]["target"]).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
-@pytest.mark.parametrize(
-    "name", ["000000000007.jpg", "./000000000007.jpg", "x\\..\\000000000007.jpg"]
-)
-def test_two_images_of_one_picture(tmp_path, name):
+@pytest.mark.parametrize("folder", ["", "./", "x\\..\\"])
+def test_two_images_of_one_picture(tmp_path, folder):
     """Each would be a sample without the other's things."""
-    again = {**PHOTO, "id": 8, "file_name": name}
+    again = {**PHOTO, "id": 8, "file_name": f"{folder}000000000007.jpg"}
     file = write(tmp_path, with_(images=[*CONTENT["images"], again]))
     with pytest.raises(DatasetError) as caught:
         open_coco(tmp_path, split="val")
