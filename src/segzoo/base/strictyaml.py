@@ -1,4 +1,4 @@
-"""YAML that comes from a file or from the Hub: plain values, no anchors, and each key once."""
+"""YAML that comes from a file or from the Hub: plain values, and no anchors."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def strict_yaml(text: str) -> Json:
             return found
 
         loader.construct_mapping = unique
-        return loader.get_single_data()  # type: ignore[no-any-return]
+        return loader.get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())[:200] or "it is nested too deeply") from None
     except (ValueError, LookupError, AttributeError):  # of 2026-13-01, !!bool x, 5,000 digits

@@ -286,6 +286,7 @@ def _region(
     outline, crowd = entry.get("segmentation"), bool(entry.get("iscrowd", 0))
     polygons: tuple[Polygon, ...] = ()
     runs: Runs | None = None
+    short = 0
     if isinstance(outline, dict) and outline:
         runs = _runs(outline, photo)
     elif isinstance(outline, list) and all(isinstance(polygon, list) for polygon in outline):
@@ -293,6 +294,7 @@ def _region(
             raise ValueError(f"a polygon of {odd[0]} numbers")
         # pycocotools takes two points for a box
         polygons = tuple(_polygon(polygon) for polygon in outline if len(polygon) >= 6)
+        short = len(outline) - len(polygons)
     elif outline:
         raise ValueError(f"its 'segmentation' is {outline!r}")
     if runs is None and not polygons:
@@ -305,7 +307,7 @@ def _region(
         ignored=index == IGNORED or (crowd and index > 0),
         order=-1 if crowd else 0,
     )
-    return region, len(outline) - len(polygons) if runs is None else 0
+    return region, short
 
 
 def _polygon(numbers: Sequence[float]) -> Polygon:
