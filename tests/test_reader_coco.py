@@ -24,7 +24,7 @@ from pycocotools.coco import COCO
 from segzoo.data import outlines
 from segzoo.data.readers import coco
 from segzoo.data.readers.coco import open_coco
-from segzoo.data.sample import checked, info_of
+from segzoo.data.sample import checked, info_of, notes_of
 from segzoo.data.source import id_of, open_data
 from segzoo.errors import DatasetError, DependencyMissingError, UsageError
 from segzoo.pictures import labels
@@ -171,9 +171,19 @@ def test_packed_runs_and_short_polygons(tmp_path):
     packed = pycocotools.mask.encode(np.asfortranarray(mask))["counts"].decode()
     write(tmp_path, one({"size": [5, 6], "counts": packed}))
     np.testing.assert_array_equal(open_coco(tmp_path, split="val")[1]["target"], mask * INDEX[DOG])
+    assert notes_of(open_coco(tmp_path, split="val")) == ()
     # two points enclose nothing; pycocotools alone would draw a box of 3x3
-    write(tmp_path, one([[1, 1, 3, 3]]))
-    assert not open_coco(tmp_path, split="val")[1]["target"].any()
+    write(tmp_path, one([[1, 1, 3, 3], [], [0, 0], box(0, 0, 1, 2)]))
+    dataset = open_coco(tmp_path, split="val")
+    assert notes_of(dataset) == ("polygons of fewer than three points are left out; found 3",)
+    assert np.argwhere(dataset[1]["target"]).tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_mark_of_utf8_in_front_of_the_list(tmp_path):
+    file = write(tmp_path, CONTENT)
+    before = open_coco(tmp_path, split="val")[0]["target"]
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    np.testing.assert_array_equal(open_coco(tmp_path, split="val")[0]["target"], before)
 
 
 def test_it_goes_to_another_process_as_it_is(tmp_path):
@@ -201,17 +211,34 @@ PHOTO = CONTENT["images"][1]
         (with_(images=[], annotations=[]), "there are no pictures"),
         (one([], image=8), "annotations[0] cannot be used; found there is no image 8"),
         (one([], category=12), "annotations[0] cannot be used; found there is no category 12"),
-        (one([], category=[1]), "annotations[0] cannot be used; found unhashable type: 'list'"),
+        (one([], category=[1]), "annotations[0] cannot be used; found its 'category_id' is [1]"),
         (one([[1, 2, 3, 4, 5, 6, 7]]), "annotations[0] cannot be used; found a polygon of 7 numb"),
-        (one([["1"] * 6]), "annotations[0] cannot be used; found must be real number, not str"),
+        (one([["1"] * 6]), "found a polygon whose corners are no numbers, expected an"),
         (one({"size": [6, 5], "counts": []}), "found runs of a picture of size [6, 5]"),
-        (one({"size": [5, 6], "counts": [-1]}), "annotations[0] cannot be used; found can't conv"),
+        (one({"size": [5, 6], "counts": [-1]}), "found runs whose 'counts' are no lengths"),
         (one({"counts": [30]}), "annotations[0] cannot be used; found it has no 'size'"),
         (
             with_(annotations=[{"id": 1}]),
             "annotations[0] cannot be used; found it has no 'image_id'",
         ),
-        (with_(annotations=[3]), "annotations[0] cannot be used; found 'int' object is not"),
+        (with_(annotations=[3]), "annotations[0] cannot be used; found 3, no object, exp"),
+        (one({"size": None, "counts": [30]}), "found runs of a picture of size None"),
+        (one({"size": [5, 6], "counts": None}), "found runs whose 'counts' are no lengths"),
+        (one({"size": [5, 6], "counts": "\xe9"}), "found runs whose 'counts' are no lengths"),
+        (one([1, 1, 3, 1, 3, 3]), "found its 'segmentation' is [1, 1, 3, 1, 3, 3], expected an im"),
+        (one("box"), "annotations[0] cannot be used; found its 'segmentation' is 'box'"),
+        (one([[10**400] * 6]), "found a polygon whose corners are no numbers"),
+        (one([], image={}), "annotations[0] cannot be used; found its 'image_id' is {}"),
+        (with_(images=[{**PHOTO, "id": []}]), "images[0] cannot be used; found its 'id' is []"),
+        (
+            with_(images=[7]),
+            "images[0] cannot be used; found 7, no object, expected an id of",
+        ),
+        ('{"images": [' + "1" * 5000 + "]}", "found a number of thousands of digits"),
+        (
+            with_(categories=[{"id": 1, "name": "\ud800"}]),
+            r"a label cannot be written as UTF-8; found \ud800",
+        ),
         (with_(images=[PHOTO, PHOTO]), "images[1] cannot be used; found the id 7 stands twice"),
         (
             with_(images=[{**PHOTO, "file_name": "../secret.jpg"}]),
@@ -326,6 +353,45 @@ def test_without_pycocotools_the_message_says_what_to_install(tmp_path, monkeypa
         open_coco(tmp_path)
     assert str(caught.value) == (
         "the reader 'coco' needs pycocotools. Run: pip install 'segzoo-core[data]'"
+    )
+
+
+@pytest.mark.parametrize("outline", [[], None, {}, [[]], [[1, 1]], [[1, 1, 3, 3], [2, 2]]])
+def test_annotations_without_an_outline_are_refused(tmp_path, outline):
+    """As tools write them that mix boxes and polygons: the thing would become background."""
+    things = [
+        annotation(1, 7, DOG, [box(0, 0, 2, 2)]),
+        annotation(2, 7, CUP, outline),
+        annotation(3, 139, CUP, outline),
+        annotation(4, 139, PERSON, outline, 1),  # a crowd would not be ignored
+    ]
+    del things[2]["segmentation"]
+    file = write(tmp_path, with_(annotations=things))
+    with pytest.raises(DatasetError) as caught:
+        open_coco(tmp_path, split="val")
+    assert str(caught.value) == (
+        f"{file}: 3 of 4 annotations have no outline, and a box says nothing of pixels; found "
+        "2 cup, 1 person; the first is annotations[1], expected polygons of three points or more, "
+        "or runs. Draw them, take them out of the list, or say which classes have outlines: "
+        "classes=A,B"
+    )
+    dogs = open_data(f"coco:{tmp_path}?split=val&classes=dog")
+    assert notes_of(dogs) == (
+        "annotations of background without an outline are left out; found 2 cup, 1 person",
+    )
+    assert np.argwhere(dogs[1]["target"]).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("folder", ["", "./", "x\\..\\"])
+def test_two_images_of_one_picture(tmp_path, folder):
+    """Each would be a sample without the other's things."""
+    again = {**PHOTO, "id": 8, "file_name": f"{folder}000000000007.jpg"}
+    file = write(tmp_path, with_(images=[*CONTENT["images"], again]))
+    with pytest.raises(DatasetError) as caught:
+        open_coco(tmp_path, split="val")
+    assert str(caught.value) == (
+        f"{file}: images[2] cannot be used; found images[1] is about '000000000007.jpg' too, "
+        "expected an id of its own, the file_name of a picture of its own, its height and width"
     )
 
 

@@ -187,13 +187,24 @@ MASK = '<mask label="cell" rle="{}" left="{}" top="0" width="3" height="2" z_ord
         ),
         (xml(image(polygon(points="1,1;5,1"))), "found a polygon of 2 points"),
         (xml(image(polygon(points="1,1;5;1,1"))), "points are not pairs of numbers"),
-        (xml(image(polygon(points="1,1;5,x;1,1"))), "could not convert string to float: 'x'"),
+        (xml(image(polygon(points="1,1;5,x;1,1"))), "found 'x' is no number"),
         (xml(image(polygon(points="1,1;5,inf;1,1"))), "a point that is nowhere"),
-        (xml(image(polygon(z="up"))), "invalid literal for int()"),
+        (xml(image(polygon(z="up"))), "found z_order='up' is no whole number"),
         (xml(image('<polygon points="1,1;2,2;3,1"/>')), "found it has no 'label'"),
         (xml(image('<blob label="cell"/>')), "a shape <blob>"),
         (xml(image(MASK.format("1, 4", 0))), "runs of 5 pixels, of 6"),
-        (xml(image(MASK.format("1, -1, 6", 0))), "can't convert negative value"),
+        (xml(image(MASK.format("1, -1, 6", 0))), "runs that are no lengths: '1, -1, 6'"),
+        (xml(image(MASK.format("1, x", 0))), "runs that are no lengths: '1, x'"),
+        (xml(image(MASK.format("9" * 5000, 0))), "runs that are no lengths: '9999"),
+        (xml(image(MASK.format("6", "0.5"))), "found left='0.5' is no whole number"),
+        (xml(image(size=(8, "9" * 5000))), f"found width='{'9' * 77}...' is no whole number, exp"),
+        (xml(image(size=("", 9))), "found height='' is no whole number"),
+        (xml(image(polygon(z="9" * 5000))), f"found z_order='{'9' * 77}...' is no whole number"),
+        (xml(image('<box label="cell" xtl="l"/>')), "found 'l' is no number"),
+        (
+            xml(image(subset="../..", name="etc/x")),
+            "'images/../../etc/x' is not the name of a file",
+        ),
         (xml(image(MASK.format("6", -1))), "a mask of 2 x 3 at 0, -1"),
         (xml(image(name="../a.png")), "'../a.png' is not the name of a file in the set"),
         (xml(image(name="/etc/passwd")), "'/etc/passwd' is not the name of a file in the set"),
@@ -208,6 +219,40 @@ def test_d_files_that_cannot_be_used(tmp_path, content, message):
         open_cvat(tmp_path)
     assert message in str(error.value)
     assert str(tmp_path) in error.value.file
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [image(polygon("cell")), image(polygon("wall"))],
+        [image(polygon("cell")), image(name="b/../a.png")],
+        [image(subset="Train"), image(subset="Val")],
+    ],
+)
+def test_d_two_images_of_one_picture(tmp_path, images):
+    file = write(tmp_path, xml(*images)) / "annotations.xml"
+    with pytest.raises(DatasetError) as error:
+        open_cvat(tmp_path)
+    assert str(error.value) == (
+        f"{file}: several images are of one picture, and each would deny the other's shapes; found "
+        "images/a.png, expected a picture of its own for each, in the folder of its subset"
+    )
+
+
+def test_d_pictures_of_one_name_in_two_subsets(tmp_path):
+    content = xml(image(polygon(), subset="Train"), image(subset="Val"))
+    write(tmp_path, content, "images/Train/a.png", "images/Val/a.png")
+    dataset = open_cvat(tmp_path)
+    assert [id_of(dataset, n) for n in (0, 1)] == ["images/Train/a.png", "images/Val/a.png"]
+    for name in ("Train", "Val"):
+        (tmp_path / f"images/{name}/a.png").unlink()
+    write(tmp_path, content)
+    assert len(open_data(f"cvat:{tmp_path}?split=Val")) == 1  # the other is not asked for
+
+
+def test_d_a_mark_of_utf8_in_front_of_the_file(tmp_path):
+    write(tmp_path, "\ufeff" + xml(image(polygon())))
+    np.testing.assert_array_equal(open_cvat(tmp_path)[0]["target"], SQUARE)
 
 
 def test_d_the_line_is_told(tmp_path):

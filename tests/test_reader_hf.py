@@ -239,6 +239,14 @@ except DatasetError as error:
 def test_options_and_libraries(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="reader 'hf': streaming='perhaps' is not of type bool"):
         open_data("hf:a/b?streaming=perhaps")
+    for name in ("", " "):
+        with pytest.raises(UsageError) as told:
+            open_data(f"hf:{name}?split=train")
+        assert str(told.value) == (
+            f"the reader 'hf' is not told which data set; found '{name}', expected OWNER/NAME of "
+            "the Hub, or parquet files: a file or a folder. "
+            "Say hf:OWNER/NAME?image=COLUMN&mask=COLUMN"
+        )
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DependencyMissingError) as caught:
         open_hf(str(tmp_path))

@@ -176,18 +176,37 @@ def test_d_other_json_files(tmp_path):
         open_labelme(tmp_path)
 
 
+def test_d_a_mark_of_utf8_in_front_of_a_file(tmp_path):
+    write(tmp_path, "a", shape("dög"))
+    file = tmp_path / "a.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    dataset = open_labelme(tmp_path)
+    assert info_of(dataset).classes == ("background", "dög")
+    assert dataset[0]["target"].sum() == 12
+    file.write_bytes(b"\xef\xbb\xbf" * 2 + b"{}")
+    with pytest.raises(DatasetError, match=r"a\.json: it is not valid JSON"):
+        open_labelme(tmp_path)
+
+
 FAR = [[0, 0], [1e6, 0], [0, 1e6]]
 BAD = [
     ([shape(points=[[1, 1], [5, 1]])], "shapes[0]: a polygon of 2 points"),
     ([shape(points=[[1, 1]], kind="circle")], "shapes[0]: a circle of 1 point, not 2"),
     ([shape(points=[[1, 1, 1]] * 3)], "shapes[0]: points are not pairs of numbers"),
-    ([shape(points=[[1, None]] * 3)], "shapes[0]: float() argument must be"),
-    ([shape(points=5)], "shapes[0]: 'int' object is not iterable"),
+    ([shape(points=[[1, None]] * 3)], "shapes[0]: points are not pairs of numbers"),
+    ([shape(points=5)], "shapes[0]: points are not pairs of numbers"),
     ([shape(label=7)], "shapes[0]: 7 is no label"),
     ([shape(label=" ")], "shapes[0]: ' ' is no label"),
     ([shape(kind="spiral")], "shapes[0]: a shape of type 'spiral'"),
     ([{"label": "cat"}], "shapes[0]: it has no 'points'"),
-    ([3], "shapes[0]: "),
+    ([3], "shapes[0]: 3, no object"),
+    ([[]], "shapes[0]: [], no object"),
+    ([shape(kind=["polygon"])], "shapes[0]: a shape of type ['polygon'], no text"),
+    ([shape(kind={"a": 1})], "shapes[0]: a shape of type {'a': 1}, no text"),
+    ([shape(kind=7)], "shapes[0]: a shape of type 7, no text"),
+    ([shape(points=[["1", "x"]] * 3)], "shapes[0]: points are not pairs of numbers"),
+    ([shape(points=None)], "shapes[0]: points are not pairs of numbers"),
+    ([shape(label="\ud800")], r"a label cannot be written as UTF-8; found \ud800"),
     ([shape(points=[[0, 0], [2, 2]], kind="mask", mask="%%%")], "its mask is not base64"),
     ([shape(points=[[0, 0], [2, 2]], kind="mask", mask="AAAA")], "shapes[0]: "),
 ]

@@ -138,11 +138,11 @@ def test_d_splits(tmp_path):
         ("-1 " + BOX, "class -1 of 2"),
         ("0.5 " + BOX, "class 0.5 of 2"),
         ("nan " + BOX, "class nan of 2"),
-        ("cat " + BOX, "could not convert string to float: 'cat'"),
+        ("cat " + BOX, "'cat' is no number"),
         ("0 0.1 0.2 0.5 0.2 12 0.8", "12 is not in 0..1"),
         ("0 0.1 0.2 -0.5 0.2 0.1 0.8", "-0.5 is not in 0..1"),
         ("0 0.1 0.2 nan 0.2 0.1 0.8", "nan is not in 0..1"),
-        ("0 \x1b[2J 0.2 1 0.2 0.1 0.8", r"could not convert string to float: '\x1b[2J'"),
+        ("0 \x1b[2J 0.2 1 0.2 0.1 0.8", r"'\x1b[2J' is no number"),
     ],
 )
 def test_d_lines_that_cannot_be_used(tmp_path, line, message):
@@ -166,6 +166,19 @@ def test_d_coordinates_a_hair_outside_are_of_the_border(tmp_path):
         ("train: [", "this is not valid YAML; found while parsing"),
         ("- a\n- b", "this is no description of a set; found list, expected train:"),
         ("a: &a [x]\nb: *a", "this is not valid YAML; found it holds anchors"),
+        (
+            "train: images/train\nnames: {0: cat, 0: dog}",
+            "this is not valid YAML; found the key '0' stands twice, again in line 2",
+        ),
+        (
+            "train: images/none\ntrain: images/train\nnames: [cat]",
+            "this is not valid YAML; found the key 'train' stands twice, again in line 2",
+        ),
+        (f"train: images/train\nnc: {'9' * 5000}", "found a number, a date or a value with a tag"),
+        (
+            'train: images/train\nnames: ["\\ud800"]',
+            r"a label cannot be written as UTF-8; found \ud800",
+        ),
         ("train: images/train\nnames: [cat, no]", "a name is False; write it in quotes"),
         ("train: images/train\nnames: {1: cat}", "neither a list, nor numbered from 0"),
         ("train: images/train\nnames: [a]\nnc: 2", "nc: is 2, and there are 1 names"),

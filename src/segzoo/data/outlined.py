@@ -47,6 +47,7 @@ OPTIONS: Mapping[str, Option] = {
 MOST = 254  # classes beside the background: indices and the ignored one are bytes
 SHOWN = 5  # names that a message lists
 DRIVE = re.compile(r"[A-Za-z]:")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def reason_of(error: Exception) -> str:
@@ -229,9 +230,17 @@ def chosen(labels: Iterable[str], classes: str, *, file: str, complete: bool = T
 
     A label for background is index 0, and one for what is ignored 255. complete: nothing but these
     is in the set, so that another name in classes= is a UsageError. DatasetError for a label that
-    stands twice, and for too many.
+    stands twice or is no text, and for too many.
     """
     labels = [*labels]
+    if halves := [label for label in labels if SURROGATE.search(label)]:
+        raise DatasetError(
+            "a label cannot be written as UTF-8",  # to a config.json, a card, a report
+            file=file,
+            found=_series(halves),
+            expected="names without a lone half of a pair of UTF-16",
+            next_step="Rename it in the file",
+        )
     known = [tidy(label) for label in labels]
     things = [name for name in known if name != BACKGROUND and not is_ignored(name)]
     if twice := sorted({name for name in known if known.count(name) > 1}):

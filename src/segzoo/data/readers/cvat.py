@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from xml.parsers import expat
 
+from segzoo.base.strictjson import short
 from segzoo.data.outlined import (
     OPTIONS,
     Drawing,
@@ -58,6 +59,7 @@ MAX_BYTES = 1 << 30
 CHUNK = 1 << 20
 DEEPEST = 16  # elements within each other
 NO_AREA = frozenset({"polyline", "points", "cuboid", "skeleton", "tag"})
+DIGITS = 20  # of a whole number
 SHOWN = 5  # names that an error lists
 PICTURES = "Put the pictures into the folder images beside the file, or export with 'Save images'"
 
@@ -85,8 +87,8 @@ def open_cvat(
     """The data set of a file, or of the annotations.xml in a folder; the module says more.
 
     DatasetError for a file that is not of this kind, a subset that there is not, pictures that are
-    missing, and labels that the task does not have; UsageError for classes= that it does not have;
-    DependencyMissingError.
+    missing or stand twice, and labels that the task does not have; UsageError for classes= that it
+    does not have; DependencyMissingError.
     """
     drawing_library("cvat")
     path = os.fsdecode(path)
@@ -110,6 +112,14 @@ def open_cvat(
             file=root,
             found="no " + ", ".join(map(printable, missing[:SHOWN])),
             next_step=PICTURES,
+        )
+    counts = Counter(photo.file for photo in photos)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise DatasetError(
+            "several images are of one picture, and each would deny the other's shapes",
+            file=file,
+            found=", ".join(map(printable, twice[:SHOWN])),
+            expected="a picture of its own for each, in the folder of its subset",
         )
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(parsed.left_out.items()))
     return Outlined(
@@ -137,9 +147,14 @@ def _photo(picture: _Picture, index: Mapping[str, int], root: str, file: str) ->
         regions.append(shape.region(found))
     places = [f"images/{picture.name}", picture.name]
     if picture.subset:
-        places.insert(0, f"images/{picture.subset}/{picture.name}")
+        places.insert(0, _in_subset(picture.subset, picture.name))
     there = (place for place in places if os.path.isfile(os.path.join(root, place)))
     return Photo(next(there, f"images/{picture.name}"), *picture.size, regions)
+
+
+def _in_subset(subset: str, name: str) -> str:
+    """ValueError for one that leads out of the set."""
+    return path_within(f"images/{subset}/{name}")
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -210,7 +225,7 @@ class _Reading:
             self.label, self.part_of_another = "", False
         elif above == "image" and name in _SHAPES:
             shapes = self.pictures[-1].shapes
-            order = int(attributes.get("z_order", 0))
+            order = _whole(attributes, "z_order") if "z_order" in attributes else 0
             label = attributes["label"]
             shapes.append(_SHAPES[name](len(shapes), label, order, attributes))
         elif above == "image":
@@ -236,23 +251,47 @@ class _Reading:
 
 
 def _picture(attributes: Mapping[str, str]) -> _Picture:
-    size = size_checked(int(attributes["height"]), int(attributes["width"]), MAX_PIXELS)
-    return _Picture(path_within(attributes["name"]), attributes.get("subset", ""), size, [])
+    height, width = _whole(attributes, "height"), _whole(attributes, "width")
+    size = size_checked(height, width, MAX_PIXELS)
+    name, subset = path_within(attributes["name"]), attributes.get("subset", "")
+    _in_subset(subset, name)
+    return _Picture(name, subset, size, [])
+
+
+def _whole(attributes: Mapping[str, str], name: str) -> int:
+    text = attributes[name]
+    try:
+        if len(text) <= DIGITS:
+            return int(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{name}={short(text)!r} is no whole number")
 
 
 def _numbers(attributes: Mapping[str, str], *names: str) -> list[float]:
-    return [float(attributes[name]) for name in names]
+    return [_number(attributes[name]) for name in names]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{short(text)!r} is no number") from None
+
+
+def _turned(attributes: Mapping[str, str]) -> float:
+    return _number(attributes.get("rotation", "0"))
 
 
 def _box(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     left, top, right, bottom = _numbers(a, "xtl", "ytl", "xbr", "ybr")
-    box = rectangle(left, top, right, bottom, float(a.get("rotation", 0)))
+    box = rectangle(left, top, right, bottom, _turned(a))
     return Shape(number, label, box, order=order)
 
 
 def _ellipse(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
     x, y, rx, ry = _numbers(a, "cx", "cy", "rx", "ry")
-    outline = ellipse(x, y, rx, ry, float(a.get("rotation", 0)))
+    outline = ellipse(x, y, rx, ry, _turned(a))
     return Shape(number, label, outline, order=order)
 
 
@@ -260,14 +299,19 @@ def _polygon(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape
     pairs = [pair.split(",") for pair in a["points"].split(";")]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("points are not pairs of numbers")
-    return Shape(number, label, polygon_of([float(v) for pair in pairs for v in pair]), order=order)
+    return Shape(
+        number, label, polygon_of([_number(v) for pair in pairs for v in pair]), order=order
+    )
 
 
 def _mask(number: int, label: str, order: int, a: Mapping[str, str]) -> Shape:
-    top, left, height, width = (int(a[name]) for name in ("top", "left", "height", "width"))
+    top, left, height, width = (_whole(a, name) for name in ("top", "left", "height", "width"))
     if min(top, left) < 0 or min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"a mask of {height} x {width} at {top}, {left}")
-    runs = array("I", map(int, a["rle"].split(",")))
+    try:
+        runs = array("I", map(int, a["rle"].split(",")))
+    except (ValueError, OverflowError):
+        raise ValueError(f"runs that are no lengths: {short(a['rle'])!r}") from None
     if sum(runs) != height * width:
         raise ValueError(f"runs of {sum(runs)} pixels, of {height * width}")
     return Shape(number, label, None, runs, (top, left, height, width), order)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Unpack
 from segzoo.data.declared import OPTIONS, Declared, Said, declared
 from segzoo.data.paired import read_sample
 from segzoo.data.sample import Info, Sample
-from segzoo.errors import DatasetError, DependencyMissingError, printable
+from segzoo.errors import DatasetError, DependencyMissingError, UsageError, printable
 from segzoo.spec import Option, ReaderSpec
 
 __all__ = ["SPEC", "RowStream", "Rows", "open_hf"]
@@ -121,6 +121,13 @@ def open_hf(
     no file is named so, "train" is all of them. DatasetError for data that is not there, cannot be
     fetched or lacks a column; UsageError; DependencyMissingError.
     """
+    if not path.strip():
+        raise UsageError(
+            "the reader 'hf' is not told which data set",
+            found=repr(path),
+            expected="OWNER/NAME of the Hub, or parquet files: a file or a folder",
+            next_step="Say hf:OWNER/NAME?image=COLUMN&mask=COLUMN",
+        )
     meaning = declared(**said)
     try:
         import datasets

@@ -16,6 +16,7 @@ through; here a pixel counts whose centre is inside, so that edges differ by up 
 
 import base64
 import binascii
+import codecs
 import os
 from array import array
 from collections import Counter
@@ -183,7 +184,7 @@ def _read(file: str) -> dict[str, Any]:
         if (size := os.path.getsize(file)) > MAX_BYTES:
             raise ValueError(f"it is too large: {size:,} bytes")
         with open(file, "rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+            raw = stream.read(MAX_BYTES + 1).removeprefix(codecs.BOM_UTF8)  # of some editors
         return strict_json(raw, file, what="it", error=DatasetError, levels=LEVELS)
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror or error}") from error
@@ -201,22 +202,26 @@ def _found(content: Mapping[str, Any], source: str) -> _Found:
     size = (0, 0) if height is None or width is None else size_checked(height, width, MAX_PIXELS)
     areas, left_out = [], Counter[str]()
     for number, shape in enumerate(shapes):
-        kind = shape.get("shape_type") or "polygon" if isinstance(shape, dict) else None
-        if kind in NO_AREA:
-            left_out[kind] += 1
-            continue
         try:
+            if not isinstance(shape, dict):
+                raise ValueError(f"{shape!r}, no object")
+            kind = shape.get("shape_type") or "polygon"
+            if not isinstance(kind, str):
+                raise ValueError(f"a shape of type {kind!r}, no text")
+            if kind in NO_AREA:
+                left_out[kind] += 1
+                continue
             areas.append(_shape(number, kind, shape))
         except (ValueError, TypeError, KeyError, OverflowError, SegzooError) as error:
             raise ValueError(f"shapes[{number}]: {reason_of(error)}") from error
     return _Found(source, Photo(file, *size, []), areas, left_out)
 
 
-def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> Shape:
+def _shape(number: int, kind: str, shape: Mapping[str, Any]) -> Shape:
     label, points = shape["label"], shape["points"]
     if not isinstance(label, str) or not label.strip():
         raise ValueError(f"{label!r} is no label")
-    if not all(isinstance(point, list) and len(point) == 2 for point in points):
+    if not isinstance(points, list) or not all(map(_is_pair, points)):
         raise ValueError("points are not pairs of numbers")
     numbers = [float(value) for point in points for value in point]
     if kind in ("rectangle", "circle", "mask") and len(numbers) != 4:
@@ -231,7 +236,15 @@ def _shape(number: int, kind: object, shape: Mapping[str, Any]) -> Shape:
         return Shape(number, label, ellipse(x, y, radius, radius))
     if kind in ("polygon", "oriented_rectangle"):
         return Shape(number, label, polygon_of(numbers))
-    raise ValueError(f"a shape of type {str(kind)[:40]!r}")
+    raise ValueError(f"a shape of type {kind[:40]!r}")
+
+
+def _is_pair(point: object) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and all(isinstance(value, int | float) for value in point)
+    )
 
 
 def _mask(number: int, label: str, packed: object, corners: Sequence[float]) -> Shape:

@@ -341,12 +341,19 @@ def _regions(file: str, index: Sequence[int], height: int, width: int) -> list[R
     return regions
 
 
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is no number") from None
+
+
 def _region(
     number: int, words: Sequence[str], index: Sequence[int], height: int, width: int
 ) -> Region:
     if len(words) == 5:
         raise ValueError("four numbers: a box, or two points")
-    label, values = float(words[0]), [float(word) for word in words[1:]]
+    label, *values = map(_number, words)
     if label not in range(len(index)):
         raise ValueError(f"class {words[0]} of {len(index)}")
     if outside := [v for v in values if not -OUTSIDE <= v <= 1 + OUTSIDE]:
