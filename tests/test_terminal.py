@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from strange import texts_of_strange
 
 import segzoo
 from segzoo import spec as records
@@ -28,12 +29,16 @@ from segzoo.base.terminal import to_stderr, warn
 from segzoo.checks.results import Result
 from segzoo.cli.main import run
 from segzoo.cli.text import say, table
+from segzoo.engine import record
 from segzoo.engine.journal import Journal
 from segzoo.errors import SegzooError
 from segzoo.hub import cache as hubcache
 from segzoo.report.confusion import draw_confusion
 from segzoo.report.curves import draw_curves
-from segzoo.runs import opening
+from segzoo.report.page import rendered
+from segzoo.runs import opening, reporting
+from segzoo.runs.begun import begun_of, measured_by, rebuilt_of, settings_of, typed_again
+from segzoo.runs.reporting import ReportRequest, reported
 from segzoo.saved.config import Config
 from segzoo.spec import (
     Dataset,
@@ -584,6 +589,130 @@ def test_a5_the_files_of_a_run(workplace, capsys, name):
         heard(capsys, *GO_ON)
         heard(capsys, *PUBLISH)
         file.write_bytes(whole)
+
+
+NOW = {"data": {"samples": 6, "sha256": "0" * 64, "of": "contents", "names": "1" * 64}}
+
+
+def go_on(place: Path) -> None:
+    """What reads the files of a run that goes on, before it is opened."""
+    begun = begun_of(place)
+    assert all(isinstance(name, str) for name in begun.metrics)
+    settings_of(place)
+    assert all(isinstance(text, str) for text in (*measured_by(place), *typed_again(place)))
+    _, then = record.latest(place, here=True)
+    for now in (then, {**then, **NOW}):
+        if now:
+            record.changes(then, now, file=place, here=True, force=True)
+            record.how(then, {**NOW, **now}, exact=True)
+
+
+def show(place: Path) -> None:
+    """A damaged run has a page of what can be read: here nothing is an error."""
+    reported(ReportRequest(place=place, measure=False))
+
+
+def rewritten(file: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Every way in which the file has a strange value. name: of what lies in it; else all of it."""
+    known = json.loads(file.read_text("utf-8"))
+    for said, text in texts_of_strange({name: known[name]} if name else known):
+        if not name:
+            yield said, text
+        elif text != "{}":
+            yield said, json.dumps({**known, name: 0}).replace(f'"{name}": 0', text[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "reads"),
+    [
+        ("run.json", "", (go_on, show)),
+        ("step-00000001/manifest.json", "about", (go_on,)),
+        ("config.json", "", (rebuilt_of, show)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a5_every_value_of_another_kind(workplace, monkeypatch, name, inner, reads):
+    """What reads a run's files works or says what is wrong with which, for every value in them."""
+    file, refused = Path("run") / name, 0
+    monkeypatch.setattr(reporting, "write_page", lambda path, page: rendered(page))
+    for said, text in rewritten(file, inner):
+        file.write_text(text, "utf-8")
+        for read in reads:
+            try:
+                read(Path("run"))
+            except SegzooError as error:
+                assert read is not show, (said, error)
+                refused += 1
+                assert_clean(str(error))
+            except Exception as error:
+                raise AssertionError(f"{name}: {said}") from error
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"identity": 5}, "identity=5 is not an object"),
+        ({"identity": {"metrics": 5}}, "identity.metrics=5 is not a list of texts"),
+        ({"identity": {"metrics": [5]}}, "identity.metrics=[5] is not a list of texts"),
+        ({"settings": 5, "data": "x"}, 'data="x" is not an object; settings=5 is not an object'),
+        ({"recipe": None}, "recipe=null is not an object"),
+    ],
+)
+def test_a5_a_record_of_other_kinds_goes_on_in_no_way(workplace, capsys, changes, message):
+    file = Path("run/run.json")
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+    assert run(GO_ON) == 2
+    assert capsys.readouterr().err == (
+        f"segzoo: run/run.json: the record of the run has values of another kind: {message}. Put "
+        "back the file as it was written, or begin a new run in another folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [(5, "about.about=5 is not an object"), ({"recipe": None}, "about.about.recipe=null is not")],
+)
+def test_a5_a_checkpoint_that_says_something_else_of_its_run(workplace, capsys, about, message):
+    file = Path("run/step-00000001/manifest.json")
+    known = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(known | {"about": known["about"] | {"about": about}}), "utf-8")
+    assert run(GO_ON) == 3
+    said = capsys.readouterr().err
+    assert (
+        f"{file}: what the manifest says of the run has values of another kind: {message}" in said
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [{"loss": 1e308}, {"loss": -1e308}],
+        [{"loss": 1.79e308}] * 2,
+        [{"loss": 5e-324}, {"loss": -5e-324}, {"loss": 0}],
+        [{"loss": 10**19}, {"loss": True}],
+        [{"val": {"step": [1], "mean_iou": 0.5}}] * 2,
+        [{"val": {"step": "x", "loss": {}, "mean_iou": -1e308}}, {"val": {"mean_iou": 1e308}}],
+        [{"loss": 1.0}] * 30 + [{"loss": -1e307}] * 5 + [{"loss": 1e3}] * 30,
+        [{"step": 10**19, "loss": 1.0, "best": True}, {"step": -(10**19), "loss": 2.0}],
+    ],
+    ids=range(8),
+)
+def test_a5_a_journals_numbers_have_a_page_and_curves(workplace, values):
+    lines = [{"step": step, **value} for step, value in enumerate(values, 1)]
+    Path("run/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    show(Path("run"))
+    draw_curves("run")
+
+
+def test_a5_every_value_of_a_journals_line(workplace, monkeypatch):
+    file = Path("run/metrics.jsonl")
+    monkeypatch.setattr(reporting, "write_page", lambda path, page: rendered(page))
+    lines = file.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines):
+        for _, text in texts_of_strange(json.loads(line)):
+            file.write_text("\n".join([*lines[:number], text, *lines[number + 1 :], ""]), "utf-8")
+            show(Path("run"))
 
 
 @pytest.mark.parametrize("line", [{}, {"step": "1"}, {"step": 1, "val": 3}, {"step": True}])

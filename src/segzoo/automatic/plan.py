@@ -5,15 +5,20 @@ what decides is in run.json, where it is judged (`segzoo.runs.claims`).
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from segzoo.base import files
 from segzoo.base.records import Json, Record, asdict, from_dict
-from segzoo.base.strictjson import strict_json
+from segzoo.base.strictjson import OBJECT, TEXT, JsonKind, kind_faults, strict_json
+from segzoo.data.source import parse
 from segzoo.data.traits import Traits
 from segzoo.errors import RunError, printable
+from segzoo.runs import claims
 
 __all__ = [
     "PLAN",
@@ -32,8 +37,74 @@ PLAN = "plan.json"
 FORMAT = 1
 MOST_BYTES = 1 << 20
 LEVELS = 12
-# Lines that are such numbers.
-WHOLE = {"threads": 1024, "workers": 1024, "eval_every": 1 << 31}
+LARGEST = 1e12  # of a trait: none counts or measures as much, and a larger one has no square
+NAME = re.compile(r"\w+")  # of an installed model; a path or an address would be opened
+
+
+def _whole(least: int, most: int) -> JsonKind:
+    return JsonKind(
+        f"a whole number from {least} up to {most}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+def _is_number(value: Json) -> bool:
+    """Whether it is one, or stands for one or for none as it was typed."""
+    return type(value) in (int, float, str, type(None))
+
+
+def _is_numbers(value: Json) -> bool:
+    """The same of several."""
+    if not isinstance(value, list):
+        return value is None or isinstance(value, str)
+    return all(type(item) in (int, float) for item in value)
+
+
+def _is_loss(value: Json) -> bool:
+    """Whether it is a name, or [name, options]; the parts of a sum are [name, factor, ...]."""
+    match value:
+        case None | str():
+            return True
+        case [str(), {"parts": list(parts)}]:
+            return all(isinstance(part, list) and len(part) >= 2 for part in parts)
+        case [str(), dict(options)]:
+            return "parts" not in options
+    return False
+
+
+def _is_steps(value: Json) -> bool:
+    """Whether it is names, or a list of [name, options]."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    return all(isinstance(step, list) and [*map(type, step)] == [str, dict] for step in value)
+
+
+NUMBER = JsonKind("a number, a text or null", _is_number)
+NUMBERS = JsonKind("a list of numbers, a text or null", _is_numbers)
+# Lines that a run which goes on has, and what each is.
+NEEDED: Mapping[str, JsonKind] = MappingProxyType(
+    {
+        "threads": _whole(0, 1024),
+        "workers": _whole(0, 1024),
+        "eval_every": _whole(1, 1 << 31),
+        "model": JsonKind(
+            "a model's name", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))
+        ),
+        "options": OBJECT,
+        "begins": TEXT,
+        "recipe": TEXT,
+        "augment": JsonKind("names, or a list of [name, options]", _is_steps),
+    }
+)
+KINDS: Mapping[str, JsonKind] = MappingProxyType(
+    {
+        **NEEDED,
+        "loss": JsonKind("a name, [name, options] or null", _is_loss),
+        **dict.fromkeys(("eval_metric", "normalize", "sampling", "precision"), TEXT),
+        **dict.fromkeys(("val", "centred", "batch_size", "lr", "ema", "minutes"), NUMBER),
+        **dict.fromkeys(("size", "crop", "class_weights"), NUMBERS),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +167,7 @@ class Kept(Record):
     on the pictures held out. taken: whether it is in the model."""
 
     name: str
-    value: Json
+    value: float | bool
     before: float
     after: float
     taken: bool
@@ -121,19 +192,19 @@ class Plan(Record):
     done: bool = False
 
     def _faults(self) -> list[str]:
-        numbers = {x.name: x.value for x in self.lines if x.name in WHOLE}
-        return [
-            f"{name}={number} is not a whole number up to {most}"
-            for name, most in WHOLE.items()
-            if not _is_whole(number := numbers.get(name), most)
-        ]
+        values = {line.name: line.value for line in self.lines}
+        faults = kind_faults(values, KINDS)
+        counted = Counter(line.name for line in self.lines)
+        faults += [f"there are {n} lines {name}" for name, n in counted.items() if n > 1]
+        if lacking := [name for name in NEEDED if name not in values]:
+            faults.append(f"there is no line {', '.join(lacking)}")
+        for name, number in self.traits.numbers.items():
+            if abs(number) > LARGEST:
+                faults.append(f"the trait {name}={number:g} is larger than {LARGEST:g}")
+        return faults
 
     def __getitem__(self, name: str) -> Json:
         return next(line.value for line in self.lines if line.name == name)
-
-
-def _is_whole(value: Json, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def change_of(line: Line) -> str:
@@ -147,7 +218,11 @@ def write_plan(run: Path, plan: Plan) -> None:
 
 
 def read_plan(run: Path) -> Plan | None:
-    """The plan in a folder; None where there is none. RunError for one that cannot be read."""
+    """The plan in a folder; None where there is none.
+
+    RunError for one that cannot be read, and for words that name a folder outside the run to write
+    to which those that were asked for do not.
+    """
     path = run / PLAN
     try:
         with open(path, "rb") as stream:
@@ -165,9 +240,38 @@ def read_plan(run: Path) -> Plan | None:
             "the plan is of another version", file=path, found=str(found)[:80], expected=str(FORMAT)
         )
     try:
-        return from_dict(Plan, record)
+        plan = from_dict(Plan, record)
     except (TypeError, ValueError) as error:
-        raise RunError(f"this is no plan: {printable(str(error))[:300]}", file=path) from None
+        raise RunError(
+            f"this is no plan: {printable(str(error))[:300]}",
+            file=path,
+            next_step="Put back the file as it was written, or choose another folder with -o",
+        ) from None
+    _refuse_places(plan, run)
+    return plan
+
+
+def _refuse_places(plan: Plan, run: Path) -> None:
+    """RunError for words that would write outside the run, unless the same was asked for.
+
+    What was asked is held against what a person typed before anything is opened.
+    """
+    asked = [_places(words) for words in (plan.asked.data, plan.asked.val or "")]
+    words = {"data": plan.data, "val": plan.val}
+    found = claims.of_words(run, words)
+    strange = [claim.found for name, claim in found.items() if _places(words[name]) not in asked]
+    if strange:
+        raise RunError(
+            "the plan names a folder outside the run to write to, which nobody asked for",
+            file=run / PLAN,
+            found=printable("; ".join(strange))[:300],
+            next_step="Choose another folder with -o",
+        )
+
+
+def _places(words: str) -> dict[str, str]:
+    """The options that name a folder to write to."""
+    return {k: v for k, v in parse(words).options.items() if k in claims.WRITTEN}
 
 
 def _text(value: Json) -> str:

@@ -3,19 +3,31 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from os import PathLike
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from segzoo.base.counts import count_of
 from segzoo.errors import SegzooError, printable
 
-__all__ = ["short", "strict_json"]
+__all__ = [
+    "ARRAY",
+    "OBJECT",
+    "TEXT",
+    "TEXTS",
+    "JsonKind",
+    "judge_kinds",
+    "kind_faults",
+    "short",
+    "strict_json",
+]
 
 MAX_OBJECTS = 20_001  # the outermost braces not counted; a safetensors header has one per tensor
 MAX_ITEMS = 400_000  # strings, or commas
 MAX_DIGITS = 20  # of a whole number; Python's own limit can be switched off
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+ABSENT = object()
 
 
 def strict_json(
@@ -87,6 +99,56 @@ def strict_json(
     if not isinstance(parsed, dict):
         fail("is not a JSON object", type(parsed).__name__)
     return parsed
+
+
+class JsonKind(NamedTuple):
+    """What a value has to be. words: as they follow "is not"."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+OBJECT = JsonKind("an object", lambda value: isinstance(value, dict))
+ARRAY = JsonKind("a list", lambda value: isinstance(value, list))
+TEXT = JsonKind("a text", lambda value: isinstance(value, str))
+TEXTS = JsonKind(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+)
+
+
+def kind_faults(record: Mapping[str, Any], kinds: Mapping[str, JsonKind]) -> list[str]:
+    """What is said of the values that are of another kind than they have to be.
+
+    kinds: by name, with a dot before what lies in an object. What is not there is no fault; null
+    is a value like others.
+    """
+    faults = []
+    for name, kind in kinds.items():
+        value: Any = record
+        for part in name.split("."):
+            value = value.get(part, ABSENT) if isinstance(value, Mapping) else ABSENT
+        if value is not ABSENT and not kind.holds(value):
+            faults.append(f"{name}={short(json.dumps(value))} is not {kind.words}")
+    return faults
+
+
+def judge_kinds(
+    record: Mapping[str, Any],
+    kinds: Mapping[str, JsonKind],
+    path: str | PathLike[str],
+    *,
+    what: str,
+    error: type[SegzooError],
+    next_step: str = "",
+) -> None:
+    """`error` that lists the `kind_faults`, where there are any; its message begins with `what`."""
+    if faults := kind_faults(record, kinds):
+        raise error(
+            f"{what} has values of another kind: {'; '.join(faults)}",
+            file=path,
+            next_step=next_step,
+        )
 
 
 def short(value: object) -> str:

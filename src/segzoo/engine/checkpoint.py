@@ -48,6 +48,7 @@ from segzoo.weights.safetensors import CODES
 from segzoo.weights.within import open_within, within
 
 __all__ = [
+    "MANIFEST",
     "RESUME",
     "Checkpoint",
     "begin",

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
 from segzoo.base import files, ours
 from segzoo.base.records import Json, asdict
-from segzoo.base.strictjson import strict_json
+from segzoo.base.strictjson import ARRAY, OBJECT, TEXT, TEXTS, JsonKind, judge_kinds
 from segzoo.data.fingerprint import fingerprint, hash_of_names
 from segzoo.data.sample import Dataset
 from segzoo.engine import checkpoint
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.settings import Settings
-from segzoo.errors import RunError
-from segzoo.saved.config import CONFIG_NAME
+from segzoo.errors import CheckpointError, RunError
+from segzoo.saved.config import CONFIG_NAME, read_json
 from segzoo.spec import Recipe
 from segzoo.zoo.refs import MODEL, RUN
 
@@ -28,6 +29,7 @@ __all__ = [
     "MODEL",
     "RUN",
     "about_of",
+    "begun_as",
     "changes",
     "how",
     "latest",
@@ -41,6 +43,24 @@ AGAIN = "from its beginning: it had no checkpoint yet"
 IF_UNCHANGED = (
     "if no file of its data has changed: so far it kept a hash of the samples' names alone, from "
     "now on of their contents"
+)
+# What is looked into of run.json, whose folder may be a stranger's. A recipe and settings are
+# records, which judge their own fields; of the rest values are compared and shown.
+KINDS: Mapping[str, JsonKind] = MappingProxyType(
+    {
+        **dict.fromkeys(("recipe", "identity", "data", "val", "machine", "settings"), OBJECT),
+        "recipe.eval_metric": TEXT,
+        **dict.fromkeys(("identity.data", "identity.val", "identity.weights"), TEXT),
+        "identity.metrics": TEXTS,
+        "identity.teacher": OBJECT,
+        "identity.teacher.model": TEXT,
+        "sittings": ARRAY,
+    }
+)
+# A checkpoint's manifest holds the same once more, within what the engine told of it.
+WITHIN = "about.about"
+KINDS_WITHIN = MappingProxyType(
+    {WITHIN: OBJECT} | {f"{WITHIN}.{name}": kind for name, kind in KINDS.items()}
 )
 # What says which sample comes at which step.
 ORDER = ("batch_size", "seed", "sampling")
@@ -113,12 +133,21 @@ def latest(run: Path, *, here: bool) -> tuple[Checkpoint | None, dict[str, Json]
     """The newest whole checkpoint of a run, and what the run was then.
 
     here: whether it goes on in its own folder. Then there may be no checkpoint yet: it was ended
-    before the first one, and begins again. CheckpointError when all there are is damaged.
+    before the first one, and begins again. CheckpointError when all there are is damaged, or the
+    newest says of the run what cannot be; RunError as `begun_as`.
     """
     begun = here and (run / RUN).exists()
     if begun and all(".tmp-" in path.name for path in run.glob("step-*")):
         return None, _with_later_fields(_read(run))
     found = checkpoint.find(run)
+    judge_kinds(
+        {"about": found.about},
+        KINDS_WITHIN,
+        found.path / checkpoint.MANIFEST,
+        what="what the manifest says of the run",
+        error=CheckpointError,
+        next_step="Delete this checkpoint to go on from the one before",
+    )
     about: dict[str, Json] = _with_later_fields(found.about.get("about") or {})
     since = _read(run)  # a sitting that wrote no checkpoint may know more of the data
     if "of" not in (about.get("data") or {}) and "of" in (since.get("data") or {}):
@@ -203,8 +232,22 @@ def write(
     files.write(run / RUN, json.dumps(record, indent=1).encode())
 
 
+def begun_as(run: Path) -> dict[str, Json]:
+    """What run.json says of a run; what is looked into is of the kinds that it has to be.
+
+    ConfigError for a file that is not there or no JSON object, RunError for values of other kinds.
+    """
+    found = read_json(run / RUN)
+    judge_kinds(
+        found,
+        KINDS,
+        run / RUN,
+        what="the record of the run",
+        error=RunError,
+        next_step="Put back the file as it was written, or begin a new run in another folder",
+    )
+    return found
+
+
 def _read(run: Path) -> dict[str, Json]:
-    if not (run / RUN).exists():
-        return {}
-    raw = (run / RUN).read_bytes()
-    return strict_json(raw, run / RUN, what="the record", error=RunError, levels=16)
+    return begun_as(run) if (run / RUN).exists() else {}

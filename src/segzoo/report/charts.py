@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
-__all__ = ["Chart", "histogram", "lines", "scatter"]
+__all__ = ["Chart", "drawable", "histogram", "lines", "scatter"]
 
 WIDTH, HEIGHT = 440, 250  # units of the SVG
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 34  # what axes and their labels take of it
 MOST_POINTS = 400  # of a line: more than there are pixels to tell them apart
 BINS = 20
 STEEP = 10.0  # times its least: values above that have a logarithmic axis
+LARGEST = 1e300  # of a value: what lies between two larger ones may be no number
+LEAST = 1e-300  # of what lies between two marks of an axis: a smaller one has no logarithm
 
 
 class ChartFrame(NamedTuple):
@@ -110,6 +112,11 @@ class _Axis(NamedTuple):
         return tuple(Tick(self(mark), f"{mark:,}" if whole else f"{mark:g}") for mark in marks)
 
 
+def drawable(value: float) -> bool:
+    """Whether a number has a place on an axis, which NaN, infinity and the very largest lack."""
+    return abs(value) <= LARGEST
+
+
 def lines(
     title: str,
     series: Mapping[str, Sequence[tuple[int, float]]],
@@ -122,13 +129,13 @@ def lines(
     """Values over steps. smooth: by the series' name, what is drawn before it, which is then faint.
 
     mark: a step and its text. even: never a logarithmic axis, which is for losses: of a share,
-    what lies near 1 matters. Values that are not finite are left out; so are series without any.
+    what lies near 1 matters. What is not `drawable` is left out; so are series without any.
     """
     smooth = smooth or {}
-    finite = {n: [p for p in points if math.isfinite(p[1])] for n, points in series.items()}
-    finite = {name: points for name, points in finite.items() if points}
-    values = [value for points in finite.values() for _, value in points]
-    steps = [step for points in finite.values() for step, _ in points]
+    shown = {n: [p for p in points if drawable(p[1])] for n, points in series.items()}
+    shown = {name: points for name, points in shown.items() if points}
+    values = [value for points in shown.values() for _, value in points]
+    steps = [step for points in shown.values() for step, _ in points]
     if not values:
         return Chart(title=title, note=note or "There is nothing to draw.")
     log = not even and min(values) > 0 and max(values) > STEEP * min(values)
@@ -136,10 +143,10 @@ def lines(
     x = _Axis(min(0, *steps), max(1, *steps), LEFT, WIDTH - RIGHT)
     y = _Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     drawn = []
-    for colour, (name, points) in enumerate(finite.items()):
+    for colour, (name, points) in enumerate(shown.items()):
         if name in smooth:
             drawn.append(ChartLine("", _path(points, x, y), colour, faint=True))
-            points = [p for p in smooth[name] if math.isfinite(p[1])] or points
+            points = [p for p in smooth[name] if drawable(p[1])] or points
         few = len(points) <= 40
         dots = [(x(s), y(v), f"{name}, step {s:,}: {v:.4g}") for s, v in points] if few else []
         drawn.append(ChartLine(name, _path(points, x, y), colour, dots=tuple(dots)))
@@ -154,14 +161,15 @@ def lines(
 
 
 def histogram(title: str, values: Sequence[float], *, x_label: str, note: str = "") -> Chart:
-    """How many of the values lie where; those that are not finite are left out."""
-    found = [value for value in values if math.isfinite(value)]
+    """How many of the values lie where; those that are not `drawable` are left out."""
+    found = [value for value in values if drawable(value)]
     if not found:
         return Chart(title=title, note=note or "There is nothing to draw.")
     low, high = min(found), max(found)
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    room = 0.0 if high > low else max(0.5, 1e-6 * abs(high))
+    low, high = low - room, high + room
     counts = [0] * BINS
     for value in found:
         counts[min(BINS - 1, int((value - low) / (high - low) * BINS))] += 1
@@ -201,7 +209,7 @@ def scatter(
 
     Both axes span the same values. Dots of the same colour lie on the diagonal's two sides alone.
     """
-    found = [(a, b, text) for a, b, text in pairs if math.isfinite(a) and math.isfinite(b)]
+    found = [(a, b, text) for a, b, text in pairs if drawable(a) and drawable(b)]
     if not found:
         return Chart(title=title, note=note or "There is nothing to draw.")
     values = [value for a, b, _ in found for value in (a, b)]
@@ -223,7 +231,7 @@ def scatter(
 
 def _around(low: float, high: float) -> tuple[float, float]:
     """A little more than low..high; what is a share stays within 0..1."""
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 0.5
+    room = next(r for r in ((high - low) * 0.06, abs(high) * 0.1, 0.5) if r > LEAST)
     if low >= 0 and high <= 1:
         return max(0.0, low - room), min(1.0, high + room)
     return low - room, high + room
@@ -231,7 +239,7 @@ def _around(low: float, high: float) -> tuple[float, float]:
 
 def _even(low: float, high: float, whole: bool) -> list[float]:
     """About five round values between."""
-    rough = (high - low) / 5
+    rough = max((high - low) / 5, LEAST)
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
     if whole:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from segzoo.report.charts import drawable
+
 __all__ = ["FEW", "Points", "Series", "best_step", "series_of", "smooth"]
 
 FEW = 40  # points; more of them get a smooth line too
+MOST_STEPS = 1 << 53  # above, a step is none that an axis could tell from the next
 
 Points: TypeAlias = list[tuple[int, float]]
 
@@ -20,7 +23,8 @@ class Series(NamedTuple):
 
 def series_of(records: Sequence[Mapping[str, Any]], *, main: str | None = None) -> Series:
     """The (step, value) points of a run's records. main: the metric that chooses the weights."""
-    measured = [{"step": r["step"], **r["val"]} for r in records if r.get("val")]
+    # The record's own step is the last: what was measured may be called so too.
+    measured = [{**r["val"], "step": r["step"]} for r in records if r.get("val")]
     last = measured[-1] if measured else {}
     names = [n for n, v in last.items() if isinstance(v, int | float) and n not in ("loss", "step")]
     return Series(
@@ -32,7 +36,7 @@ def series_of(records: Sequence[Mapping[str, Any]], *, main: str | None = None) 
 
 def best_step(records: Sequence[Mapping[str, Any]]) -> int | None:
     """The step whose weights a run has kept; None where nothing was measured."""
-    best: list[int] = [r["step"] for r in records if r.get("best")]
+    best = [r["step"] for r in records if r.get("best") and abs(r["step"]) <= MOST_STEPS]
     return best[-1] if best else None
 
 
@@ -47,6 +51,10 @@ def smooth(points: Points) -> Points:
 
 
 def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:
-    """(step, value) of the records that have a number of this name."""
+    """(step, value) of the records that have a number of this name, which can be drawn."""
     found = [(record["step"], record.get(name)) for record in records]
-    return [(step, value) for step, value in found if isinstance(value, int | float)]
+    return [
+        (step, value)
+        for step, value in found
+        if isinstance(value, int | float) and drawable(value) and abs(step) <= MOST_STEPS
+    ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from segzoo.base.records import Json, asdict, from_dict
 from segzoo.engine import recipes
-from segzoo.engine.record import RUN
+from segzoo.engine.record import RUN, begun_as
 from segzoo.engine.settings import OF_ONE_OCCASION, Settings
 from segzoo.errors import RunError, UsageError
 from segzoo.metrics.versions import FIRST, version_in
@@ -156,7 +156,7 @@ def _record(run: Path) -> dict[str, Json]:
     if not (run / RUN).exists():
         raise RunError("there is no run to go on with", file=run, expected=f"a folder with {RUN}")
     claims.refuse_links(run)
-    return configs.read_json(run / RUN)
+    return begun_as(run)
 
 
 def _words(record: Mapping[str, Json]) -> dict[str, str]:
