@@ -246,11 +246,13 @@ def chosen(labels: Iterable[str], classes: str, *, file: str, complete: bool = T
     if twice := sorted({name for name in known if known.count(name) > 1}):
         raise DatasetError("labels stand twice", file=file, found=_series(twice))
     names = tuple(map(str.strip, filter(str.strip, classes.split(","))))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError("classes= names one of them twice", found=_series(twice))
     for name in names:
-        if names.count(name) > 1 or name == BACKGROUND or (complete and name not in things):
+        if name == BACKGROUND or (complete and name not in things):
             near = difflib.get_close_matches(name, things, n=1)
             raise UsageError(
-                f"the set has no label {printable(name)!r}, or it is named twice",
+                f"the set has no label {printable(name)!r}",
                 found=_series(things),
                 next_step=f"Did you mean {printable(near[0])!r}?" if near else "",
             )
