@@ -65,6 +65,7 @@ def test_the_plan_itself_is_used(made, tmp_path):
     assert read_plan(tmp_path) == found.plan
 
 
+@pytest.mark.slow
 def test_every_value_of_another_kind(made, tmp_path):
     found, record = made
     kept = [{"name": "flips", "value": True, "before": 0.5, "after": 0.6, "taken": True}]
