@@ -643,6 +643,7 @@ def test_a5_every_value_of_another_kind(workplace, monkeypatch, name, inner, rea
                 read(Path("run"))
             except SegzooError as error:
                 assert read is not show, (said, error)
+                assert str(error).startswith("run"), (said, error)
                 refused += 1
                 assert_clean(str(error))
             except Exception as error:

@@ -13,7 +13,7 @@ from segzoo.base.records import Json, asdict, from_dict
 from segzoo.engine import recipes
 from segzoo.engine.record import RUN, begun_as
 from segzoo.engine.settings import OF_ONE_OCCASION, Settings
-from segzoo.errors import RunError, UsageError
+from segzoo.errors import ConfigError, RunError, UsageError
 from segzoo.metrics.versions import FIRST, version_in
 from segzoo.model import build, configured, origin
 from segzoo.model.loaded import Model
@@ -94,7 +94,7 @@ def begun_of(run: Path, *, typed: Collection[str] = (), specs: Iterable[ModelSpe
     code which nothing declares, or a folder outside it, unless it is typed.
     """
     record = _record(run)
-    recipe, words = recipes.from_json(record.get("recipe") or {}), _words(record)
+    recipe, words = _recipe(record, run / RUN), _words(record)
     fields = {field.name for field in dataclasses.fields(Recipe)}
     if not fields.issubset(typed):
         claims.refuse(run / RUN, CODE, claims.of_recipe(recipe, specs), typed=typed)
@@ -142,7 +142,7 @@ def typed_again(run: Path) -> list[str]:
     record = _record(run)
     settings = _settings(record.get("settings") or {}, run / RUN)
     found = {
-        **claims.of_recipe(recipes.from_json(record.get("recipe") or {})),
+        **claims.of_recipe(_recipe(record, run / RUN)),
         **claims.of_words(run, _words(record)),
         **claims.of_cache(run, settings.cache),
         **claims.of_teacher(
@@ -157,6 +157,13 @@ def _record(run: Path) -> dict[str, Json]:
         raise RunError("there is no run to go on with", file=run, expected=f"a folder with {RUN}")
     claims.refuse_links(run)
     return begun_as(run)
+
+
+def _recipe(record: Mapping[str, Json], file: Path) -> Recipe:
+    try:
+        return recipes.from_json(record.get("recipe") or {})
+    except ConfigError as error:
+        raise RunError(error.problem, file=file) from None
 
 
 def _words(record: Mapping[str, Json]) -> dict[str, str]:
