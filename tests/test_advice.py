@@ -175,6 +175,7 @@ def test_a_model_without_weights_is_told_where_some_are(capsys, verb):
 SHOWN_BY = {
     ("automatic/beginnings.py", "--backbone"): ("auto",),
     ("automatic/folds.py", "--val"): ("auto",),
+    ("automatic/planning.py", "--val"): ("auto",),
     ("engine/failures.py", "--checkpointing"): None,
     ("engine/failures.py", "--deterministic"): ("train",),
     ("engine/failures.py", "--force-resume"): None,

@@ -92,7 +92,7 @@ def test_every_value_of_another_kind(made, tmp_path):
         ("model", ["../model"], 'model="../model" is not a model\'s name'),
         ("loss", [["combined", {"parts": [5]}]], "is not a name, [name, options] or null"),
         ("eval_every", [0], "eval_every=0 is not a whole number from 1 up to"),
-        ("threads", [10**9, 1], "there are 2 lines threads"),
+        ("threads", [10**9, 1], "the line threads stands more than once"),
         ("lr", [{}], "lr={} is not a number, a text or null"),
     ],
 )

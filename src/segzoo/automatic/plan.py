@@ -195,7 +195,7 @@ class Plan(Record):
         values = {line.name: line.value for line in self.lines}
         faults = kind_faults(values, KINDS)
         counted = Counter(line.name for line in self.lines)
-        faults += [f"there are {n} lines {name}" for name, n in counted.items() if n > 1]
+        faults += [f"the line {name} stands more than once" for name, n in counted.items() if n > 1]
         if lacking := [name for name in NEEDED if name not in values]:
             faults.append(f"there is no line {', '.join(lacking)}")
         for name, number in self.traits.numbers.items():

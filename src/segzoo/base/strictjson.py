@@ -16,6 +16,7 @@ __all__ = [
     "OBJECT",
     "TEXT",
     "TEXTS",
+    "TEXT_OR_NULL",
     "JsonKind",
     "judge_kinds",
     "kind_faults",
@@ -111,6 +112,7 @@ class JsonKind(NamedTuple):
 OBJECT = JsonKind("an object", lambda value: isinstance(value, dict))
 ARRAY = JsonKind("a list", lambda value: isinstance(value, list))
 TEXT = JsonKind("a text", lambda value: isinstance(value, str))
+TEXT_OR_NULL = JsonKind("a text or null", lambda value: value is None or isinstance(value, str))
 TEXTS = JsonKind(
     "a list of texts",
     lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),

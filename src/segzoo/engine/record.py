@@ -13,7 +13,15 @@ import torch
 
 from segzoo.base import files, ours
 from segzoo.base.records import Json, asdict
-from segzoo.base.strictjson import ARRAY, OBJECT, TEXT, TEXTS, JsonKind, judge_kinds
+from segzoo.base.strictjson import (
+    ARRAY,
+    OBJECT,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    JsonKind,
+    judge_kinds,
+)
 from segzoo.data.fingerprint import fingerprint, hash_of_names
 from segzoo.data.sample import Dataset
 from segzoo.engine import checkpoint
@@ -50,7 +58,7 @@ KINDS: Mapping[str, JsonKind] = MappingProxyType(
     {
         **dict.fromkeys(("recipe", "identity", "data", "val", "machine", "settings"), OBJECT),
         "recipe.eval_metric": TEXT,
-        **dict.fromkeys(("identity.data", "identity.val", "identity.weights"), TEXT),
+        **dict.fromkeys(("identity.data", "identity.val", "identity.weights"), TEXT_OR_NULL),
         "identity.metrics": TEXTS,
         "identity.teacher": OBJECT,
         "identity.teacher.model": TEXT,
