@@ -36,6 +36,7 @@ from segzoo.errors import (
     OfflineError,
     OutputError,
     PluginMissingError,
+    RunError,
     UsageError,
 )
 from segzoo.hub import upload
@@ -1137,3 +1138,14 @@ def test_what_cannot_be_a_space(place, capsys, line, words):
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("change", [{"identity": 5}, {"recipe": []}, {"machine": "x"}])
+def test_a_run_whose_record_is_of_another_kind_is_refused(place, tmp_path, change):
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    record = json.loads((run / "run.json").read_text()) | change
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="the record of the run has values of another kind"):
+        built(place, tmp_path / "out", run)
+    assert not (tmp_path / "out").exists()

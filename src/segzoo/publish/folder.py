@@ -16,7 +16,7 @@ from typing import NamedTuple
 from segzoo.base import files
 from segzoo.base.home import expanded
 from segzoo.base.records import asdict
-from segzoo.engine.record import RUN
+from segzoo.engine.record import begun_as
 from segzoo.errors import ConfigError, OutputError, UsageError, printable
 from segzoo.hub.benchmarks import registered
 from segzoo.model import golden
@@ -161,7 +161,7 @@ def _facts(
     """What the card says. trained: the recipe's rows and the command, of `write_training`."""
     model, record, measured = origin.model, origin.model.weights, stated.measured
     recipe, command = trained
-    about = configs.read_json(origin.run / RUN) if origin.run else {}
+    about = begun_as(origin.run) if origin.run else {}
     begun_with, taught_by = begun_with_of(about), taught_by_of(about)
     base_model = request.base_model
     for name in (begun_with, taught_by[0] if taught_by else ""):

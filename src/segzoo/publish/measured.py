@@ -11,7 +11,7 @@ from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.source import COMMON, parse
 from segzoo.engine import journal
-from segzoo.engine.record import MODEL, RUN
+from segzoo.engine.record import MODEL, RUN, begun_as
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.metrics.measure import MAIN
 from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
@@ -118,7 +118,7 @@ def _known(words: str, origin: Publishable) -> list[str]:
         run = origin.place.resolve().parent  # the model of a run, without the rest of it
     if run is None or not (run / RUN).is_file():
         return []
-    about = configs.read_json(run / RUN)
+    about = begun_as(run)
     identity = about.get("identity") or {}
     trained, held = identity.get("data"), identity.get("val") or identity.get("data")
     here, said = _side(words, "val"), []
@@ -164,7 +164,7 @@ def _side(words: str, part: str) -> _Side:
 
 def _of_run(run: Path, model: Model) -> Measured:
     """What the run measured while it trained, at the step whose weights it kept."""
-    about = configs.read_json(run / RUN)
+    about = begun_as(run)
     best = [record for record in journal.read(run) if record.get("best") and record.get("val")]
     words = about.get("identity", {}).get("val") or about.get("identity", {}).get("data")
     if not best or not isinstance(words, str):

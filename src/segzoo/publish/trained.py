@@ -14,7 +14,7 @@ from pathlib import Path
 from segzoo.base import children, files
 from segzoo.base.records import Json, asdict
 from segzoo.engine import journal, recipes
-from segzoo.engine.record import RUN
+from segzoo.engine.record import RUN, begun_as
 from segzoo.errors import ConfigError
 from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
 from segzoo.model.loaded import Model
@@ -53,7 +53,7 @@ def write_training(
     rows: list[tuple[str, str]] = []
     command = ""
     if origin.run is not None:
-        about = configs.read_json(origin.run / RUN)
+        about = begun_as(origin.run)
         by = version_in(about.get("identity") or {}, file=origin.run / RUN, error=ConfigError)
         recipe = recipes.from_json(public(about.get("recipe") or {}))
         if recipe.eval_metric is not None:
