@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from segzoo.data.opened import Data
 from segzoo.data.source import held_out
 from segzoo.engine import recipes
 from segzoo.engine.job import TrainingJob
-from segzoo.engine.settings import Settings
+from segzoo.engine.settings import MOST, Settings
 from segzoo.engine.warm_up import Pace, timed
 from segzoo.errors import ResourceError, UsageError, printable
 from segzoo.metrics.measure import MAIN
@@ -33,7 +34,7 @@ from segzoo.model.profile import activations, input_size
 from segzoo.runs.request import Method, TrainRequest, Wishes
 from segzoo.runs.subject import origin_of, subject_of
 from segzoo.runs.training import data_of, plan_of
-from segzoo.spec import ModelSpec, Recipe
+from segzoo.spec import MAX_BATCH, ModelSpec, Recipe
 
 __all__ = ["Planned", "data_for", "planned", "request_for"]
 
@@ -629,7 +630,8 @@ def _value(name: str, text: str) -> Json:
     """What was asked for, as the plan holds it: numbers of lines that are not a recipe's."""
     if name not in ("threads", "workers", "eval_every", "batch_size"):
         return None if text == "none" else text
-    least = 0 if name == "workers" else 1
-    if not text.isdecimal() or not least <= int(text) <= 65_536:
-        raise UsageError(f"{name}={printable(text)}", expected=f"a whole number from {least} on")
+    least, most = 0 if name == "workers" else 1, MOST.get(name, MAX_BATCH)
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        expected = f"a whole number from {least} to {most:,}"
+        raise UsageError(f"{name}={printable(text)}", expected=expected)
     return int(text)

@@ -14,6 +14,7 @@ from segzoo.errors import SegzooError, printable
 __all__ = [
     "ARRAY",
     "OBJECT",
+    "OBJECT_OR_NULL",
     "TEXT",
     "TEXTS",
     "TEXT_OR_NULL",
@@ -111,6 +112,9 @@ class JsonKind(NamedTuple):
 
 OBJECT = JsonKind("an object", lambda value: isinstance(value, dict))
 ARRAY = JsonKind("a list", lambda value: isinstance(value, list))
+OBJECT_OR_NULL = JsonKind(
+    "an object or null", lambda value: value is None or isinstance(value, dict)
+)
 TEXT = JsonKind("a text", lambda value: isinstance(value, str))
 TEXT_OR_NULL = JsonKind("a text or null", lambda value: value is None or isinstance(value, str))
 TEXTS = JsonKind(

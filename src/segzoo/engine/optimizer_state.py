@@ -131,13 +131,15 @@ def restore(
                 found=f"a difference in '{short(min(differ))}'" if differ else "another order",
             )
         first = group["params"][0]
-        options.append(
-            {
-                key: _decoded(value, f"group {index}, '{short(key)}'", tensors, used, first)
-                for key, value in values.items()
-                if key != "params" and key not in OWN
-            }
-        )
+        decoded = {
+            key: _decoded(value, f"group {index}, '{short(key)}'", tensors, used, first)
+            for key, value in values.items()
+            if key != "params" and key not in OWN
+        }
+        for key, value in decoded.items():
+            if not _alike(value, group.get(key)):
+                raise _malformed(f"the optimiser's state, group {index}, '{short(key)}',")
+        options.append(decoded)
     parameters = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
     state = {}
     for name, entries in states.items():
@@ -214,6 +216,19 @@ def _plain(value: Json, place: str) -> object:
         case None | bool() | int() | float() | str():
             return value
     raise _malformed(f"the optimiser's state, {place},")
+
+
+def _alike(value: object, now: object) -> bool:
+    """Whether an option is of the kind that it is of now; where it is None, anything may be it."""
+    match now:
+        case None:
+            return True
+        case int() | float() | Tensor():
+            return isinstance(value, int | float | Tensor)
+        case tuple() | list():
+            pairs = isinstance(value, type(now)) and len(value) == len(now)
+            return pairs and all(map(_alike, value, now))
+    return type(value) is type(now)
 
 
 def _placed(value: Tensor, parameter: Tensor, device: str | None) -> Tensor:

@@ -102,13 +102,15 @@ def overridden(recipe: Recipe, changes: Changes) -> Recipe:
     for key, text in items.items():
         field, dot, option = key.partition(".")
         if dot:
-            named = values.get(field, getattr(recipe, field))
-            if named is None:
-                faults.append(
-                    f"{key} is an option of {field}, which is none; give {field}=NAME too"
-                )
-            else:
-                values[field] = (named[0], {**named[1], option: _json_or_text(text)})
+            match values.get(field, getattr(recipe, field)):
+                case None:
+                    faults.append(
+                        f"{key} is an option of {field}, which is none; give {field}=NAME too"
+                    )
+                case (name, dict(options)):
+                    values[field] = (name, {**options, option: _json_or_text(text)})
+                case _:
+                    pass  # what the record refuses
     try:
         changed = replace(recipe, **values)
     except ValueError as error:

@@ -6,7 +6,7 @@ from typing import Literal
 from segzoo.base.records import Record
 from segzoo.spec import MAX_BATCH
 
-__all__ = ["OF_ONE_OCCASION", "Settings"]
+__all__ = ["MOST", "OF_ONE_OCCASION", "Settings"]
 
 OF_ONE_OCCASION = ("device", "max_minutes", "quiet")  # a resumed run has the others as they were
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,44 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from segzoo.base.records import Json
+from segzoo.base.strictjson import OBJECT_OR_NULL, JsonKind, judge_kinds
 from segzoo.base.terminal import warn
 from segzoo.data.draws import drawn, sample_seed
 from segzoo.engine import checkpoint, optimizer_state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
-from segzoo.errors import CheckpointError, RunError
+from segzoo.errors import CheckpointError, RunError, printable
+from segzoo.zoo import registry
 
 __all__ = ["Progress", "State", "forget_lost_best", "load_best", "randomness", "restore", "save"]
 
 MODEL, AVERAGE, OPTIMIZER, PROGRESS = "model", "average", "optimizer", "progress"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+# Of progress.json, which may be a stranger's. `ended` came later than the others.
+COUNT = JsonKind("a whole number from 0 on", _is_count)
+COUNT_OR_NULL = JsonKind("a count or null", lambda value: value is None or _is_count(value))
+SECONDS = JsonKind("a number of seconds", lambda value: _is_number(value) and value >= 0)
+NUMBER_OR_NULL = JsonKind("a number or null", lambda value: value is None or _is_number(value))
+KINDS = MappingProxyType(
+    {
+        **dict.fromkeys(("step", "waited", "overflows"), COUNT),
+        **dict.fromkeys(("best_step", "average"), COUNT_OR_NULL),
+        "best": NUMBER_OR_NULL,
+        "seconds": SECONDS,
+        "scaler": OBJECT_OR_NULL,
+        "ended": NUMBER_OR_NULL,
+    }
+)
+REQUIRED = KINDS.keys() - {"ended"}
 
 
 @dataclass
@@ -134,24 +163,61 @@ def _together(world: int) -> Iterator[list[Path]]:
 def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int) -> None:
     """Put a checkpoint's values into the state, and this process's random numbers where they were.
 
-    With another number of processes these begin anew, by the seed and the step.
+    With another number of processes these begin anew, by the seed and the step. CheckpointError
+    for what is not as a run writes it.
     """
     load_network(found, state.network, MODEL)
-    progress = found.json(PROGRESS)
+    progress = _progress_of(found, averaged=state.average is not None)
     if state.average is not None:
         load_network(found, state.average.network, AVERAGE)
         state.average.count = progress["average"]
-    tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
-    optimizer_state.restore(state.optimizer, _names(state.network), tensors, groups)
+    with _taken(found, OPTIMIZER):
+        tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
+        optimizer_state.restore(state.optimizer, _names(state.network), tensors, groups)
     if state.scaler is not None and progress["scaler"] is not None:
-        state.scaler.load_state_dict(progress["scaler"])
+        with _taken(found, PROGRESS):
+            state.scaler.load_state_dict(progress["scaler"])
     for name in vars(state.progress):
         setattr(state.progress, name, progress.get(name))  # `ended` came later than the others
     if found.about.get("world") == world:
         name = _random_name(rank)
-        _set_random_numbers(found.tensors(name), found.json(name))
+        with _taken(found, name):
+            _set_random_numbers(found.tensors(name), found.json(name))
     else:
         _seed(sample_seed(seed, -1 - state.progress.step, rank))
+
+
+def _progress_of(found: Checkpoint, *, averaged: bool) -> dict[str, Json]:
+    """How far the run was; CheckpointError for values that it cannot have."""
+    progress = found.json(PROGRESS)
+    file = found.path / f"{PROGRESS}.json"
+    kinds = {**KINDS, "average": COUNT} if averaged else KINDS
+    judge_kinds(progress, kinds, file, what="how far the run was", error=CheckpointError)
+    if missing := REQUIRED - progress.keys():
+        raise CheckpointError(f"it lacks '{min(missing)}'", file=file)
+    if progress["step"] != found.step:
+        raise CheckpointError(
+            "it is of another step",
+            file=file,
+            found=f"{progress['step']}",
+            expected=f"{found.step}",
+        )
+    return progress
+
+
+@contextlib.contextmanager
+def _taken(found: Checkpoint, name: str) -> Iterator[None]:
+    """Whatever a part that nobody wrote so raises where it is taken up, as a CheckpointError."""
+    file = found.path / f"{name}.json"
+    try:
+        yield
+    except CheckpointError as error:
+        error.file = error.file or printable(str(file))
+        raise
+    except Exception as error:  # torch, NumPy and optimisers each have their own
+        raise CheckpointError(
+            f"it is not as a run writes it: {registry.cause(error)}", file=file
+        ) from error
 
 
 def load_network(found: Checkpoint, network: nn.Module, name: str) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from segzoo.base.files import replacing
 from segzoo.engine import journal
+from segzoo.engine.record import RUN, begun_as
 from segzoo.errors import DependencyMissingError
 from segzoo.report.confusion import as_drawn
 from segzoo.report.series import FEW, best_step, series_of, smooth
-from segzoo.saved import config
 
 __all__ = ["CURVES", "draw_curves"]
 
@@ -65,10 +65,10 @@ def draw_curves(run: str | os.PathLike[str]) -> Path:
 
 
 def _main_metric(run: str | os.PathLike[str]) -> str | None:
-    record = Path(run) / "run.json"
-    recipe = config.read_json(record).get("recipe", {}) if record.exists() else {}
-    name = recipe.get("eval_metric")
-    return name if isinstance(name, str) else None
+    if not Path(run, RUN).exists():
+        return None
+    name: str | None = begun_as(Path(run)).get("recipe", {}).get("eval_metric")
+    return name
 
 
 def _figure() -> tuple[Any, Any]:

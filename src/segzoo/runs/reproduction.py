@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from segzoo.data.source import parse
 from segzoo.engine import journal
-from segzoo.engine.record import MODEL, RUN
+from segzoo.engine.record import MODEL, RUN, begun_as
 from segzoo.errors import ConfigError, UsageError, printable
 from segzoo.model import origin
 from segzoo.model.load import find_spec
@@ -123,8 +123,7 @@ def is_trained(run: Path) -> bool:
     """Whether a run is there and whole, so that it is only measured."""
     if not (run / RUN).is_file() or not (run / MODEL).is_dir():
         return False
-    about = read_json(run / RUN)
-    steps = (about.get("recipe") or {}).get("steps")
+    steps = begun_as(run).get("recipe", {}).get("steps")
     records = journal.read(run)
     return bool(records) and "val" in records[-1] and records[-1].get("step") == steps
 
