@@ -93,7 +93,12 @@ def test_every_value_of_another_kind(saved, file):
         ("progress.json", "seconds", -1, "seconds=-1 is not a number of seconds"),
         ("optimizer.json", "groups.0.options.lr", "x", "group 0, 'lr', is not as it was written"),
         ("optimizer.json", "groups.0.options.betas", {"tuple": [0.9]}, "group 0, 'betas', is not"),
-        ("random-00000.json", "python", [3, [1], None], "it is not as a run writes it: state"),
+        (
+            "random-00000.json",
+            "python",
+            [3, [1], None],
+            "not as a run writes it: ValueError: state",
+        ),
     ],
 )
 def test_the_file_and_the_value_are_named(saved, file, name, value, message):

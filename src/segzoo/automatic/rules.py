@@ -113,6 +113,11 @@ def _object_crop(found: Situation) -> Json:
     return _crop(found, OBJECTS * found.numbers["object"], MOST_CROP)
 
 
+def _part_crop(found: Situation) -> Json:
+    """(H, W): three quarters of each side of the picture as it is seen."""
+    return [_grid(0.75 * side, GRID) for side in _middle_size(found)]
+
+
 def _strip_crop(found: Situation) -> Json:
     return _crop(found, STRIPS * found.numbers["thinnest"], MOST_THIN)
 
@@ -187,6 +192,14 @@ RULES: tuple[Rule, ...] = (
         NNUNET + ": low resolution, where a patch would show too little",
     ),
     Rule("size", (), None, "a pixel stays a pixel: what is known of size and width holds", NNUNET),
+    Rule(
+        "crop",
+        ("fixed == 1", "classes >= 3", "thinnest < 8"),
+        _part_crop,
+        "{classes:g} classes, the thinnest {thinnest:.1f} pixels wide: windows of three quarters of a "
+        "side, in which more steps fit",
+        OWN + ": streets, mean IoU of those held out 0.59 instead of 0.56",
+    ),
     Rule("crop", ("fixed == 1",), None, "where things lie says what they are: whole pictures", OWN),
     Rule(
         "crop",
