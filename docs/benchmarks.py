@@ -41,7 +41,7 @@ def parts() -> Iterator[str]:
         if result.exists():
             yield f"\n## {script.stem}\n\n{first} ([the script](../bench/{script.name}))\n\n"
             yield from of_result(json.loads(result.read_text("utf-8")))
-        elif "bench/results" in says:
+        elif "bench/results" in says and not result.with_suffix("").is_dir():  # has its own page
             unmeasured.append(f"- [`{script.name}`](../bench/{script.name}): {first}\n")
     if unmeasured:
         yield "\n## Not measured yet\n\n"
@@ -66,7 +66,7 @@ def tables(value: Mapping[str, Json], title: str) -> Iterator[str]:
         yield from listed(plain, title)
     for name, inner in value.items():
         below = f"{title}, {in_words(name)}" if title else in_words(name)
-        inner = by_way(inner)
+        inner = by_words(inner)
         if not isinstance(inner, Mapping) or not inner:
             continue
         if all(
@@ -77,11 +77,27 @@ def tables(value: Mapping[str, Json], title: str) -> Iterator[str]:
             yield from tables(inner, below)
 
 
-def by_way(value: Json) -> Json:
-    """Rows that each name their way, by that name; all else as it is."""
-    if not isinstance(value, list) or not all(isinstance(r, Mapping) and "way" in r for r in value):
+def by_words(value: Json) -> Json:
+    """Rows by what they say in words, those alike in the word that changes least together.
+
+    All else as it is, and so are rows that words alone do not tell apart.
+    """
+    if not isinstance(value, list) or not all(isinstance(row, Mapping) for row in value):
         return value
-    return {row["way"]: {n: v for n, v in row.items() if n != "way"} for row in value}
+    texts = {name for row in value for name, v in row.items() if isinstance(v, str)}
+    if not texts or any(not isinstance(row.get(name), str) for row in value for name in texts):
+        return value
+    order = [name for name in value[0] if name in texts]
+    order.sort(key=lambda name: len({row[name] for row in value}))
+    groups: dict[str, dict[str, Json]] = {}
+    for row in value:
+        first, *rest = (row[name] for name in order)
+        group = groups.setdefault(first, {})
+        said = ", ".join(rest)
+        if said in group:
+            return value
+        group[said] = {name: v for name, v in row.items() if name not in texts}
+    return groups if len(order) > 1 else {first: group[""] for first, group in groups.items()}
 
 
 def listed(values: Mapping[str, Json], title: str) -> Iterator[str]:

@@ -105,6 +105,8 @@ SIDES = [
     ("batch_size", "nuclei", 16, {"fit": 7999}, 8),
     ("batch_size", "nuclei", 16, {"fit": 1999}, 4),
     ("lr", "nuclei", 1.4e-3, {"batch": 8}, 1e-3),
+    ("lr", "streets", 2e-3, {"begins": 0, "batch": 4}, 1e-3),
+    ("lr", "streets", 2e-3, {"fit": 8000, "batch": 4}, 1e-3),
     ("ema", "nuclei", 0.9933, {"steps": 30}, 0.8),
     ("eval_every", "nuclei", 133, {"measurement": 1}, 75),
     ("eval_every", "nuclei", 133, {"measurement": 100}, 750),

@@ -124,7 +124,13 @@ LITE2 = replace(
         "fine_352": published.LITE2_FINE_352,
     },
     default_weights="fine_352",
-    suits=(),
+    suits=(
+        replace(
+            LITE0.suits[0],
+            when=(*LITE0.suits[0].when, "minutes >= 20"),
+            why="photos in colours in which things stand upright, and time: its encoder knows more",
+        ),
+    ),
     macs=1_328_899_392,
     backbone={
         "imagenet": imagenet(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
