@@ -75,7 +75,9 @@ def test_every_value_of_another_kind(saved, file):
     for said, text in texts_of_strange(known):
         rewrite(saved, file, text)
         try:
-            go_on(saved.parent)
+            now = go_on(saved.parent)
+            if said.startswith("state."):  # of options a number is one, whatever comes of it
+                now.optimizer.step()
         except CheckpointError as error:
             assert str(error).startswith(str(saved)), (said, error)
             refused += 1

@@ -8,6 +8,7 @@ optimiser keeps else is refused, before a run begins (`refuse_unknown`).
 import copy
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,13 +20,14 @@ from segzoo.base.strictjson import short
 from segzoo.errors import CheckpointError, RunError
 from segzoo.zoo import registry
 
-__all__ = ["flatten", "refuse_unknown", "restore"]
+__all__ = ["flatten", "kinds_of", "refuse_unknown", "restore"]
 
 # How an optimiser computes, not what: they stay as this machine's own.
 OWN = ("foreach", "fused", "capturable")
 ANOTHER = "Choose another optimiser"
 TRIAL_SIDE = 16  # at most, of a trial's parameters
 TRIAL_STEPS = 2
+NO_KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 def flatten(
@@ -94,9 +96,11 @@ def restore(
     names: Mapping[nn.Parameter, str],
     tensors: Mapping[str, Tensor],
     rest: Mapping[str, Json],
+    kinds: Mapping[str, Mapping[str, str]] = NO_KINDS,
 ) -> None:
     """Give an optimiser the state that `flatten` took from one with the same parameters.
 
+    kinds: what has to be there, as `kinds_of` found it; else only what can be held is judged.
     A tensor of its parameter's shape gets the parameter's strides: fused kernels read both as one.
     Options that only say how to compute (foreach, fused, capturable) stay as they are.
     CheckpointError, and the optimiser unchanged, when the two do not fit.
@@ -150,6 +154,9 @@ def restore(
             key: _decoded(value, f"'{short(name)}', '{short(key)}'", tensors, used, parameter)
             for key, value in entries.items()
         }
+        for key, kind in kinds.get(name, {}).items():
+            if kind != _kind(state[parameter].get(key), parameter):
+                raise _malformed(f"the optimiser's state of '{short(name)}', '{short(key)}',")
     if used != tensors.keys():
         raise _malformed(f"the optimiser's tensor '{short(min(tensors.keys() - used))}'")
     for group, values in zip(optimizer.param_groups, options, strict=True):
@@ -190,6 +197,21 @@ def refuse_unknown(optimizer: Optimizer) -> None:
         )
 
 
+def kinds_of(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, dict[str, str]]:
+    """What an optimiser keeps of each parameter, by its name, and of which kind each of it is.
+
+    As some steps of a twin tell; what comes after more of them is not known. Of one whose state a
+    checkpoint can hold (`refuse_unknown`).
+    """
+    twin = _twin(optimizer)
+    _try_steps(twin, seed=0)
+    found = {}
+    for parameter, small in zip(_parameters(optimizer), _parameters(twin), strict=True):
+        entries = twin.state.get(small, {})
+        found[names[parameter]] = {key: _kind(value, small) for key, value in entries.items()}
+    return found
+
+
 # --- one entry ------------------------------------------------------------------------------------
 
 
@@ -218,16 +240,26 @@ def _plain(value: Json, place: str) -> object:
     raise _malformed(f"the optimiser's state, {place},")
 
 
+def _kind(value: object, parameter: Tensor) -> str:
+    if isinstance(value, Tensor):
+        like = value.shape == parameter.shape
+        return "like its parameter" if like else f"of {value.ndim} dimensions"
+    return type(value).__name__
+
+
 def _alike(value: object, now: object) -> bool:
     """Whether an option is of the kind that it is of now; where it is None, anything may be it."""
     match now:
         case None:
             return True
+        case bool():
+            return type(value) is bool
         case int() | float() | Tensor():
-            return isinstance(value, int | float | Tensor)
+            return isinstance(value, int | float | Tensor) and type(value) is not bool
         case tuple() | list():
-            pairs = isinstance(value, type(now)) and len(value) == len(now)
-            return pairs and all(map(_alike, value, now))
+            if not isinstance(value, tuple | list) or type(value) is not type(now):
+                return False
+            return len(value) == len(now) and all(map(_alike, value, now))
     return type(value) is type(now)
 
 
@@ -264,7 +296,8 @@ def _twin(optimizer: Optimizer) -> Optimizer:
 
 
 def _corner(tensor: Tensor) -> Tensor:
-    part = tensor.detach()[tuple(slice(TRIAL_SIDE) for _ in tensor.shape)]
+    sides = range(TRIAL_SIDE, TRIAL_SIDE - tensor.ndim, -1)  # none is another's length
+    part = tensor.detach()[tuple(slice(side) for side in sides)]
     return torch.empty_like(part).copy_(part)
 
 

@@ -173,7 +173,9 @@ def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int
         state.average.count = progress["average"]
     with _taken(found, OPTIMIZER):
         tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
-        optimizer_state.restore(state.optimizer, _names(state.network), tensors, groups)
+        names = _names(state.network)
+        kinds = optimizer_state.kinds_of(state.optimizer, names)
+        optimizer_state.restore(state.optimizer, names, tensors, groups, kinds)
     if state.scaler is not None and progress["scaler"] is not None:
         with _taken(found, PROGRESS):
             state.scaler.load_state_dict(progress["scaler"])
