@@ -19,7 +19,7 @@ ROWS = runpy.run_path(str(ROOT / "results/rows.py"))
 NAMES = sorted(file.parent.name for file in ROOT.glob("results/*/row.toml"))
 RUNS = [(name, run.name) for name in NAMES for run in ROWS["read"](name).runs]
 # The others' rows are named after a set of weights, MODEL.TAG.
-OF_WEIGHTS = [name for name in NAMES if not name.startswith("auto.")]
+OF_WEIGHTS = [name for name in NAMES if not name.startswith(("auto.", "seed."))]
 # From before results/run.py, which keeps more.
 WITHOUT_TRAINING = {("digit_unet.m2nist", "fast-0"), ("digit_unet.m2nist", "fast-1")}
 COMMANDS = typer.main.get_command(app_of()).commands
