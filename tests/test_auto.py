@@ -138,7 +138,7 @@ def test_every_line_can_be_changed(cells):
         (["crop"], "'crop' is not field=value"),
         (["crp=3"], "'crp' is not a field (did you mean 'crop'?)"),
         (["steps=3"], "follows from the minutes that there are. Give --minutes instead"),
-        (["threads=0"], "threads=0; expected a whole number from 1 on"),
+        (["threads=0"], "threads=0; expected a whole number from 1 to 1,024"),
         (["batch_size=x"], "batch_size='x' is not of type int"),
         (["val=2"], "val=2; expected a share between 0 and 1"),
         (["begins=imagenet"], "begins=imagenet; expected begins=random. What it is to begin with"),
