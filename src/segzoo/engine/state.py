@@ -21,7 +21,7 @@ from segzoo.data.draws import drawn, sample_seed
 from segzoo.engine import checkpoint, optimizer_state
 from segzoo.engine.checkpoint import Checkpoint
 from segzoo.engine.ema import Average
-from segzoo.errors import CheckpointError, RunError, printable
+from segzoo.errors import CheckpointError, RunError, SegzooError, printable
 from segzoo.zoo import registry
 
 __all__ = ["Progress", "State", "forget_lost_best", "load_best", "randomness", "restore", "save"]
@@ -171,10 +171,10 @@ def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int
     if state.average is not None:
         load_network(found, state.average.network, AVERAGE)
         state.average.count = progress["average"]
+    names = _names(state.network)
+    kinds = optimizer_state.kinds_of(state.optimizer, names)
     with _taken(found, OPTIMIZER):
         tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
-        names = _names(state.network)
-        kinds = optimizer_state.kinds_of(state.optimizer, names)
         optimizer_state.restore(state.optimizer, names, tensors, groups, kinds)
     if state.scaler is not None and progress["scaler"] is not None:
         with _taken(found, PROGRESS):
@@ -213,8 +213,10 @@ def _taken(found: Checkpoint, name: str) -> Iterator[None]:
     file = found.path / f"{name}.json"
     try:
         yield
-    except CheckpointError as error:
+    except SegzooError as error:
         error.file = error.file or printable(str(file))
+        raise
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # torch, NumPy and optimisers each have their own
         raise CheckpointError(
