@@ -7,8 +7,7 @@ optimiser keeps else is refused, before a run begins (`refuse_unknown`).
 
 import copy
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,14 +19,13 @@ from segzoo.base.strictjson import short
 from segzoo.errors import CheckpointError, RunError
 from segzoo.zoo import registry
 
-__all__ = ["flatten", "kinds_of", "refuse_unknown", "restore"]
+__all__ = ["flatten", "refuse_unknown", "restore"]
 
 # How an optimiser computes, not what: they stay as this machine's own.
 OWN = ("foreach", "fused", "capturable")
 ANOTHER = "Choose another optimiser"
 TRIAL_SIDE = 16  # at most, of a trial's parameters
 TRIAL_STEPS = 2
-NO_KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 def flatten(
@@ -96,11 +94,13 @@ def restore(
     names: Mapping[nn.Parameter, str],
     tensors: Mapping[str, Tensor],
     rest: Mapping[str, Json],
-    kinds: Mapping[str, Mapping[str, str]] = NO_KINDS,
+    *,
+    judged: bool = False,
 ) -> None:
     """Give an optimiser the state that `flatten` took from one with the same parameters.
 
-    kinds: what has to be there, as `kinds_of` found it; else only what can be held is judged.
+    judged: whether what it keeps of each parameter has to be of the kinds that it keeps with these
+    options, as some steps of a twin tell; what comes after more of them is not known.
     A tensor of its parameter's shape gets the parameter's strides: fused kernels read both as one.
     Options that only say how to compute (foreach, fused, capturable) stay as they are.
     CheckpointError, and the optimiser unchanged, when the two do not fit.
@@ -144,6 +144,7 @@ def restore(
             if not _alike(value, group.get(key)):
                 raise _malformed(f"the optimiser's state, group {index}, '{short(key)}',")
         options.append(decoded)
+    kinds = _kinds_of(optimizer, names, options) if judged else {}
     parameters = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
     state = {}
     for name, entries in states.items():
@@ -197,13 +198,15 @@ def refuse_unknown(optimizer: Optimizer) -> None:
         )
 
 
-def kinds_of(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, dict[str, str]]:
-    """What an optimiser keeps of each parameter, by its name, and of which kind each of it is.
-
-    As some steps of a twin tell; what comes after more of them is not known. Of one whose state a
-    checkpoint can hold (`refuse_unknown`).
-    """
+def _kinds_of(
+    optimizer: Optimizer,
+    names: Mapping[nn.Parameter, str],
+    options: Sequence[Mapping[str, object]],
+) -> dict[str, dict[str, str]]:
+    """What an optimiser with these options keeps of each parameter, by its name, of which kind."""
     twin = _twin(optimizer)
+    for group, values in zip(twin.param_groups, options, strict=True):
+        group.update(values)
     _try_steps(twin, seed=0)
     found = {}
     for parameter, small in zip(_parameters(optimizer), _parameters(twin), strict=True):

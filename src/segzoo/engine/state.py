@@ -171,11 +171,10 @@ def restore(found: Checkpoint, state: State, *, rank: int, world: int, seed: int
     if state.average is not None:
         load_network(found, state.average.network, AVERAGE)
         state.average.count = progress["average"]
-    names = _names(state.network)
-    kinds = optimizer_state.kinds_of(state.optimizer, names)
     with _taken(found, OPTIMIZER):
         tensors, groups = found.tensors(OPTIMIZER), found.json(OPTIMIZER)
-        optimizer_state.restore(state.optimizer, names, tensors, groups, kinds)
+        names = _names(state.network)
+        optimizer_state.restore(state.optimizer, names, tensors, groups, judged=True)
     if state.scaler is not None and progress["scaler"] is not None:
         with _taken(found, PROGRESS):
             state.scaler.load_state_dict(progress["scaler"])
