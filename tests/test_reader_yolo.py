@@ -213,8 +213,20 @@ def test_d_labels_without_a_picture_and_two_pictures_of_one_name(tmp_path):
         open_yolo(tmp_path)
     (tmp_path / "labels/train/gone.txt").unlink()
     picture(tmp_path / "images/train/a.png")
-    with pytest.raises(DatasetError, match=r"found labels/train/a\.txt"):
+    shared = r"two pictures share a file of labels; found labels/train/a\.txt"
+    with pytest.raises(DatasetError, match=shared):
         open_yolo(tmp_path)
+    listed = "train: [images/train, list.txt]\nnames: [a]"
+    (tmp_path / "images/train/a.png").rename(tmp_path / "images/a.png")
+    (tmp_path / "data.yaml").write_text(listed)
+    (tmp_path / "list.txt").write_text("images/a.png\n")
+    assert len(open_yolo(tmp_path)) == 2
+    (tmp_path / "images/a.png").rename(tmp_path / "images/train/a.png")
+    (tmp_path / "list.txt").write_text("images/train/a.jpg\nimages/train/a.png\n")
+    for description in (listed, listed.replace("images/train, ", "")):
+        (tmp_path / "data.yaml").write_text(description)
+        with pytest.raises(DatasetError, match=shared):
+            open_yolo(tmp_path)
 
 
 def test_d_which_description(tmp_path):

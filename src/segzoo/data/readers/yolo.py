@@ -113,8 +113,8 @@ def open_yolo(
     """The data set of a description, or of the data.yaml in a folder; the module says more.
 
     DatasetError for a description that cannot be used or has no such split, for pictures that are
-    not there, and for labels without a picture; UsageError for classes= that it does not have;
-    DependencyMissingError.
+    not there or share a file of labels, and for labels without a picture; UsageError for classes=
+    that it does not have; DependencyMissingError.
     """
     drawing_library("yolo")
     file = _description(os.fsdecode(path))
@@ -132,12 +132,15 @@ def open_yolo(
         else:
             there = [*_listed(root, place)]
         pictures |= dict.fromkeys(there)
-    if not pictures or strays:
-        more = f" and {len(strays) - SHOWN} more" if len(strays) > SHOWN else ""
+    shared = [file for file, count in Counter(map(labels_of, pictures)).items() if count > 1]
+    if not pictures or strays or shared:
+        fault = "two pictures share a file of labels" if shared else "there are no pictures"
+        found = strays or shared
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DatasetError(
-            "there are labels without a picture" if strays else "there are no pictures",
+            "there are labels without a picture" if strays else fault,
             file=root,
-            found=", ".join(map(printable, strays[:SHOWN])) + more,
+            found=", ".join(map(printable, found[:SHOWN])) + more,
         )
     without = sum(not os.path.exists(os.path.join(root, labels_of(name))) for name in pictures)
     if without == len(pictures):
@@ -282,12 +285,11 @@ def _below(root: str, place: str, endings: Sequence[str]) -> Iterator[str]:
 
 
 def _strays(root: str, place: str, pictures: Sequence[str]) -> list[str]:
-    """Files of polygons without a picture; and the second of two pictures that share one."""
-    counts = Counter(map(labels_of, pictures))
+    """Files of polygons without a picture."""
+    known = {*map(labels_of, pictures)}
     labels = os.path.dirname(labels_of(f"{place}/x"))
     there = [*_below(root, labels, (".txt",))] if labels != place else []
-    strays = [file for file in there if file not in counts and not file.endswith("/classes.txt")]
-    return strays + [file for file, count in counts.items() if count > 1]
+    return [file for file in there if file not in known and not file.endswith("/classes.txt")]
 
 
 def _listed(root: str, place: str) -> Iterator[str]:
