@@ -73,7 +73,8 @@ def assert_goes_on(build, tmp_path) -> None:
     found, after = checkpoint.find(tmp_path), network()
     three = build(after)
     after.load_state_dict(found.tensors("model"))
-    restore(three, names_of(after), found.tensors("optimizer"), found.json("optimizer"))
+    kept = found.tensors("optimizer"), found.json("optimizer")
+    restore(three, names_of(after), *kept, judged=True)
     for (parameter, name), theirs in zip(names_of(after).items(), before.parameters(), strict=True):
         for key, value in two.state[theirs].items():
             if isinstance(value, torch.Tensor):
@@ -336,6 +337,28 @@ def test_how_to_compute_stays_this_machines_own():
     [group] = optimizer.param_groups
     assert (group["fused"], group["foreach"], group["momentum"]) == (None, False, 0.9)
     assert group["params"] == [*model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("kept", "now"),
+    [
+        ("sgd", "sgd-momentum"),
+        ("sgd-momentum", "sgd"),
+        ("adam", "adam-amsgrad"),
+        ("adam-amsgrad", "adam"),
+    ],
+)
+def test_what_is_kept_is_judged_by_the_options_it_was_kept_with(kept, now):
+    """A run may go on from what another recipe's options left; they hold from then on."""
+    before, after = network(), network()
+    one, other = TORCH[kept](before), TORCH[now](after)
+    train(before, one, X[:3])
+    after.load_state_dict(before.state_dict())
+    restore(other, names_of(after), *flatten(one, names_of(before)), judged=True)
+    train(before, one, X[3:])
+    train(after, other, X[3:])
+    for ours, theirs in zip(after.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_the_restored_state_is_a_copy():

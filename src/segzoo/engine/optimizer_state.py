@@ -206,7 +206,7 @@ def _kinds_of(
     """What an optimiser with these options keeps of each parameter, by its name, of which kind."""
     twin = _twin(optimizer)
     for group, values in zip(twin.param_groups, options, strict=True):
-        group.update(values)
+        group.update(copy.deepcopy(values))  # some count in a tensor there
     _try_steps(twin, seed=0)
     found = {}
     for parameter, small in zip(_parameters(optimizer), _parameters(twin), strict=True):
