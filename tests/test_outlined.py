@@ -8,7 +8,9 @@ import pytest
 from layouts import photo, save
 
 from segzoo.data.fingerprint import fingerprint
+from segzoo.data.sample import Info
 from segzoo.data.source import open_data
+from segzoo.errors import DatasetError
 
 H, W = 6, 8  # as of layouts.photo
 CORNERS = [[1, 1], [5, 1], [5, 4], [1, 4]]
@@ -73,3 +75,21 @@ def test_d_what_all_readers_of_outlines_promise(tmp_path, write):
     layers = open_data(f"{words}?overlap=yes")
     assert layers.info.classes == ("cell",)
     assert layers[0]["target"].shape == (1, H, W)
+
+
+def test_d_names_that_no_file_could_hold_are_refused_whoever_gives_them(tmp_path):
+    """Of a set's own files, of options, of arrays, of another's reader: before anything is made."""
+    words = coco(tmp_path / "coco", CORNERS)
+    file = tmp_path / "coco/a.json"
+    file.write_text(file.read_text().replace('"cell"', r'"ce\ud800ll"'))
+    pictures = np.zeros((2, H, W), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pictures, masks=pictures, classes=["a", "\udcff"])
+    save(tmp_path / "folder/images/a.png", photo(0))
+    save(tmp_path / "folder/masks/a.png", np.zeros((H, W), np.uint8))
+    said = f"{tmp_path}/folder?values=0,255&classes=a,b\udcff"
+    for words, place in ((words, file), (f"arrays:{tmp_path}/a.npz", "a.npz"), (said, "folder")):
+        with pytest.raises(DatasetError, match="a label cannot be written as UTF-8; found") as error:
+            open_data(words)
+        assert str(place) in error.value.file
+    with pytest.raises(DatasetError, match=r"a label cannot be written as UTF-8; found \\udcff"):
+        Info(classes=("a", "\udcff"))

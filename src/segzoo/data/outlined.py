@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segzoo.data.labelmap import BACKGROUND, is_ignored, tidy
 from segzoo.data.outlines import Polygon, Runs, mask_of_runs, polygons_filled
 from segzoo.data.paired import part_of_dataset, read_image
-from segzoo.data.sample import Info, Sample
+from segzoo.data.sample import Info, Sample, judge_names
 from segzoo.errors import DatasetError, UsageError, printable
 from segzoo.pictures.palettes import IGNORED
 from segzoo.spec import Option
@@ -47,7 +47,6 @@ OPTIONS: Mapping[str, Option] = {
 MOST = 254  # classes beside the background: indices and the ignored one are bytes
 SHOWN = 5  # names that a message lists
 DRIVE = re.compile(r"[A-Za-z]:")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def reason_of(error: Exception) -> str:
@@ -233,14 +232,7 @@ def chosen(labels: Iterable[str], classes: str, *, file: str, complete: bool = T
     stands twice or is no text, and for too many.
     """
     labels = [*labels]
-    if halves := [label for label in labels if SURROGATE.search(label)]:
-        raise DatasetError(
-            "a label cannot be written as UTF-8",  # to a config.json, a card, a report
-            file=file,
-            found=_series(halves),
-            expected="names without a lone half of a pair of UTF-16",
-            next_step="Rename it in the file",
-        )
+    judge_names(labels, file=file)
     known = [tidy(label) for label in labels]
     things = [name for name in known if name != BACKGROUND and not is_ignored(name)]
     if twice := sorted({name for name in known if known.count(name) > 1}):

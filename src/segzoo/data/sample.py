@@ -5,7 +5,8 @@ Any object with `__len__` and `__getitem__` that gives such samples works everyw
 counted.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -24,10 +25,14 @@ __all__ = [
     "Stream",
     "checked",
     "info_of",
+    "judge_names",
     "notes_of",
     "parts_of",
     "picture_of",
 ]
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+SHOWN = 5  # names that a message lists
 
 
 class Sample(TypedDict):
@@ -66,6 +71,9 @@ class Info:
     pixel_values: tuple[int, ...] = ()
     bands: int | None = None
     peak: float | None = None
+
+    def __post_init__(self) -> None:
+        judge_names(self.classes)
 
 
 @runtime_checkable
@@ -115,6 +123,18 @@ def picture_of(image: NDArray[np.uint8], preprocess: Preprocess, in_channels: in
         image = np.repeat(image, 3, axis=2)
     alpha = np.ascontiguousarray(image[..., 3]) if found == 4 else None
     return Picture(np.ascontiguousarray(image[..., :3]), alpha)
+
+
+def judge_names(names: Iterable[str], *, file: str = "") -> None:
+    """DatasetError for names that no config.json, card or report could hold."""
+    if halves := [name for name in names if SURROGATE.search(name)]:
+        raise DatasetError(
+            "a label cannot be written as UTF-8",
+            file=file,
+            found=", ".join(map(printable, halves[:SHOWN])),
+            expected="names without a lone half of a pair of UTF-16",
+            next_step="Rename it" + " in the file" * bool(file),
+        )
 
 
 def info_of(dataset: object) -> Info:

@@ -19,7 +19,14 @@ from segzoo.base.counts import count_of
 from segzoo.base.home import expanded
 from segzoo.base.records import Json
 from segzoo.data.sample import Dataset, Info, Sample, Stream, info_of, notes_of
-from segzoo.errors import DependencyMissingError, PluginError, SegzooError, UsageError, printable
+from segzoo.errors import (
+    DatasetError,
+    DependencyMissingError,
+    PluginError,
+    SegzooError,
+    UsageError,
+    printable,
+)
 from segzoo.spec import Option, ReaderSpec
 from segzoo.zoo import registry
 from segzoo.zoo.installed import missing
@@ -216,8 +223,10 @@ def _opened(
         with registry.guarded(fault):
             dataset: Any = registry.resolve(spec.open)(path, **arguments)
     except PluginError as error:
-        if isinstance(error.__cause__, SegzooError):
-            raise error.__cause__ from None
+        if isinstance(cause := error.__cause__, SegzooError):
+            if isinstance(cause, DatasetError) and not cause.file:
+                cause.file = printable(path)
+            raise cause from None
         raise
     if not isinstance(dataset, Dataset | Stream):
         raise fault(f"it returned a {type(dataset).__name__}, not a data set")
