@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 import typer
 
-from segzoo.cli.options import spelled_out
+from segzoo.cli.options import options_of, spelled_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +68,7 @@ def test_two_records_with_one_option_are_refused():
 
     with pytest.raises(ValueError, match="duplicate parameter name: 'out'"):
         spelled_out(verb)
+
+
+def test_an_option_nested_beyond_reading_is_a_text():
+    assert options_of(["x=" + "[" * 100_000, "y=[1]"]) == {"x": "[" * 100_000, "y": [1]}

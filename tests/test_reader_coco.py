@@ -204,7 +204,7 @@ PHOTO = CONTENT["images"][1]
     [
         ("{", "this is not valid JSON; found Expecting property name enclosed in double quotes"),
         ('{"images": [NaN]}', "this is not valid JSON; found NaN is not a number of JSON"),
-        ("[" * 100_000, "this is not valid JSON; found maximum recursion depth exceeded"),
+        ("[" * 100_000, "this is not valid JSON; found it is nested too deeply"),
         ("[]", "this is not a list of instances as COCO writes it; found no list of images, annot"),
         (with_(annotations={}), f"as COCO writes it; found no list of annotations. {LAYOUT}"),
         (with_(images=[]), "annotations[0] cannot be used; found there is no image 139"),

@@ -50,7 +50,7 @@ def test_values_that_python_has_words_of_its_own_for(text):
         ("a: [", "while parsing"),
         ("? [1]\n: 2", "unhashable key"),
         ("!!python/name:os.system x", "could not determine a constructor"),
-        ("[" * 9999, "recursion"),
+        ("[" * 9999, "it is nested too deeply"),
     ],
 )
 def test_what_is_refused(text, message):

@@ -37,7 +37,9 @@ def strict_yaml(text: str) -> Json:
 
         loader.construct_mapping = unique
         return loader.get_single_data()
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())[:200] or "it is nested too deeply") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
     except (ValueError, LookupError, AttributeError):  # of 2026-13-01, !!bool x, 5,000 digits
         raise ValueError("a number, a date or a value with a tag in it cannot be read") from None

@@ -149,7 +149,7 @@ def options_of(items: Sequence[str] | None) -> dict[str, Json]:
             raise UsageError(f"cannot read the option {printable(item)!r}", expected="name=value")
         try:
             options[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[name] = text
     return options
 

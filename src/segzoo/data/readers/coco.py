@@ -157,7 +157,10 @@ def _read(file: str) -> dict[str, Any]:
     except OSError as error:
         why = error.strerror or str(error)
         raise DatasetError(f"cannot be read: {why}", file=file, next_step=ORIGIN) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        found = "it is nested too deeply"
+        raise DatasetError("this is not valid JSON", file=file, found=found) from None
+    except ValueError as error:
         # all else that the parser raises is of a class of its own
         digits = type(error) is ValueError
         found = "a number of thousands of digits" if digits else printable(str(error))[:200]
