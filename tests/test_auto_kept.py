@@ -12,6 +12,7 @@ from torch import nn
 
 import segzoo
 from segzoo.automatic.kept import PIECES, Hints, Ious, kept_of
+from segzoo.automatic.plan import Kept
 from segzoo.automatic.soups import mean_of, soups_of
 from segzoo.data.opened import Data
 from segzoo.data.sample import Info
@@ -109,6 +110,15 @@ def test_specks_and_holes_go_where_that_gains(tmp_path):
     assert not kept["smallest"].taken and not kept["holes"].taken
     _, kept = tried(model_of(Brightness()), val_of(littered), tmp_path, Hints(False, 15.0))
     assert "smallest" not in kept and min(PIECES) > 0.25 * 15  # a speck may be a thing there
+
+
+def test_what_was_tried_is_said_with_why_it_is_not_kept():
+    flips = Kept(name="flips", value=True, before=0.94, after=0.95, taken=False, least=0.02)
+    assert flips.said == "flips: IoU 0.9400 -> 0.9500, not kept: 0.02 is the least to gain"
+    worse = Kept(name="holes", value=4, before=0.94, after=0.93, taken=False, least=0.002)
+    assert worse.said == "holes 4: IoU 0.9400 -> 0.9300, not kept"
+    better = Kept(name="threshold", value=0.55, before=0.9, after=0.95, taken=True, least=0.002)
+    assert better.said == "threshold 0.55: IoU 0.9000 -> 0.9500, kept"
 
 
 def test_the_mirrored_picture_is_looked_at_where_that_gains(tmp_path):

@@ -199,4 +199,5 @@ def _kept(name: str, value: float, before: float, after: float, least: float) ->
         before=round(before, 4),
         after=round(after, 4),
         taken=after - before >= least,
+        least=least,
     )

@@ -164,13 +164,23 @@ class Considered(Record):
 @dataclass(frozen=True, kw_only=True)
 class Kept(Record):
     """One thing that was tried after the training. before, after: of the metric that it is about,
-    on the pictures held out. taken: whether it is in the model."""
+    on the pictures held out. least: what it had to gain. taken: whether it is in the model."""
 
     name: str
     value: float | bool
     before: float
     after: float
     taken: bool
+    least: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The line that a person reads."""
+        what = self.name if isinstance(self.value, bool) else f"{self.name} {self.value:g}"
+        little = 0 < self.after - self.before < self.least
+        no = f"not kept: {self.least:g} is the least to gain" if little else "not kept"
+        verdict = "kept" if self.taken else no
+        return f"{what}: IoU {self.before:.4f} -> {self.after:.4f}, {verdict}"
 
 
 @dataclass(frozen=True, kw_only=True)

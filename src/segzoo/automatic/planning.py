@@ -293,9 +293,8 @@ class _Search:
                 continue
             found = self._largest(candidate, until)
             size = ", ".join(f"{k}={v}" for k, v in found.options.items())
-            told.append(
-                _considered(candidate, f"{count_of(found.fit, 'picture')} fit into the time {size}")
-            )
+            verdict = _fits(found) + f" with {size}" * bool(size)
+            told.append(_considered(candidate, verdict))
             if best is None or found.fit > best.fit:
                 best = found
         assert best is not None
@@ -588,8 +587,12 @@ class _Search:
         )
 
 
+def _fits(chosen: _Chosen) -> str:
+    return f"{count_of(round(chosen.fit), 'picture')} fit into the time"
+
+
 def _why_so_large(chosen: _Chosen) -> str:
-    fits, ladder = f"{count_of(chosen.fit, 'picture')} fit into the time", chosen.candidate.ladder
+    fits, ladder = _fits(chosen), chosen.candidate.ladder
     if len(ladder) == 1:
         return fits
     if chosen.options == ladder[0]:

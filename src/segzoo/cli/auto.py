@@ -178,9 +178,7 @@ def _ended(found: "Automatic") -> Iterator[str]:
     if found.folds is not None:
         values, (mean, deviation), _ = dataclasses.astuple(found.folds)
         yield f"{count_of(len(values), 'fold')}: {mean:.4f} +- {deviation:.4f} (standard deviation)"
-    for kept in found.plan.kept:
-        verdict = "kept" if kept.taken else "not kept"
-        yield (f"{kept.name} {kept.value:g}: IoU {kept.before:.4f} -> {kept.after:.4f}, {verdict}")
+    yield from (kept.said for kept in found.plan.kept)
     yield f"segzoo predict {here} PHOTO -o out"
     yield f"segzoo eval {here} --data WORDS"
 
