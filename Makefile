@@ -27,7 +27,7 @@ EDITABLE := $(PLUGINS:%=-e %)
 # without a line, of faulthandler either; and not at all in two tries with 178 and 140 tests: those of
 # test_hub*.py, then those of test_publish.py, each before OpenVINO and a child of some of
 # test_artefacts.py. Of what is loaded, torch, grpc and OpenBLAS of scipy ask to be told of a fork.
-ALONE := tests/test_artefacts.py tests/test_every_runtime.py
+ALONE := tests/test_artefacts.py tests/test_every_runtime.py tests/test_export_graphs.py
 QUICK := not slow and not stress and not gpu and not gradio and not browser and not site and not network and not ray
 
 .PHONY: demo test test-all gradio wheels release check docs site bench matrix gpu clean

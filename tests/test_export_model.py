@@ -10,118 +10,26 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from around import BOX, KINDS, MASKS, SIZE, SIZES, config_of
 
 import segzoo
 from segzoo.cli.main import run
 from segzoo.errors import ConfigError, PluginError
 from segzoo.export import exporting, formats, program
-from segzoo.export.before import bands_of
 from segzoo.export.exporting import export_model, target_of
-from segzoo.export.formats import ONNX, run_onnx
-from segzoo.export.whole import joined, whole_graph
+from segzoo.export.formats import ONNX
+from segzoo.export.whole import whole_graph
 from segzoo.predict.predictor import Predictor
-from segzoo.saved.config import Config
 from segzoo.spec import ExporterSpec, Postprocess, Preprocess
 from segzoo.zoo import registry
 
 pytest.importorskip("onnxruntime")
-
-SIZES = ((1, 1), (24, 32), (97, 60), (13, 50))
-SIZE = {"size": (24, 32), "resize": "stretch"}
-BOX = {"size": (24, 32), "resize": "letterbox"}
-MASKS = Postprocess(activation="none")
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGZOO_MODELS", "shrinking=shrinking_spec:ANY")
     monkeypatch.chdir(tmp_path)
-
-
-def nothing(channels):
-    """A network that gives its input."""
-    x, y = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
-        for name in ("x", "logits")
-    )
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["logits"])], "g", [x], [y])
-    opsets = [helper.make_opsetid("", 18)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-
-
-def config_of(preprocess, postprocess, channels):
-    return Config(
-        model="nothing",
-        distribution="",
-        version="",
-        in_channels=channels,
-        num_classes=channels,
-        task="multilabel",
-        preprocess=preprocess,
-        postprocess=postprocess,
-    )
-
-
-def both(preprocess, postprocess=MASKS, channels=3):
-    """What a graph gives for pictures, and what a predictor gives."""
-    config = config_of(preprocess, postprocess, channels)
-    bands = bands_of(preprocess, channels)
-    files = {".onnx": joined(nothing(channels), config, bands)}
-    predictor = Predictor(
-        lambda x, all_heads=False: (x,),
-        preprocess=preprocess,
-        postprocess=postprocess,
-        in_channels=channels,
-        num_classes=channels,
-    )
-    run, random = run_onnx(files), np.random.default_rng(0)
-    for size in SIZES:
-        pictures = random.integers(0, 256, (2, *size, bands), np.uint8)
-        yield run(pictures), predictor.predict(list(pictures))
-
-
-KINDS = [
-    {"interpolation": interpolation, "antialias": antialias, "border": border}
-    for interpolation in ("bilinear", "bicubic", "nearest")
-    for antialias in ("none", "triangle", "gaussian")
-    for border in ("edge", "zero")
-]
-
-
-@pytest.mark.parametrize(
-    ("preprocess", "postprocess", "channels"),
-    [
-        *((Preprocess(**BOX, **kind), MASKS, 3) for kind in KINDS),
-        (Preprocess(), MASKS, 3),
-        (Preprocess(multiple_of=16, remainder=4), MASKS, 3),
-        (Preprocess(**SIZE, multiple_of=20), MASKS, 3),
-        (Preprocess(**SIZE, rescale="image_max"), MASKS, 3),
-        (Preprocess(**SIZE, rescale="none", mean=(1, 2, 3), std=(90, 80, 70)), MASKS, 3),
-        (Preprocess(mode="L"), MASKS, 1),
-        (Preprocess(), MASKS, 4),
-        (Preprocess(mean=(0.5,), std=(0.1,)), Postprocess(), 3),
-        (Preprocess(mean=(0.5,), std=(0.1,)), Postprocess(normalize="minmax"), 1),
-        (Preprocess(), Postprocess(activation="softmax", threshold=None), 3),
-        (Preprocess(), Postprocess(activation="softmax", threshold=0.4), 3),
-    ],
-    ids=lambda value: (
-        "-".join(v for v in vars(value).values() if type(v) is str)
-        if isinstance(value, Preprocess)
-        else ""
-    ),
-)
-def test_the_graph_does_what_the_predictor_does(preprocess, postprocess, channels):
-    """For pictures of one pixel, of the network's size, larger, and of another shape."""
-    for (likely, masks), wanted in both(preprocess, postprocess, channels):
-        for one, mask, prediction in zip(likely, masks, wanted, strict=True):
-            probability = prediction.probability.reshape(one.shape)
-            np.testing.assert_allclose(one, probability, rtol=0, atol=2e-5)
-            top = np.sort(probability, axis=0)
-            threshold = 0.5 if postprocess.threshold is None else postprocess.threshold
-            sure = np.abs(top[-1] - threshold) > 1e-4
-            sure &= channels == 1 or top[-1] - top[max(-2, -channels)] > 1e-4
-            assert (mask == prediction.mask)[sure].all()
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,11 @@ def prepared(
     if in_channels == 1 and preprocess.mode != "bands":
         total = add("ReduceSum", add("Mul", add.cast(x, "int32"), GRAY), [1])
         rounded = add("Add", total, np.array(32768, np.int32))
-        x = add("Div", rounded, np.array(65536, np.int32))
-    x = add.cast(x, "float32")
+        # floats hold all of these sums exactly; OpenVINO rounds where it divides whole numbers
+        shifted = add("Mul", add.cast(rounded, "float32"), np.array(2.0**-16, np.float32))
+        x = add("Floor", shifted)
+    else:
+        x = add.cast(x, "float32")
     inside, offset = _placed(add, picture, preprocess)
     if preprocess.size is not None:
         kind = Resampling(preprocess.interpolation, preprocess.antialias, preprocess.border)

@@ -19,7 +19,7 @@ from segzoo.spec import ExporterSpec
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ONNX", "OPENVINO", "PT2", "Files", "Run"]
+__all__ = ["ONNX", "OPENVINO", "PT2", "Files", "Run", "openvino_files"]
 
 Files: TypeAlias = Mapping[str, bytes]  # by their endings
 # pictures (N, H, W, C) uint8 -> probabilities (N, K, H, W) float32, mask (N, H, W) uint8
@@ -74,8 +74,13 @@ def run_onnx(files: Files) -> Run:
 
 
 def make_openvino(network: "nn.Module", config: Config) -> Files:
+    import_library("openvino")  # said before the graph is made, which takes long
+    return openvino_files(whole_graph(network, config))
+
+
+def openvino_files(graph: bytes) -> Files:
+    """OpenVINO's own form of an ONNX. PluginError where it does not take that."""
     openvino = import_library("openvino")
-    graph = whole_graph(network, config)
     try:
         model = openvino.Core().read_model(graph)
         with tempfile.TemporaryDirectory() as folder:
