@@ -115,6 +115,19 @@ def test_info_of_a_model(capsys):
     assert last == ["all", "U2Net", "1,131,181", "1.78", "G"]
 
 
+def test_info_in_brief_needs_no_torch():
+    """It says what the plugin states; `segzoo check` holds that against the network."""
+    code = """
+import sys
+sys.modules["torch"] = None
+from segzoo.cli.main import run
+sys.exit(run(["info", "u2netp"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "1,131,181" in done.stdout and "macs" in done.stdout
+
+
 def test_info_as_json_counts_each_stage(capsys):
     info = as_json(capsys, "info", "u2netp", "--size", "96")
     assert info["input"] == [96, 96]

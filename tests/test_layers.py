@@ -69,7 +69,7 @@ ROOMS = (
     Room(8, "report", ARRAYS, frozenset({"jinja2", "markupsafe", "matplotlib"})),
     Room(8, "testing"),
     Room(9, "runs", TENSORS, frozenset({"rich"})),
-    Room(9, "publish", ARRAYS, frozenset({"huggingface_hub", "yaml"})),
+    Room(9, "publish", ARRAYS, frozenset({"huggingface_hub", "packaging", "yaml"})),
     Room(9, "compat", ARRAYS),
     Room(
         9,

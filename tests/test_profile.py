@@ -6,6 +6,7 @@ from torch import nn
 
 from segzoo.errors import PluginError
 from segzoo.model import build, profile
+from segzoo.predict.preprocess import input_size
 from segzoo.spec import ModelSpec, Postprocess, Preprocess, TaskDefaults
 from segzoo.zoo import registry
 
@@ -53,10 +54,10 @@ def test_a_child_whose_children_are_called_has_their_operations():
 
 
 def test_the_size_that_is_counted_for():
-    assert profile.input_size(Preprocess(size=(320, 200), resize="stretch")) == (320, 200)
-    assert profile.input_size(Preprocess()) == (256, 256)
-    assert profile.input_size(Preprocess(multiple_of=32), (33, 64)) == (64, 64)
-    assert profile.input_size(Preprocess(margin=92, multiple_of=16, remainder=12)) == (444, 444)
+    assert input_size(Preprocess(size=(320, 200), resize="stretch")) == (320, 200)
+    assert input_size(Preprocess()) == (256, 256)
+    assert input_size(Preprocess(multiple_of=32), (33, 64)) == (64, 64)
+    assert input_size(Preprocess(margin=92, multiple_of=16, remainder=12)) == (444, 444)
 
 
 def test_our_models_say_their_multiply_adds():

@@ -249,6 +249,56 @@ def test_numbers_from_before_are_published_by_todays_names(place, tmp_path, monk
     assert list(intervals["max_f_of_mean"]) == now["intervals"]["max_f_of_mean"]
 
 
+def test_the_card_says_how_far_the_training_went(place, tmp_path):
+    """Whoever reads the recipe must not believe that all of its steps were taken."""
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    whole = (built(place, tmp_path / "whole", run).path / "README.md").read_text()
+    record = json.loads((run / "run.json").read_text())
+    taken = record["recipe"]["steps"]
+    assert f"It was trained for {taken} steps" in whole and "stopped" not in whole
+    record["recipe"]["steps"] = 3000
+    (run / "run.json").write_text(json.dumps(record))
+    notes = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [note for note in notes if note.get("val")]
+    for note in measured:
+        note["best"] = note is measured[0]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(note)}\n" for note in notes))
+    card = (built(place, tmp_path / "out", run).path / "README.md").read_text()
+    kept = measured[0]["step"]
+    assert f"It was trained for {taken} steps of 3,000, and stopped there" in card
+    assert (f"these are the weights of step {kept}." in card) == (kept != taken)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [("apache-2.0", "Apache-2.0"), ("LicenseRef-ours", "LicenseRef-ours"), ("MIT OR ISC",) * 2],
+)
+def test_a_licence_is_written_as_spdx_has_it(place, tmp_path, given, written):
+    found = built(place, tmp_path / "out", license=given)
+    assert configs.read(found.path / "config.json").license == written
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "Apache",
+            "SPDX knows no licence 'Apache'; expected an identifier of .* Did you mean Apach",
+        ),
+        (
+            "Nonsense-9.9",
+            "knows no licence 'Nonsense-9.9'; expected .* or LicenseRef-NAME for anot",
+        ),
+        ("research only", "knows no licence 'research only'"),
+    ],
+)
+def test_a_licence_that_nobody_knows_is_refused(place, tmp_path, given, message):
+    with pytest.raises(UsageError, match=message):
+        built(place, tmp_path / "out", license=given)
+    assert not (tmp_path / "out").exists()
+
+
 VAL = "arrays:val.npz?classes=background,square&values=0,1"
 TRAIN = "arrays:train.npz?classes=background,square&values=0,1"
 CHOSEN, SEEN = "the step was chosen by iou on ", "the network was trained on pictures of this set"

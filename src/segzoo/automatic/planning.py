@@ -30,7 +30,8 @@ from segzoo.engine.warm_up import Pace, timed
 from segzoo.errors import ResourceError, UsageError, printable
 from segzoo.metrics.measure import MAIN
 from segzoo.model import build, configured
-from segzoo.model.profile import activations, input_size
+from segzoo.model.profile import activations
+from segzoo.predict.preprocess import input_size
 from segzoo.runs.request import Method, TrainRequest, Wishes
 from segzoo.runs.subject import origin_of, subject_of
 from segzoo.runs.training import data_of, plan_of

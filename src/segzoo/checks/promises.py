@@ -35,6 +35,7 @@ from segzoo.checks.process import DEEP_STATES, watched
 from segzoo.checks.results import Broken, Skipped
 from segzoo.errors import SegzooError
 from segzoo.model import profile
+from segzoo.predict.preprocess import input_size
 from segzoo.spec import ModelSpec
 from segzoo.weights import safetensors as weights
 from segzoo.zoo import installed, registry
@@ -262,7 +263,7 @@ def macs_are_counted(kit: Kit) -> None:
     """The network has as many multiply-adds as the spec declares, if it declares them."""
     if kit.declared.macs is None:
         raise Skipped("the spec declares no macs")
-    shape = (1, kit.spec.in_channels, *profile.input_size(kit.preprocess))
+    shape = (1, kit.spec.in_channels, *input_size(kit.preprocess))
     # torch imports its compiler for the first random values on "meta", and that changes the
     # environment: it is not to look like the builder's doing.
     torch.empty(1, device="meta").normal_()

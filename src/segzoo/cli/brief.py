@@ -41,7 +41,7 @@ def brief(
     yield "parameters", f"{parameters:,}"
     yield "macs", f"{amount(macs)} for an input of {size[0]}x{size[1]}"
     yield "channels", f"{made.in_channels} in, {count_of(made.num_classes, 'class')}"
-    if spec.options:
+    if spec.options and config is None:
         yield "options", ", ".join(_option(name, each) for name, each in spec.options.items())
     yield "preprocess", not_default(made.preprocess)
     yield "tasks", ", ".join(spec.tasks)

@@ -39,9 +39,10 @@ def demo(
         raise WeightsMissingError(
             "no weights are on this machine", next_step="Run: pip install 'segzoo-core[all]'"
         )
-    tell("open this address in a browser, once it is there")
+    named = named_models(refs)
+    tell("open the address below in a browser, once it is there")
     start(
-        named_models(refs),
+        named,
         Address(port=port),
         Running(device=device, runtime=runtime, precision=precision),
         Most(),

@@ -39,10 +39,10 @@ def features(
     Python, model.features(x) gives the outputs themselves under the same names.
     """
     entry, spec = find_spec(model)
-    from segzoo.model import profile
+    from segzoo.predict.preprocess import input_size
 
     wanted = None if size is None else _size_of(size)
-    height, width = profile.input_size(spec.preprocess, wanted)
+    height, width = input_size(spec.preprocess, wanted)
     with working(f"building {model}"):
         found = _features(spec, height, width)
     shape = [spec.in_channels, height, width]

@@ -50,8 +50,9 @@ def info(
     Its paper, options, preprocessing, tasks, recipes and weights, in a few lines; everything with
     --full and with --json.
 
-    Parameters and multiply-accumulates (MACs) are counted on the network itself. Of a saved model
-    it is shown how that one was built; of one on the Hub, the config alone is fetched.
+    Parameters and multiply-accumulates (MACs) are those that the plugin states; with --full, --json
+    or --size they are counted on the network itself. Of a saved model it is shown how that one was
+    built; of one on the Hub, the config alone is fetched.
     """
     from segzoo.model import origin
 
@@ -65,12 +66,12 @@ def info(
         for name, values in fitting.items():
             say(*(f"{name}={value}" for value in values))
         return
-    from segzoo.model import profile  # which needs torch, as an unknown name does not
+    from segzoo.predict.preprocess import input_size
 
-    height, width = profile.input_size(
-        (config or spec).preprocess, None if size is None else (size, size)
-    )
-    stages = _stages(spec, config, height, width)
+    height, width = input_size((config or spec).preprocess, None if size is None else (size, size))
+    # what is stated needs no torch, which takes seconds to load
+    stated = None if config or size or full or as_json else spec.macs
+    stages = _stages(spec, config, height, width) if stated is None else []
     if as_json:
         rows = [stage._asdict() for stage in stages]
         print_json(model_info(model) | {"input": [height, width], "stages": rows})
@@ -81,8 +82,9 @@ def info(
         say(*wrapped_lines(lines, columns(), indent=INDENT), "")
         say(*_stage_table(stages, height, width))
         return
-    counted = (stages[-1].parameters if config else spec.num_parameters, stages[-1].macs)
-    pairs = brief(model, entry, spec, config, counted, (height, width))
+    macs = stages[-1].macs if stated is None else stated
+    parameters = stages[-1].parameters if config else spec.num_parameters
+    pairs = brief(model, entry, spec, config, (parameters, macs), (height, width))
     lines = [title, *(f"{label:<{INDENT}}{text}" for label, text in pairs)]
     say(*wrapped_lines(lines, columns(), indent=INDENT))
 

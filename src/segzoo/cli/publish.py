@@ -189,7 +189,8 @@ def _tell_verdicts(verdicts: "list[Verdict]", as_json: bool) -> None:
         for rule, faults in verdicts:
             page = f"{rule.page.name}, {rule.page.date}"
             say(f"{'FAIL' if faults else 'ok':<6}{rule.name:<{width}}  {rule.says} ({page})")
-            say(*(f"{'':<{8 + width}}{fault}" for fault in faults))
+            for fault in faults:
+                say(f"{'':<{8 + width}}{fault}")
         for at in dict.fromkeys(rule.page for rule, faults in verdicts if faults):
             say(f"see {at.address}, as of {at.date}")
         say(f"{count_of(len(verdicts) - broken, 'rule')} hold, {broken} broken; nothing was sent")

@@ -90,8 +90,11 @@ def run(files: "Files") -> "Run":
             with torch.inference_mode():
                 likely, mask = program(torch.from_numpy(pictures))
         except Exception as error:  # a size for which torch has made other assumptions
-            cause = registry.cause(error)
-            raise PluginError(f"the program fails for {pictures.shape}: {cause}") from error
+            cause = registry.cause(error)[:120]
+            raise PluginError(
+                f"the program that torch made fails for pictures of {pictures.shape}: {cause}",
+                next_step="Give --format onnx or openvino, which hold for every size",
+            ) from error
         return likely.numpy(), mask.numpy()
 
     return answer

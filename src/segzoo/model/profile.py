@@ -5,7 +5,6 @@ values, and run once there under torch's own counter of operations.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,13 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segzoo.errors import SegzooError
-from segzoo.pictures.resample import Size
-from segzoo.predict.preprocess import network_size
-from segzoo.spec import Preprocess
 
-__all__ = ["Stage", "activations", "input_size", "parts", "stages"]
-
-USUAL = 256  # pixels: a picture's side, where a model takes any
+__all__ = ["Stage", "activations", "parts", "stages"]
 
 
 class Stage(NamedTuple):
@@ -74,15 +68,6 @@ def activations(build: Callable[[], nn.Module], shape: tuple[int, int, int, int]
     with torch.no_grad():
         network(torch.empty(shape, device="meta", dtype=torch.float32))
     return total
-
-
-def input_size(preprocess: Preprocess, size: Size | None = None) -> Size:
-    """(H, W) of the network's own input for a picture of this size, (H, W).
-
-    Without one, for a picture of the declared size, or else of USUAL pixels a side.
-    """
-    height, width = size or preprocess.size or (USUAL, USUAL)
-    return network_size(height, width, replace(preprocess, size=None, resize="none"))
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:

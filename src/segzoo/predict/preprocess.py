@@ -9,7 +9,7 @@ Sizes are (height, width).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "enough",
     "framed",
     "in_range",
+    "input_size",
     "mask_of",
     "mirror_index",
     "network_size",
@@ -52,6 +53,7 @@ Floats: TypeAlias = NDArray[np.float32]
 NO_CLASS = 255  # in a mask of several classes: none is above the threshold
 TWICE = 2  # of what a network sees: enough of a picture's pixels to decode
 ROWS = 64  # of a large map that are computed at once
+USUAL = 256  # pixels: a picture's side, where a model takes any
 BLACK = 1e-6  # of the brightest value that there can be: a picture below is left as it is
 
 
@@ -161,6 +163,15 @@ def network_size(height: int, width: int, preprocess: Preprocess) -> Size:
     """The (h, w) of the network's input for a picture of this size, without reading one."""
     h, w = preprocess.size or (height, width)
     return _network_side(h, preprocess), _network_side(w, preprocess)
+
+
+def input_size(preprocess: Preprocess, size: Size | None = None) -> Size:
+    """(H, W) of the network's own input for a picture of this size, (H, W).
+
+    Without one, for a picture of the declared size, or else of USUAL pixels a side.
+    """
+    height, width = size or preprocess.size or (USUAL, USUAL)
+    return network_size(height, width, replace(preprocess, size=None, resize="none"))
 
 
 @dataclass(frozen=True, eq=False)

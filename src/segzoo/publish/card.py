@@ -136,6 +136,8 @@ def _training(facts: Facts) -> Iterator[str]:
             f"licence of that model's weights: {_text(license)}."
         )
         yield ""
+    if facts.lasted:
+        yield from (facts.lasted, "")
     if facts.train:
         yield from ("To train it again:", "", "```sh", facts.train, "```")
     if facts.recipe:
@@ -181,7 +183,7 @@ def _end(facts: Facts) -> Iterator[str]:
     yield ""
     open_data = all(data.license in PERMISSIVE for data in config.trained_on)
     yield f"The weights: {_text(config.license)}. " + (
-        "The data sets' licences are permissive too."
+        "The data sets' licences are permissive."
         if open_data
         else "Not every data set that they were trained on is known to be under a permissive "
         "licence; see the table above."

@@ -31,7 +31,8 @@ class Facts:
 
     config: with license, trained_on and files. repo: "user/name"; tag: of this publication, or
     empty. metrics, intervals: what was measured, and 95 in 100 bootstrap samples by the metric's
-    name. measure, train: the commands that do it again, or empty. recipe: its fields and values.
+    name. measure, train: the commands that do it again, or empty. lasted: how far the training
+    went, in a sentence. recipe: its fields and values.
     begun_with: the weights that the training began with, as `segzoo.load` takes them; base_model:
     their repository on the Hub; begun_at: the address that they are fetched from. Empty where there
     are none. taught_by: the model that it learned from too, and the licence of its weights.
@@ -50,6 +51,7 @@ class Facts:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     measure: str = ""
     train: str = ""
+    lasted: str = ""
     recipe: Sequence[tuple[str, str]] = ()
     begun_with: str = ""
     base_model: str = ""

@@ -29,7 +29,7 @@ from segzoo.publish.measured import Measured, measured_of
 from segzoo.publish.privacy import public
 from segzoo.publish.request import PublishRequest
 from segzoo.publish.source import Publishable, publishable
-from segzoo.publish.trained import begun_with_of, taught_by_of, write_training
+from segzoo.publish.trained import begun_with_of, lasted, taught_by_of, write_training
 from segzoo.report.curves import CURVES
 from segzoo.saved import config as configs
 from segzoo.saved import manifest
@@ -130,7 +130,7 @@ def _stated(request: PublishRequest, origin: Publishable) -> _Stated:
         )
     if missing:
         raise UsageError("not to be published without " + "; ".join(missing))
-    return _Stated(license, data, measured)
+    return _Stated(metadata.spdx_of(license), data, measured)
 
 
 def _write_model(
@@ -178,6 +178,7 @@ def _facts(
         intervals=measured.intervals,
         measure=measured.command,
         train=command or (record.recipe if record else ""),
+        lasted=lasted(origin.run) if origin.run else "",
         recipe=recipe,
         begun_with=begun_with,
         base_model=base_model,

@@ -3,15 +3,18 @@
 Every line of it is spelled by a public function: huggingface_hub's, and PyYAML's.
 """
 
+import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from segzoo.errors import UsageError, printable
 from segzoo.publish.facts import EXAMPLE, EXAMPLE_MASK, Facts
 from segzoo.publish.vocabulary import METRICS, TASK
 from segzoo.spec import Dataset, Metric
+from segzoo.zoo.licenses import PERMISSIVE
 
-__all__ = ["benchmark_results", "front_matter", "license_fields"]
+__all__ = ["benchmark_results", "front_matter", "license_fields", "spdx_of"]
 
 DATASET_ON_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?")
 TAGS = {
@@ -84,6 +87,25 @@ def benchmark_results(facts: Facts) -> dict[str, str]:
     return {f"{_slug(benchmark.dataset)}.yaml": text}
 
 
+def spdx_of(name: str) -> str:
+    """A licence as SPDX writes it. UsageError, with a suggestion, for what is not in its list.
+
+    Expressions such as "MIT OR Apache-2.0" are, and LicenseRef-NAME is one of somebody's own.
+    """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return canonicalize_license_expression(name)
+    except InvalidLicenseExpression:
+        known = {each.lower(): each for each in (*SAME_ON_HUB, *HUB_LICENSES, *PERMISSIVE)}
+        near = difflib.get_close_matches(name.lower(), known, n=2)
+        raise UsageError(
+            f"SPDX knows no licence {printable(name)[:100]!r}",
+            expected="an identifier of https://spdx.org/licenses, or LicenseRef-NAME for another",
+            next_step=f"Did you mean {' or '.join(known[each] for each in near)}?" if near else "",
+        ) from None
+
+
 def license_fields(name: str) -> dict[str, Any]:
     """A licence as the front matter has it: the Hub's name, or "other" with a name and a link."""
     lower = name.lower()
@@ -91,11 +113,13 @@ def license_fields(name: str) -> dict[str, Any]:
         return {"license": known}
     if gnu := GNU.fullmatch(lower):
         return {"license": gnu[1]}
-    plain = re.sub(r"[^\w.+-]+", "-", lower)
+    own = lower.startswith("licenseref-")
+    plain = re.sub(r"[^\w.+-]+", "-", lower.removeprefix("licenseref-"))
+    listed = plain == lower and not own
     return {
         "license": "other",
         "license_name": plain,
-        "license_link": f"https://spdx.org/licenses/{name}.html" if plain == lower else "README.md",
+        "license_link": f"https://spdx.org/licenses/{name}.html" if listed else "README.md",
     }
 
 

@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from segzoo.base import children, files
+from segzoo.base.counts import count_of
 from segzoo.base.records import Json, asdict
 from segzoo.engine import journal, recipes
 from segzoo.engine.record import RUN, begun_as
+from segzoo.engine.schedule import steps_of
 from segzoo.errors import ConfigError
 from segzoo.metrics.versions import VERSION, name_now, named_now, version_in
 from segzoo.model.loaded import Model
@@ -23,10 +25,11 @@ from segzoo.publish.measured import Measured
 from segzoo.publish.privacy import public, public_words
 from segzoo.publish.source import Publishable
 from segzoo.report.curves import CURVES
+from segzoo.report.series import best_step
 from segzoo.saved import config as configs
 from segzoo.spec import LENGTHS, Recipe
 
-__all__ = ["begun_with_of", "taught_by_of", "write_training"]
+__all__ = ["begun_with_of", "lasted", "taught_by_of", "write_training"]
 
 GIT_SECONDS = 10.0
 IN_HAND = "a model in hand"  # a teacher that has no name
@@ -94,6 +97,25 @@ def taught_by_of(about: Mapping[str, Json]) -> tuple[str, str] | None:
         return None
     name, license = (str(public(found.get(key) or "")) for key in ("model", "license"))
     return name or IN_HAND, license or "not stated"
+
+
+def lasted(run: Path) -> str:
+    """How far a run went, of how many steps, and which one's weights were kept, in a sentence."""
+    notes = journal.read(run)
+    reached = max((note["step"] for note in notes), default=0)
+    if not reached:
+        return ""
+    about = begun_as(run)
+    samples = (about.get("data") or {}).get("samples")
+    recipe = recipes.from_json(public(about.get("recipe") or {}))
+    total = steps_of(recipe, samples if isinstance(samples, int) else None) if samples else None
+    said = f"It was trained for {count_of(reached, 'step')}"
+    if total is not None and reached < total:
+        said += f" of {total:,}, and stopped there"
+    kept = best_step(notes)
+    return said + (
+        f"; these are the weights of step {kept:,}." if kept not in (None, reached) else "."
+    )
 
 
 def _command(about: Mapping[str, Json], model: Model, recipe: Recipe) -> str:
