@@ -1080,7 +1080,7 @@ def test_the_command_without_a_repository_to_send_to_makes_the_folder(hub, place
     line = ["publish", "run", REPO, *LINE, "--eval", "report", "--dry-run", str(tmp_path / "out")]
     assert main.run(line) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].endswith(" bytes; nothing was sent")
+    assert lines[-2].endswith(" which lists them; nothing was sent")
     assert lines[-1] == f"read {tmp_path / 'out/README.md'}, and publish without --dry-run"
     manifest.check(tmp_path / "out")
     assert hub.requests == []

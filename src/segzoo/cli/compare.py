@@ -24,7 +24,9 @@ def compare(
     other: Annotated[str, typer.Argument(help=NAME, metavar="B")],
     data: Annotated[
         str | None,
-        typer.Option(help="What to measure both on: reader:path?option=value.", metavar="WORDS"),
+        typer.Option(
+            help="What to measure both on, required: reader:path?option=value.", metavar="WORDS"
+        ),
     ] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", help="The page.", metavar="FILE.html")

@@ -96,8 +96,9 @@ def cutout(outputs: CutOuts, pictures: Pictures, choice: Choice, told: Told) -> 
     Which weights were taken, and why, is told in a line. Nothing is ever fetched unless --model
     asks for it.
 
-    A photo that cannot be read costs itself alone, and exit code 1 at the end. What is there
-    already is left, and said, unless --overwrite or --skip-existing is given.
+    A photo that cannot be read costs itself alone, and exit code 1 at the end. Where a
+    file is there already nothing is done, and it is named, unless --overwrite or --skip-existing is
+    given.
     """
     predict.refuse_both(
         skip_existing=outputs.skip_existing, overwrite=outputs.overwrite, resume=outputs.resume

@@ -37,8 +37,8 @@ class _Measured:
     data: Annotated[
         str | None,
         typer.Option(
-            help="What to measure on: reader:path?option=value. Of words that part their set "
-            "(val=0.2) it is the held-out part.",
+            help="What to measure on, required: reader:path?option=value. Of words that part their "
+            "set (val=0.2) it is the held-out part.",
             metavar="WORDS",
         ),
     ] = None

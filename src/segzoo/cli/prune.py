@@ -25,8 +25,8 @@ def prune(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A validation set: reader:path?option=value. Of words that part their set "
-            "(val=0.2) it is the held-out part.",
+            help="A validation set, required: reader:path?option=value. Of words that part their "
+            "set (val=0.2) it is the held-out part.",
             metavar="WORDS",
         ),
     ] = None,

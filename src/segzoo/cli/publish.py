@@ -205,7 +205,8 @@ def _tell_folder(folder: "BuiltFolder", as_json: bool) -> None:
         return
     for name, size in sizes.items():
         say(f"{size:>12,}  {name}")
-    say(f"{folder.path}: {sum(sizes.values()):,} bytes; nothing was sent")
+    total = sum(sizes.values())
+    say(f"{folder.path}: {total:,} bytes and manifest.json, which lists them; nothing was sent")
     say(f"read {folder.path / 'README.md'}, and publish without --dry-run")
 
 

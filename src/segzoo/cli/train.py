@@ -45,7 +45,10 @@ class _Begin:
     ] = None
     data: Annotated[
         str | None,
-        typer.Option(help="What to train on: reader:path?option=value.", metavar="WORDS"),
+        typer.Option(
+            help="What to train on, required but with --resume: reader:path?option=value.",
+            metavar="WORDS",
+        ),
     ] = None
     val: Annotated[
         str | None,

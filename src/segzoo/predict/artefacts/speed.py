@@ -104,7 +104,12 @@ def _holds(speed: Speed, precision: str, names: list[str]) -> bool:
 def _measured(subject: Exportable, precision: str, names: list[str]) -> Speed:
     from segzoo.predict.runtimes.torch import TorchRuntime
 
-    subject.tell(f"measuring which runtime is the fastest for {subject.identity.model}, once")
+    if len(names) > 1:
+        which = subject.identity.weights.removeprefix("values:")[:8]
+        subject.tell(
+            f"measuring which runtime is the fastest for {subject.identity.model} with the weights "
+            f"{which}, once"
+        )
     x = example(subject.preprocess, subject.identity.in_channels, count=1, size=SIZE)
     seconds: dict[str, float] = {}
     cannot: dict[str, str] = {}
