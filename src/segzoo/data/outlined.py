@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segzoo.base.counts import some_of
 from segzoo.data.labelmap import BACKGROUND, is_ignored, tidy
 from segzoo.data.outlines import Polygon, Runs, mask_of_runs, polygons_filled
 from segzoo.data.paired import part_of_dataset, read_image
@@ -45,7 +46,6 @@ OPTIONS: Mapping[str, Option] = {
     "overlap": Option(default=False, help="classes may overlap: a map for each"),
 }
 MOST = 254  # classes beside the background: indices and the ignored one are bytes
-SHOWN = 5  # names that a message lists
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -236,16 +236,16 @@ def chosen(labels: Iterable[str], classes: str, *, file: str, complete: bool = T
     known = [tidy(label) for label in labels]
     things = [name for name in known if name != BACKGROUND and not is_ignored(name)]
     if twice := sorted({name for name in known if known.count(name) > 1}):
-        raise DatasetError("labels stand twice", file=file, found=_series(twice))
+        raise DatasetError("labels stand twice", file=file, found=some_of(twice))
     names = tuple(map(str.strip, filter(str.strip, classes.split(","))))
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError("classes= names one of them twice", found=_series(twice))
+        raise UsageError("classes= names one of them twice", found=some_of(twice))
     for name in names:
         if name == BACKGROUND or (complete and name not in things):
             near = difflib.get_close_matches(name, things, n=1)
             raise UsageError(
                 f"the set has no label {printable(name)!r}",
-                found=_series(things),
+                found=some_of(things),
                 next_step=f"Did you mean {printable(near[0])!r}?" if near else "",
             )
     names = names or tuple(things)
@@ -284,8 +284,3 @@ def size_checked(height: object, width: object, most: int) -> tuple[int, int]:
     if height * width > most:
         raise ValueError(f"{height} x {width} is too large")
     return height, width
-
-
-def _series(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(printable, names[:SHOWN])) + more

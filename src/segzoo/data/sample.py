@@ -13,7 +13,7 @@ from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.base.counts import count_of
+from segzoo.base.counts import count_of, some_of
 from segzoo.errors import DatasetError, printable
 from segzoo.pictures.codec import Picture
 from segzoo.spec import Preprocess
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
-SHOWN = 5  # names that a message lists
 
 
 class Sample(TypedDict):
@@ -131,7 +130,7 @@ def judge_names(names: Iterable[str], *, file: str = "") -> None:
         raise DatasetError(
             "a label cannot be written as UTF-8",
             file=file,
-            found=", ".join(map(printable, halves[:SHOWN])),
+            found=some_of(halves),
             expected="names without a lone half of a pair of UTF-16",
             next_step="Rename it" + " in the file" * bool(file),
         )

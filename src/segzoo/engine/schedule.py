@@ -85,7 +85,7 @@ def rate_at(step: float, *, total: int, recipe: Recipe) -> float:
     """
     schedule, options = _resolved(recipe)
     if step < recipe.warmup:
-        return recipe.lr * (step + 1) / recipe.warmup
+        return recipe.lr * ((step + 1) / recipe.warmup)  # to lr itself, to the bit
     left = max(1, total - recipe.warmup)
     least = options.pop("min_lr", 0.0)
     factor = schedule.factor(min(step - recipe.warmup, left), left, **options)

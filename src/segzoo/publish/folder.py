@@ -178,7 +178,7 @@ def _facts(
         intervals=measured.intervals,
         measure=measured.command,
         train=command or (record.recipe if record else ""),
-        lasted=lasted(origin.run) if origin.run else "",
+        lasted=lasted(origin.run, about) if origin.run else "",
         recipe=recipe,
         begun_with=begun_with,
         base_model=base_model,

@@ -99,16 +99,19 @@ def taught_by_of(about: Mapping[str, Json]) -> tuple[str, str] | None:
     return name or IN_HAND, license or "not stated"
 
 
-def lasted(run: Path) -> str:
-    """How far a run went, of how many steps, and which one's weights were kept, in a sentence."""
+def lasted(run: Path, about: Mapping[str, Json]) -> str:
+    """How far a run went, of how many steps, and which one's weights were kept, in a sentence.
+
+    about: what its record says. Empty for a run that took no step.
+    """
     notes = journal.read(run)
     reached = max((note["step"] for note in notes), default=0)
     if not reached:
         return ""
-    about = begun_as(run)
     samples = (about.get("data") or {}).get("samples")
     recipe = recipes.from_json(public(about.get("recipe") or {}))
-    total = steps_of(recipe, samples if isinstance(samples, int) else None) if samples else None
+    length = samples if isinstance(samples, int) and samples > 0 else None
+    total = steps_of(recipe, length) if length or recipe.epochs is None else None
     said = f"It was trained for {count_of(reached, 'step')}"
     if total is not None and reached < total:
         said += f" of {total:,}, and stopped there"

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from segzoo.base import formats
+from segzoo.base.counts import some_of
 from segzoo.base.strictyaml import strict_yaml
 from segzoo.data.outlined import (
     OPTIONS,
@@ -135,12 +136,10 @@ def open_yolo(
     shared = [file for file, count in Counter(map(labels_of, pictures)).items() if count > 1]
     if not pictures or strays or shared:
         fault = "two pictures share a file of labels" if shared else "there are no pictures"
-        found = strays or shared
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DatasetError(
             "there are labels without a picture" if strays else fault,
             file=root,
-            found=", ".join(map(printable, found[:SHOWN])) + more,
+            found=some_of(strays or shared),
         )
     without = sum(not os.path.exists(os.path.join(root, labels_of(name))) for name in pictures)
     if without == len(pictures):
