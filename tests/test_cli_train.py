@@ -92,10 +92,11 @@ def test_what_is_not_typed_again_is_as_it_was():
     assert run(["train", "--resume", "run", "--keep", "2"]) == 0
     settings = json.loads(Path("run/run.json").read_text())["settings"]
     assert (settings["save_every"], settings["workers"], settings["keep"]) == (1, 0, 2)
+    assert settings["save_minutes"] == 10  # as long as nobody says otherwise
     assert (settings["max_minutes"], settings["quiet"]) == (None, False)
-    assert run(["train", "--resume", "run", "-o", "run2", "steps=+2", "--save-every", "10m"]) == 0
+    assert run(["train", "--resume", "run", "-o", "run2", "steps=+2", "--save-every", "3m"]) == 0
     settings = json.loads(Path("run2/run.json").read_text())["settings"]
-    assert (settings["save_every"], settings["save_minutes"]) == (None, 10)
+    assert (settings["save_every"], settings["save_minutes"]) == (None, 3)
 
 
 def test_settings_that_cannot_be_read(capsys):

@@ -1,7 +1,9 @@
 """A runtime's library is imported without what segzoo has no use for."""
 
+import os
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -9,6 +11,8 @@ from segzoo.errors import DependencyMissingError
 from segzoo.predict.runtimes import libraries, offered
 
 pytest.importorskip("openvino")
+
+RUNTIMES = ("onnxruntime", "openvino")
 
 ASKED = """
 import sys
@@ -48,12 +52,39 @@ def test_what_the_caller_had_imported_stays():
     assert int(count) > 1 and same == "True"
 
 
-def test_nothing_else_in_segzoo_imports_it(pytestconfig):
+RUN = """
+import segzoo
+from segzoo.predict.runtimes.libraries import import_library
+library = import_library("onnxruntime")
+library.InferenceSession(open(sys.argv[1], "rb").read(), providers=["CPUExecutionProvider"])
+"""
+
+
+@pytest.mark.parametrize("said", [None, "1"])
+def test_onnxruntime_tells_nobody_and_keeps_no_number_of_the_machine(said, tmp_path):
+    graph = next(files("segzoo_lite").joinpath("weights").glob("*.fp32.onnx"))
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "USERPROFILE")}
+    # Nothing that says that this is a test, where it would not tell anyway.
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    env = {**kept, **home, **({} if said is None else {"ORT_DISABLE_TELEMETRY": said})}
+    line = [sys.executable, "-c", f"import sys; {RUN}", str(graph)]
+    subprocess.run(line, env=env, check=True)
+    assert not [*tmp_path.rglob("deviceid")]
+
+
+def test_nothing_else_in_segzoo_imports_them(pytestconfig):
     """One place decides what is left out."""
-    files = (pytestconfig.rootpath / "src").rglob("*.py")
-    lines = [line.strip() for file in files for line in file.read_text("utf-8").splitlines()]
-    found = [line for line in lines if line.startswith(("import openvino", "from openvino"))]
-    assert found == ["from openvino.tools.ovc import convert_model"]
+    sources = (pytestconfig.rootpath / "src").rglob("*.py")
+    lines = {line.strip() for file in sources for line in file.read_text("utf-8").splitlines()}
+    ways = [f"{way} {library}" for way in ("import", "from") for library in RUNTIMES]
+    assert {line for line in lines if line.startswith(tuple(ways))} == {
+        "from openvino.tools.ovc import convert_model",
+        # of what `import_library` has imported by then
+        "from onnxruntime.quantization import CalibrationMethod, create_calibrator",
+        "from onnxruntime.quantization import QuantType",
+        "from onnxruntime.quantization.qdq_quantizer import QDQQuantizer",
+        "from onnxruntime.quantization.quant_utils import load_model_with_shape_infer",
+    }
 
 
 def test_a_library_that_is_missing_is_named_with_its_line(monkeypatch):

@@ -171,7 +171,7 @@ class _Pace:
     ] = None
     save_every: Annotated[
         str | None,
-        typer.Option(help="Steps, or minutes: 500, 10m.  [default: when measuring]"),
+        typer.Option(help="Steps, or minutes: 500, 3m.  [default: when measuring, and after 10m]"),
     ] = None
     keep: Annotated[int, typer.Option(help="Newest checkpoints that stay.", min=1)] = 2
     max_minutes: Annotated[
@@ -277,9 +277,8 @@ def _refuse_missing(model: str | None, begin: _Begin, again: _Again) -> None:
 
 def _settings(reading: _Reading, pace: _Pace, running: _Running) -> dict[str, object]:
     """How the machine is used, as `Settings` calls it."""
-    steps, minutes = _interval(pace.save_every)
     given = asdict(reading) | asdict(pace) | asdict(running)
-    given |= {"save_every": steps, "save_minutes": minutes}
+    given |= _interval(given.pop("save_every"))
     given["trackers"] = tuple(given.pop("tracker") or ())
     given["compile"] = given.pop("compiled")
     return given
@@ -374,17 +373,20 @@ def _flags() -> dict[str, str]:
         flag, slash, _ = flag.partition("/")
         value = "" if parameter.default is False or slash else " VALUE"
         flags |= {name: flag + value, flag.lstrip("-").replace("-", "_"): flag + value}
-    return flags | {"save_minutes": "--save-every 10m", "trackers": "--tracker VALUE"}
+    return flags | {"save_minutes": "--save-every 3m", "trackers": "--tracker VALUE"}
 
 
-def _interval(text: str | None) -> tuple[int | None, float | None]:
-    """ "500" -> 500 steps; "10m" -> 10 minutes."""
-    if text is None:
-        return None, None
+def _interval(text: str | None) -> dict[str, object]:
+    """Fields of `Settings`: "500" are steps, "3m" minutes."""
+    from segzoo.engine.settings import Settings
+
+    steps, minutes = Settings.save_every, Settings.save_minutes
     try:
-        if text.endswith("m"):
-            return None, float(text[:-1])
-        return int(text), None
+        if text is not None and text.endswith("m"):
+            minutes = float(text[:-1])
+        elif text is not None:
+            steps = int(text)
+        return {"save_every": steps, "save_minutes": minutes}
     except ValueError:
         raise UsageError(
             f"--save-every {printable(text)!r}", expected="steps, or minutes as in 10m"

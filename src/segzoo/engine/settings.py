@@ -36,7 +36,8 @@ class Settings(Record):
         None where a trial finds it faster.
     deterministic: algorithms that give the same bits on a GPU; on a CPU they always do.
     eval_every: steps between measurements on the validation set, None for once an epoch.
-    save_every: steps between checkpoints, None for each measurement; save_minutes: in minutes too.
+    save_every: steps between checkpoints, None for each measurement. save_minutes: one is written
+        this long after the last one, too; None for never.
     keep: how many of the newest checkpoints stay; the best one always does.
     max_minutes: the run saves and ends after so long. patience: it ends after so many measurements
         without a better one.
@@ -57,7 +58,7 @@ class Settings(Record):
     eval_every: int | None = None
     eval_batch_size: int = 8
     save_every: int | None = None
-    save_minutes: float | None = None
+    save_minutes: float | None = 10.0
     keep: int = 2
     max_minutes: float | None = None
     patience: int | None = None

@@ -54,8 +54,7 @@ def make_onnx(network: "nn.Module", config: Config) -> Files:
 
 
 def run_onnx(files: Files) -> Run:
-    import onnxruntime
-
+    onnxruntime = import_library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised
     if (count := threads()) is not None:

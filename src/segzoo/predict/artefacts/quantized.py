@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from segzoo.base.extras import imported
 from segzoo.errors import PluginError
 from segzoo.predict.artefacts.graph import fault_of
+from segzoo.predict.runtimes.libraries import import_library
 
 __all__ = ["Quantized", "quantize"]
 
@@ -60,7 +61,7 @@ def quantize(graph: bytes, pictures: Arrays, likely: Likely) -> Quantized:
     pictures: as x (1, C, h, w), some dozens. likely: what makes probabilities of logits (K, h,
     w). PluginError with the cause where onnxruntime's tools do not take the graph.
     """
-    imported("onnxruntime", needed="to make int8, onnxruntime is needed", extra="onnx")
+    import_library("onnxruntime")
     imported("onnx", needed="to make int8, onnx is needed", extra="onnx")
     try:
         with tempfile.TemporaryDirectory(prefix="segzoo-") as folder:
@@ -220,10 +221,9 @@ def _session(
     graph: bytes, *, folded: Path | None = None
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """What runs a graph. folded: a file for what is left of it when constants are computed."""
-    import onnxruntime
-
     from segzoo.predict.runtimes.offered import threads
 
+    onnxruntime = import_library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised
     if (count := threads()) is not None:

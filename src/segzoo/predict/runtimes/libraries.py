@@ -1,8 +1,9 @@
 """A runtime's library, imported once it is needed, and nothing of it that segzoo has no use for."""
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from segzoo.base.extras import imported
@@ -14,6 +15,11 @@ __all__ = ["import_library"]
 # imported with the library. They take more than half of the time of that, too.
 TOOLS = "openvino.tools"
 
+# From 1.32 on onnxruntime tells Microsoft of each process and session, without asking, and keeps a
+# number for the machine in the user's cache. It reads this when it is imported. On Windows, where
+# it is the system that is told, there is a call.
+NOT_TOLD = "ORT_DISABLE_TELEMETRY"
+
 
 def import_library(runtime: str) -> Any:
     """Import a runtime's library; None for torch, which is imported where a network is built.
@@ -21,16 +27,26 @@ def import_library(runtime: str) -> Any:
     DependencyMissingError with the line that installs it.
 
     OpenVINO comes without its converters; `openvino.convert_model` imports them when it is used.
+    onnxruntime tells nobody that it is used, unless its variable in the environment says so.
     """
     needed, extra = f"the runtime {runtime} needs {runtime}", OFFERED[runtime].extra
     if runtime == "torch":
         return None
     if runtime == "onnxruntime":
-        return imported("onnxruntime", needed=needed, extra=extra)
+        return _untold(lambda: imported("onnxruntime", needed=needed, extra=extra))
     with _left_out(TOOLS):
         library = imported("openvino", needed=needed, extra=extra)
     if not hasattr(library, "convert_model") and "__getattr__" not in vars(library):
         vars(library)["__getattr__"] = _converter
+    return library
+
+
+def _untold(imports: Callable[[], Any]) -> Any:
+    """What is imported, with its telemetry off; what is said of it in the environment holds."""
+    said = os.environ.setdefault(NOT_TOLD, "1")
+    library = imports()
+    if said == "1":
+        library.disable_telemetry_events()
     return library
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from segzoo.base.memory import give_back
 from segzoo.errors import PluginError
+from segzoo.predict.runtimes.libraries import import_library
 from segzoo.predict.runtimes.offered import Graph, threads
 from segzoo.predict.runtimes.outcome import failure_of, final_alone
 from segzoo.predict.runtimes.processor import refuse_without_int8
@@ -45,7 +46,7 @@ class OnnxRuntime:
     @cached_property
     def session(self) -> Any:
         """Made when it is first asked for. PluginError for a graph that cannot be run."""
-        import onnxruntime
+        onnxruntime = import_library("onnxruntime")
 
         if self.precision == "int8":
             refuse_without_int8()
