@@ -123,6 +123,13 @@ def test_a_kept_artefact_is_used_without_torch_and_gives_torchs_masks(warmed, ho
     assert np.abs(found.astype(int) - wanted).max() <= 65535 * TOLERANCE["fp32"]
 
 
+def test_what_cannot_be_kept_is_no_success(warmed, home, capsys):
+    shutil.rmtree(home / "artefacts")
+    (home / "artefacts").touch()  # where a folder would be
+    assert run(["warm", str(warmed / "shrinking"), "--runtime", "onnxruntime"]) == 2
+    assert "what was made could not be kept. Free some space" in capsys.readouterr().err
+
+
 def test_without_an_artefact_torch_is_needed(warmed, home):
     """So the block above does block."""
     shutil.rmtree(home / "artefacts")

@@ -1,5 +1,6 @@
 """The command line as a person or a script meets it: verbs, exit codes, one-line errors."""
 
+import errno
 import json
 import os
 import subprocess
@@ -164,6 +165,31 @@ def test_debug_shows_where_an_error_came_from(capsys):
     assert err.splitlines()[-1].startswith("segzoo: no model 'u2nett'")
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (errno.EACCES, 2, "segzoo: cache/x: Permission denied\n"),
+        (errno.EROFS, 2, "segzoo: cache/x: Read-only file system\n"),
+        (errno.ENOSPC, 5, "segzoo: cache/x: No space left on device\n"),
+        (errno.ENOTDIR, 70, "a defect of segzoo"),  # a verb should have seen it
+    ],
+)
+def test_what_a_user_may_not_do_is_no_defect(capsys, monkeypatch, number, code, says):
+    def opens(name):
+        raise OSError(number, os.strerror(number), "cache/x")
+
+    monkeypatch.setattr("segzoo.cli.info.find_spec", opens)
+    assert says in complaint(capsys, "info", "tiny", code=code)
+
+
+def test_an_empty_name_to_write_to_is_refused(capsys):
+    """As an unset variable gives it: `segzoo cutout photo.jpg -o "$OUT"`."""
+    for verb in ("cutout", "predict", "train", "export", "auto", "convert"):
+        for option in ("-o", "--out"):
+            said = complaint(capsys, verb, "photo.jpg", option, "", code=2)
+            assert said == f"segzoo: {option} is empty; expected where to write\n"
+
+
 def test_a_defect_says_so(capsys, monkeypatch):
     monkeypatch.setattr("segzoo.cli.info.find_spec", lambda name: 1 / 0)
     message = complaint(capsys, "info", "tiny", code=70)
@@ -209,6 +235,54 @@ def test_a_closed_pipe_is_no_error(line, tmp_path):
     os.close(writer)
     assert done.returncode == 0
     assert "BrokenPipe" not in done.stderr
+
+
+LINES = [
+    "--version",
+    "list",
+    "info u2netp --json",
+    "cutout photo.png -o -",
+    "cutout - -o -",
+]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has such a device")
+@pytest.mark.parametrize("line", [*LINES, "cutout photo.png --json"])
+def test_output_that_has_no_room_is_said_to_have_none(line, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    with open(tmp_path / "photo.png", "rb") as stdin, open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "segzoo.cli.main", *line.split()],
+            cwd=tmp_path,
+            stdin=stdin,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 5
+    *_, said = done.stderr.splitlines()
+    assert said == "segzoo: standard output: no room where it goes (No space left on device)"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's way to close a stream")
+@pytest.mark.parametrize("closes", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("line", [*LINES, "nosuch"])
+def test_a_stream_that_is_closed_is_an_empty_one(line, closes, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    command = f'exec "$0" -m segzoo.cli.main {line} {closes}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        cwd=tmp_path,
+        input=(tmp_path / "photo.png").read_bytes(),
+        capture_output=True,
+        timeout=120,
+    )
+    fails = line == "nosuch" or (" - " in line and "<&-" in closes)
+    assert done.returncode == ({"nosuch": 2}.get(line, 3) if fails else 0), done.stderr
+    assert b"defect" not in done.stderr and b"Traceback" not in done.stderr
+    if fails and line != "nosuch" and "2>" not in closes:
+        assert done.stderr.endswith(b"segzoo: standard input: the file is empty\n")
 
 
 def test_a_terminal_that_knows_ascii_alone():

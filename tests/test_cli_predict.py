@@ -439,6 +439,13 @@ def test_quiet_shows_errors_alone(predict):
 # --- mishaps -------------------------------------------------------------------------------------
 
 
+def test_a_picture_that_is_named_twice_is_one(predict):
+    save("a.png")
+    save("b.png")
+    predict("a.png", "b.png", "./a.png", "-o", "out")
+    assert files("out") == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,4 +1,7 @@
-"""Standard output for one writer: what libraries and plugins print goes to standard error."""
+"""Standard output for one writer: what libraries and plugins print goes to standard error.
+
+And standard streams that are there, whatever a shell has closed.
+"""
 
 import contextlib
 import io
@@ -6,7 +9,16 @@ import os
 import sys
 from collections.abc import Iterator
 
-__all__ = ["kept_for_us"]
+__all__ = ["kept_for_us", "reopen_closed"]
+
+STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their descriptors
+
+
+def reopen_closed() -> None:
+    """Where a stream was closed, as by a shell's `>&-`, nothing comes, and what goes is lost."""
+    for name, mode in STREAMS.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ def find(
 ) -> list[InputFolder]:
     """The pictures that files, folders and globs name. UsageError for an input that names none.
 
-    may_be_empty: a folder need not have any.
+    A file that is named twice counts once. may_be_empty: a folder need not have any.
 
     A folder gives its pictures (by extension; hidden ones are left out), and those of its folders
     if `recursive`. Links are followed, each folder once. The folder `out` is no input of another
@@ -152,7 +152,8 @@ def find(
     one where it is `out` itself.
     """
     found = []
-    for text in inputs:
+    named = {os.path.normpath(text): text for text in reversed([*inputs])}
+    for text in reversed(named.values()):
         if os.path.isdir(text):
             folders = list(_scan(text, None if recursive else 1, out))
             if not may_be_empty and not any(folder.names for folder in folders):
@@ -168,10 +169,23 @@ def find(
             folders = list(_glob(text, out))
             if not folders:
                 raise UsageError("no picture matches", file=text, next_step=_meant(text))
+        elif _is_hidden(text):
+            raise UsageError("permission denied", file=text)
         else:
             raise UsageError("there is no such file or folder", file=text, next_step=_meant(text))
         found += folders
     return found
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether this user may not know if it is there."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _meant(text: str) -> str:

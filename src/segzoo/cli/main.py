@@ -7,30 +7,35 @@ interrupted, 143 told to end.
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import os
 import shlex
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 
+from segzoo.base import stdout
+from segzoo.base.files import FULL
 from segzoo.base.home import expanded_line
-from segzoo.base.stdout import kept_for_us
 from segzoo.base.terminal import to_stderr
 from segzoo.cli import advice, transfers
 from segzoo.cli import help as help_
 from segzoo.cli.verbs import app_of, verbs_of
-from segzoo.errors import PluginError, SegzooError, printable
+from segzoo.errors import PluginError, ResourceError, SegzooError, UsageError, printable
 
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def main() -> None:
     """Run the command line of this process. An error is one line, without its traceback."""
+    stdout.reopen_closed()
     # Pictures are worked on in several threads as it is: a numpy whose products take threads too
     # has them wait for each other, busily, for a seventh of a folder's processor time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -43,7 +48,7 @@ def main() -> None:
         arguments.remove("--debug")
         debug = True
     as_json = "--json" in arguments[:end]
-    with kept_for_us() if as_json else contextlib.nullcontext():
+    with stdout.kept_for_us() if as_json else contextlib.nullcontext():
         code = run(arguments, debug=debug)
     if "torch" not in sys.modules:  # with it comes a library that counts what is left, and says so
         gc.freeze()  # all ends now; to look for cycles in it takes a tenth of a cut-out
@@ -70,9 +75,11 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run a command line. Returns the exit code."""
     arguments = expanded_line(arguments)
     try:
+        _refuse_nowhere(arguments)
         with transfers.shown(arguments):
             app = app_of(verbs_of(arguments))
             result = app(arguments, standalone_mode=False, prog_name="segzoo")
+        sys.stdout.flush()  # what cannot be written is told now, not when the interpreter ends
     except SegzooError as error:
         _trace(debug)
         error.next_step = advice.fitting(error.next_step, options_of_line(arguments))
@@ -82,11 +89,14 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
     except SystemExit as stop:  # typer ends the process itself for a closed pipe and for Ctrl-C
-        if isinstance(stop.__context__, BrokenPipeError):  # `head`, say, has seen enough
-            _silence_stdout()
-            return 0
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _nobody_reads()
         return stop.code if isinstance(stop.code, int) else 1
+    except BrokenPipeError:
+        return _nobody_reads()
     except Exception as error:
+        if isinstance(error, OSError) and (fault := _of_the_machine(error)):
+            return _complain(str(fault), fault.exit_code)
         if _is_usage_error(error):
             return _usage(error, arguments)
         _trace(debug)
@@ -167,6 +177,31 @@ def _field(option: str, arguments: list[str]) -> str:
         _, equals, own = arguments[place].partition("=")
         value = own if equals else next(iter(arguments[place + 1 :]), value)
     return printable(f"{name}.{rest}={value}" if rest else f"{name}={value}")
+
+
+def _refuse_nowhere(arguments: list[str]) -> None:
+    """An empty name of what is to be written, as an unset variable of a shell gives it."""
+    for option, value in pairwise(arguments):
+        if option in ("-o", "--out") and not value:
+            raise UsageError(f"{option} is empty", expected="where to write")
+
+
+def _of_the_machine(error: OSError) -> SegzooError | None:
+    """A disk that is full and what a user may not do; None for what a verb should have seen."""
+    if error.filename is not None and error.errno in DENIED:
+        return UsageError(str(error.strerror), file=os.fsdecode(error.filename))
+    if error.errno not in FULL:
+        return None
+    if error.filename is not None:
+        return ResourceError(str(error.strerror), file=os.fsdecode(error.filename))
+    _silence_stdout()
+    return ResourceError(f"no room where it goes ({error.strerror})", file="standard output")
+
+
+def _nobody_reads() -> int:
+    """`head`, say, has seen enough."""
+    _silence_stdout()
+    return 0
 
 
 def _silence_stdout() -> None:

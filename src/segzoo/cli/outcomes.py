@@ -96,6 +96,8 @@ class Outcomes:
         self._tell(job, record._asdict())
 
     def fail(self, job: Job, error: SegzooError) -> None:
+        if job.source == STDIO:
+            error.file = error.file or "standard input"
         self.failed += 1
         self.first_error = self.first_error or error
         what = {"error": type(error).__name__, "message": str(error)}

@@ -14,7 +14,7 @@ from segzoo.cli.options import (
     options_of,
 )
 from segzoo.cli.text import print_json, say, size_of, table, tell
-from segzoo.errors import DependencyMissingError, UsageError
+from segzoo.errors import DependencyMissingError, OutputError, UsageError
 from segzoo.model.served import Request, found_by
 
 
@@ -99,8 +99,14 @@ def warm(
         )
     if as_json:
         print_json(records)
-        return
-    _say_differences(records)
+    else:
+        _say_differences(records)
+    if lost := [r["folder"] for r in records if r["difference"] is None]:
+        raise OutputError(
+            "what was made could not be kept",
+            file=lost[0],
+            next_step="Free some space there, or choose another place: SEGZOO_HOME=FOLDER",
+        )
 
 
 def _say_differences(records: list[dict[str, Any]]) -> None:
