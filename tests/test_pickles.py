@@ -96,6 +96,16 @@ def test_torch_files_of_both_ages(tmp_path, zipped, kind):
     assert sorted(os.listdir(tmp_path)) == ["a.pth"]
 
 
+def test_a_torch_file_without_checksums(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert read_foreign(tmp_path / "a.pth").tensors.keys() == STATE.keys()
+
+
 # --- W19: hostile files ---------------------------------------------------------------------------
 
 
@@ -144,6 +154,16 @@ def tar_file(path, canary):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+
+
+def changed_value(path, canary):
+    """One byte of a value is another, which torch.load does not see."""
+    torch.save(STATE, path)
+    data = bytearray(path.read_bytes())
+    place = data.index(STATE["a.weight"].numpy().tobytes()) + 6
+    data[place] ^= 0x40
+    path.write_bytes(data)
+    assert not torch.equal(torch.load(path)["a.weight"], STATE["a.weight"])
 
 
 def huge_member(path, canary):
@@ -213,6 +233,11 @@ ROWS = {
         UnsafeFormatError,
         "a member is compressed, as torch.save never does it; found 'archive/data.pkl'",
     ),
+    "W19-changed": (
+        changed_value,
+        WeightsFormatError,
+        "the zip archive is damaged, or cut short; found Bad CRC-32 for file 'weights/data/0'. Fet",
+    ),
     "W19-cut": (
         cut(True, 300),
         WeightsFormatError,
@@ -269,7 +294,8 @@ ROWS = {
         "not safetensors; found an HTML or XML page",
     ),
 }
-QUICK = {"W19-call", "W19-tar", "W19-out-of-bounds", "W19-huge-member", "W19-names", "html"}
+QUICK = {"W19-call", "W19-changed", "W19-tar", "W19-out-of-bounds"}
+QUICK |= {"W19-huge-member", "W19-names", "html"}
 
 
 @pytest.mark.parametrize(

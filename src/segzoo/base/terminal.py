@@ -4,6 +4,7 @@ Names of classes, licences, file names and much else come from strangers. What w
 cursor, change colours, begin a new line or turn the direction of writing is shown as an escape.
 """
 
+import contextlib
 import sys
 import warnings
 
@@ -13,9 +14,10 @@ __all__ = ["to_stderr", "warn"]
 
 
 def to_stderr(*lines: str) -> None:
-    """Lines on standard error."""
-    for line in lines:
-        print(printable(line), file=sys.stderr, flush=True)
+    """Lines on standard error. Where that takes none, the work they are about goes on."""
+    with contextlib.suppress(OSError):
+        for line in lines:
+            print(printable(line), file=sys.stderr, flush=True)
 
 
 def warn(message: str, kind: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
