@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import warnings
 from array import array
 from contextlib import redirect_stdout
@@ -20,7 +21,7 @@ from segzoo.data.export import FORMATS, export
 from segzoo.data.outlines import mask_of_runs, polygons_filled, runs_of
 from segzoo.data.sample import Info, checked, info_of
 from segzoo.data.source import open_data
-from segzoo.errors import DatasetError, OutputError, UsageError
+from segzoo.errors import DatasetError, OutputError, ResourceError, UsageError
 
 
 class Made:
@@ -272,8 +273,23 @@ def test_d_what_cannot_be_exported_leaves_nothing(tmp_path, made, options, error
     with pytest.raises(error) as caught:
         export(made, tmp_path / "out", **{"format": "coco", **options})
     assert message in str(caught.value)
-    assert [*tmp_path.rglob("*.png")] == [*tmp_path.rglob("*.json")] == []
-    assert not (tmp_path / "out").exists() or [*(tmp_path / "out").iterdir()] == []
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+@pytest.mark.parametrize("format", FORMATS)
+def test_d_a_full_disk_leaves_nothing_and_names_the_folder(tmp_path, format):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # the next best thing
+        with pytest.raises(ResourceError) as caught:
+            export(Made(RING, classes=NAMES), tmp_path / "out", format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value).startswith(f"{tmp_path}/out: cannot be written: File too large")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.base.files import make_folder, write
+from segzoo.base.files import folder_for, make_folder, write
 from segzoo.errors import OutputError
 
 
@@ -76,6 +76,18 @@ except ResourceError as error:
     assert printed == f"{file}: cannot be written: File too large. Free some space\n"
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_for_what_fails_is_gone_unless_it_was_there_or_holds_something(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("new", "old", "used"):
+        with pytest.raises(KeyboardInterrupt), folder_for(tmp_path / name):
+            if name == "used":
+                write(tmp_path / name / "a", b"")
+            raise KeyboardInterrupt
+    with folder_for(tmp_path / "done"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "old", "used"]
 
 
 def test_an_interrupted_write_leaves_no_litter(tmp_path, monkeypatch):

@@ -174,6 +174,7 @@ HELD = "below a run's folder, which was asked about"
 WRITERS = {
     "automatic.plan.write_plan": ASKS,
     "base.cache._replace": STORE,
+    "base.files.folder_for": NEW,
     "base.files.replacing": NEW,
     "base.files.sweep": NEW,
     "base.files.sweep_old": NEW,

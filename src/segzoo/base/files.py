@@ -16,6 +16,7 @@ from segzoo.errors import OutputError, ResourceError
 __all__ = [
     "FULL",
     "LEFT_SECONDS",
+    "folder_for",
     "hold",
     "make_folder",
     "replacing",
@@ -122,6 +123,20 @@ def make_folder(path: str | PathLike[str]) -> None:
         os.makedirs(path, exist_ok=True)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from None
+
+
+@contextlib.contextmanager
+def folder_for(path: str | PathLike[str]) -> Iterator[None]:
+    """`make_folder` for what the block writes: where it fails, no empty folder is left of it."""
+    was_there = os.path.isdir(path)
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            with contextlib.suppress(OSError):  # something is in it
+                os.rmdir(path)
+        raise
 
 
 def unwritable(

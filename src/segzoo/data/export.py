@@ -9,6 +9,7 @@ annotation, because masks do not tell one thing from another; in YOLO's files a 
 Pixels that do not count are a crowd of each category in COCO's list, and background in YOLO's.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from segzoo.data.contours import polygons_around
 from segzoo.data.labelmap import BACKGROUND, tidy
 from segzoo.data.outlines import runs_of
 from segzoo.data.sample import Dataset, Info, Sample, Stream, checked, info_of
-from segzoo.errors import DatasetError, OutputError, UsageError, printable
+from segzoo.errors import DatasetError, OutputError, ResourceError, UsageError, printable
 from segzoo.pictures import codec, labels
 
 __all__ = ["FORMATS", "Exported", "export"]
@@ -90,10 +91,9 @@ def export(
     folder = os.fsdecode(folder)
     plan = _plan(info_of(dataset), format, split, background, tolerance)
     writer = _WRITERS[format](folder, split, plan)
-    files.make_folder(folder)
     count = lost = 0
     names: set[str] = set()
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".segzoo-") as temporary:
+    with files.folder_for(folder), _temporary(folder) as temporary:
         for sample in map(checked, _samples(dataset)):
             picture = _picture(sample, plan, names)
             image = codec.encode(_image(sample))
@@ -104,6 +104,18 @@ def export(
             raise DatasetError("the data set is empty")
         writer.finish(temporary)
     return Exported(count, plan.classes, writer.words, lost)
+
+
+@contextlib.contextmanager
+def _temporary(folder: str) -> Iterator[str]:
+    """A folder in it for what is not whole yet; what fails there is said of `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".segzoo-") as temporary:
+        try:
+            yield temporary
+        except (OutputError, ResourceError) as error:
+            if error.file.startswith(printable(temporary)):
+                error.file = printable(folder)
+            raise
 
 
 def _samples(dataset: Dataset | Stream) -> Iterator[Sample]:

@@ -207,14 +207,14 @@ class Model(nn.Module):
         if not overwrite:
             names = (*ours.known_by(configs.CONFIG_NAME), MANIFEST_NAME)
             ours.refuse_others((target / name for name in names), next_step="choose another folder")
-        files.make_folder(target)
-        sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
-        (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files
-        config = dataclasses.replace(
-            self.config, dtype=dtype or "float32", files={configs.WEIGHTS_NAME: sha256}
-        )
-        files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
-        manifest.write(target, [configs.CONFIG_NAME, configs.WEIGHTS_NAME])
+        with files.folder_for(target):
+            sha256 = weights.save(self.network, target / configs.WEIGHTS_NAME, dtype=dtype)
+            (target / MANIFEST_NAME).unlink(missing_ok=True)  # it was of other files
+            config = dataclasses.replace(
+                self.config, dtype=dtype or "float32", files={configs.WEIGHTS_NAME: sha256}
+            )
+            files.write(target / configs.CONFIG_NAME, configs.dump(config).encode())
+            manifest.write(target, [configs.CONFIG_NAME, configs.WEIGHTS_NAME])
         return target
 
     def push_to_hub(
