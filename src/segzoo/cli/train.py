@@ -380,13 +380,14 @@ def _interval(text: str | None) -> dict[str, object]:
     """Fields of `Settings`: "500" are steps, "3m" minutes."""
     from segzoo.engine.settings import Settings
 
-    steps, minutes = Settings.save_every, Settings.save_minutes
+    interval: dict[str, object]
+    interval = {"save_every": Settings.save_every, "save_minutes": Settings.save_minutes}
+    if text is None:
+        return interval
     try:
-        if text is not None and text.endswith("m"):
-            minutes = float(text[:-1])
-        elif text is not None:
-            steps = int(text)
-        return {"save_every": steps, "save_minutes": minutes}
+        if text.endswith("m"):
+            return interval | {"save_minutes": float(text[:-1])}
+        return interval | {"save_every": int(text)}
     except ValueError:
         raise UsageError(
             f"--save-every {printable(text)!r}", expected="steps, or minutes as in 10m"
