@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from segzoo.base.extras import imported
@@ -33,20 +33,15 @@ def import_library(runtime: str) -> Any:
     if runtime == "torch":
         return None
     if runtime == "onnxruntime":
-        return _untold(lambda: imported("onnxruntime", needed=needed, extra=extra))
+        said = os.environ.setdefault(NOT_TOLD, "1")
+        library = imported("onnxruntime", needed=needed, extra=extra)
+        if said == "1":
+            library.disable_telemetry_events()
+        return library
     with _left_out(TOOLS):
         library = imported("openvino", needed=needed, extra=extra)
     if not hasattr(library, "convert_model") and "__getattr__" not in vars(library):
         vars(library)["__getattr__"] = _converter
-    return library
-
-
-def _untold(imports: Callable[[], Any]) -> Any:
-    """What is imported, with its telemetry off; what is said of it in the environment holds."""
-    said = os.environ.setdefault(NOT_TOLD, "1")
-    library = imports()
-    if said == "1":
-        library.disable_telemetry_events()
     return library
 
 
